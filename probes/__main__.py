@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The recorder's command line: ``python3 -m probes record`` and ``doctor``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from typing import List, Optional, Tuple
+
+from probes.errors import ProbeError
+
+RECORD_EPILOG = """\
+examples:
+  mapcount record -o trace.mapcount -- ./workload    one command and its children
+  mapcount record -d 10 --pid 1234                   ten seconds of a running process
+  mapcount record --pfn 0x100000+512                 every actor on one 2 MiB frame
+  mapcount record --cgroup /sys/fs/cgroup/app        the tasks of a cgroup
+
+Once a folio is watched, everybody who touches it is recorded until the allocator hands
+its pages to somebody else: khugepaged and kswapd work in other tasks.
+"""
+
+
+def page_spans(text: str) -> Tuple[Tuple[int, int], ...]:
+    """Page frame spans in the syntax of page-types: ``N``, ``N+M`` (M pages), ``N,M`` (up
+    to M, exclusive); several separated by spaces.
+
+    Returns (first, last) pairs.
+    """
+    spans = []
+    for part in text.split():
+        if "+" in part:
+            start, count = (int(n, 0) for n in part.split("+"))
+            last = start + count - 1
+        elif "," in part:
+            start, end = (int(n, 0) for n in part.split(","))
+            last = end - 1
+        else:
+            start = last = int(part, 0)
+        if start < 0 or last < start:
+            raise ValueError(part)
+        spans.append((start, last))
+    if not spans:
+        raise ValueError(text)
+    return tuple(spans)
+
+
+def _pfns(text: str) -> Tuple[Tuple[int, int], ...]:
+    try:
+        return page_spans(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no page span: write N, N+M (M pages) or N,M (up to M)"
+        ) from None
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError("the time limit must be above 0 seconds")
+    return value
+
+
+def _mebibytes(text: str) -> int:
+    value = int(text)
+    if value < 1 or value & (value - 1):
+        raise argparse.ArgumentTypeError("the buffer must be a power of two MiB")
+    return value << 20
+
+
+def parser() -> argparse.ArgumentParser:
+    """The recorder's options."""
+    top = argparse.ArgumentParser(
+        prog="mapcount", description="Record how the map counts of huge pages evolve."
+    )
+    top.add_argument("-vv", dest="debug", action="store_true", help="show tracebacks")
+    commands = top.add_subparsers(dest="action", required=True, metavar="COMMAND")
+    rec = commands.add_parser(
+        "record",
+        help="record a trace (as root, on a lab kernel)",
+        epilog=RECORD_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    rec.add_argument("-o", "--output", default="trace.mapcount", metavar="FILE")
+    rec.add_argument("-d", "--duration", type=_seconds, metavar="SECONDS", help="end after that")
+    rec.add_argument("--pid", type=int, action="append", default=[], metavar="P")
+    rec.add_argument("--cgroup", metavar="PATH", help="only folios of a cgroup's tasks")
+    rec.add_argument("--pfn", type=_pfns, default=(), metavar="SPEC", help="N, N+M or N,M")
+    rec.add_argument(
+        "--min-order", type=int, default=2, metavar="N", help="smallest folio order (default: 2)"
+    )
+    rec.add_argument("--stacks", action="store_true", help="record kernel stacks")
+    rec.add_argument(
+        "--buffer",
+        type=_mebibytes,
+        default=8 << 20,
+        metavar="MIB",
+        help="size of the ring buffer, a power of two (default: 8)",
+    )
+    rec.add_argument("cmd", nargs="*", metavar="-- CMD", help="a command to run and follow")
+    commands.add_parser("doctor", help="say what this kernel and host offer and lack")
+    return top
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run one command.  Returns its exit status."""
+    options = parser().parse_args(argv)
+    try:
+        if options.action == "doctor":
+            from probes.doctor import doctor
+
+            return doctor()
+        from probes.record import Request, record
+
+        return record(
+            Request(
+                output=options.output,
+                seconds=options.duration,
+                pids=tuple(options.pid),
+                cgroup=options.cgroup,
+                pfns=options.pfn,
+                min_order=options.min_order,
+                stacks=options.stacks,
+                ring_bytes=options.buffer,
+                command=tuple(options.cmd),
+            )
+        )
+    except ProbeError as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

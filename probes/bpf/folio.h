@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What the counters of a page and its folio held when a probe ran. */
+
+struct seen {
+	s32 mapcount;
+	s32 entire;
+	s32 nr_mapped;
+	s32 large;
+	s32 refcount;
+	u32 flags;
+	u8 order;
+	u8 bits;
+	u64 head;
+};
+
+#define FIELD(type, buf, off) (*(type *)((char *)(buf) + (off)))
+#define PFN(page) (((page) - VMEMMAP) / STRUCT_PAGE)
+#define PAGE(pfn) (VMEMMAP + (pfn) * STRUCT_PAGE)
+
+/* Two struct pages: a head and its first tail hold every counter of a folio. */
+static __always_inline int read_pages(void *buf, u64 page)
+{
+	if (!bpf_probe_read_kernel(buf, 2 * STRUCT_PAGE, (void *)page))
+		return 0;
+	/* The last page before a hole in the memory map has no neighbour. */
+	return bpf_probe_read_kernel(buf, STRUCT_PAGE, (void *)page);
+}
+
+static __always_inline u64 head_of(u64 page, u64 link)
+{
+#if TAIL_HOLDS_MASK
+	/* 7.1+: a tail may hold a mask of its head's address (set_compound_head()). */
+	u64 m = link & ~1ULL;
+
+	if (!(-m & (-m - 1)))
+		return page & m;
+#endif
+	return link & ~1ULL;
+}
+
+/*
+ * Nothing is locked and no reference is held: the words may be torn between two states
+ * of the folio.  They are written down as they were, with the order that the head
+ * claimed in the same read.
+ */
+static __always_inline void look(u64 page, struct seen *s)
+{
+	u64 buf[2 * STRUCT_PAGE / 8] = {};
+	u64 link;
+
+	__builtin_memset(s, 0, sizeof(*s));
+	s->head = page;
+	if (read_pages(buf, page)) {
+		s->bits = BIT_UNREAD;
+		return;
+	}
+	s->mapcount = FIELD(s32, buf, OFF_MAPCOUNT);
+	link = FIELD(u64, buf, OFF_COMPOUND_HEAD);
+	if (link & 1) {
+		s->bits |= BIT_TAIL;
+		s->head = head_of(page, link);
+		if (read_pages(buf, s->head)) {
+			s->bits |= BIT_UNREAD;
+			return;
+		}
+	}
+	s->flags = FIELD(u64, buf, OFF_FLAGS);
+	s->refcount = FIELD(s32, buf, OFF_REFCOUNT);
+	if (FIELD(u64, buf, OFF_MAPPING) & 1)
+		s->bits |= BIT_ANON;
+	if (!(s->flags & (1U << PG_HEAD)))
+		return;
+	s->order = FIELD(u8, buf, OFF_ORDER);
+	s->entire = FIELD(s32, buf, OFF_ENTIRE);
+#ifdef OFF_NR_MAPPED
+	s->nr_mapped = FIELD(s32, buf, OFF_NR_MAPPED);
+#endif
+#ifdef OFF_LARGE
+	s->large = FIELD(s32, buf, OFF_LARGE);
+#endif
+#ifdef PG_DOUBLE_MAP
+	if (FIELD(u64, buf, STRUCT_PAGE + OFF_FLAGS) & (1ULL << PG_DOUBLE_MAP))
+		s->bits |= BIT_DOUBLE_MAP;
+#endif
+#ifdef OFF_DTOR
+	if (FIELD(u8, buf, OFF_DTOR) == HUGETLB_DTOR)
+		s->bits |= BIT_HUGETLB;
+#else
+	if (FIELD(u32, buf, OFF_MAPCOUNT) >> 24 == HUGETLB_PAGE_TYPE)
+		s->bits |= BIT_HUGETLB;
+#endif
+}
+
+static __always_inline void put_seen(struct record *r, struct seen *s)
+{
+	r->mapcount = s->mapcount;
+	r->entire = s->entire;
+	r->nr_mapped = s->nr_mapped;
+	r->large = s->large;
+	r->refcount = s->refcount;
+	r->flags = s->flags;
+	r->order = s->order;
+	r->bits = s->bits;
+}

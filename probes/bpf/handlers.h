@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * One handler for each way of looking at a folio.  The functions that are attached are
+ * stubs made from the plan (probes/program.py): they name the probe and say in which
+ * registers the arguments lie.
+ */
+
+#ifdef WITH_STACKS
+BPF_STACK_TRACE(stacks, STACK_SLOTS);
+#endif
+
+/* Negative: no stack; -EEXIST says that its slot is taken by another one. */
+static __always_inline s32 take_stack(struct pt_regs *ctx)
+{
+#ifdef WITH_STACKS
+	return stacks.get_stackid(ctx, 0);
+#else
+	return NO_STACK;
+#endif
+}
+
+#define PTE (0 << LEVEL_SHIFT)
+#define PMD (1 << LEVEL_SHIFT)
+#define PUD (2 << LEVEL_SHIFT)
+#define BY_FOLIO 0xff	/* page_add_new_anon_rmap(): the folio's order decides */
+
+/* What a return probe must know of its entry; keyed by thread and probe. */
+struct entry {
+	u64 page;
+	u64 pmd;
+};
+BPF_HASH(entries, u64, struct entry, 4096);
+
+static __always_inline u64 entry_key(u32 probe)
+{
+	return bpf_get_current_pid_tgid() << 32 | probe;
+}
+
+static __always_inline void emit(u32 probe, u64 page, struct seen *s, u64 ts, u32 nr,
+				 u8 bits, s32 aux)
+{
+	struct record *r = reserve(probe, probe, PFN(page), ts);
+
+	if (!r)
+		return;
+	put_seen(r, s);
+	r->nr = nr;
+	r->bits |= bits;
+	r->aux = aux;
+	submit(r);
+}
+
+/*
+ * Look at a page that a function is about to change.  Returns 0 where the page is not
+ * watched and nobody wants it; else *bits says whether it had been freed.
+ */
+static __always_inline int watch(u64 page, u64 vma, struct seen *s, u8 *bits)
+{
+	u64 pfn = PFN(page);
+	struct frame *f = frame_of(pfn);
+	u8 state;
+
+	if (!f)
+		return 0;
+	state = *state_of(f, pfn);
+	look(page, s);
+	if (state == WATCHED || state == PINNED)
+		return 1;
+	if (s->order >= MIN_ORDER && wanted(vma)) {
+		u64 head = PFN(s->head);
+		struct frame *hf = frame_of(head);
+
+		if (hf)
+			set_state(hf, head, s->order, WATCHED);
+	} else if (state == FREED) {
+		set_state(f, pfn, 0, UNWATCHED);
+	} else {
+		return 0;
+	}
+	if (state == FREED)
+		*bits |= BIT_FREED;
+	return 1;
+}
+
+/* A change of map counts, or a queueing: one record, before it happens. */
+static __always_inline int on_point(struct pt_regs *ctx, u32 probe, u64 page, u64 vma,
+				    u32 nr, u8 level)
+{
+	u64 ts = bpf_ktime_get_ns();
+	struct seen s;
+	u8 bits = 0;
+
+	if (!watch(page, vma, &s, &bits))
+		return 0;
+	if (level == BY_FOLIO) {
+		level = s.order >= FRAME_SHIFT ? PMD : PTE;
+		nr = level == PMD ? 0 : 1U << (s.order & 15);
+	}
+	emit(probe, page, &s, ts, nr, level | bits, take_stack(ctx));
+	return 0;
+}
+
+/* Entry of a function whose return matters.  pmd: where to look whether it changed. */
+static __always_inline int on_enter(struct pt_regs *ctx, u32 probe, u64 page, u64 vma,
+				    u64 pmd, u8 level)
+{
+	u64 key = entry_key(probe), ts = bpf_ktime_get_ns();
+	struct entry e = { .page = page, .pmd = pmd };
+	struct seen s;
+	u8 bits = 0;
+
+	if (!watch(page, vma, &s, &bits))
+		return 0;
+	emit(probe, page, &s, ts, 0, level | bits, take_stack(ctx));
+	entries.update(&key, &e);
+	return 0;
+}
+
+/* The page that a huge PMD maps, or 0.  Read without its lock, as all is here. */
+static __always_inline u64 pmd_page(u64 pmd)
+{
+	u64 v = 0, zero = 0;
+
+	if (bpf_probe_read_kernel(&v, 8, (void *)pmd) || !(v & 0x80))
+		return 0;
+	/* A PROT_NONE entry keeps its pfn inverted (arch/x86 pgtable-invert.h). */
+	if (!(v & 1))
+		v = ~v;
+	v = PAGE((v & 0x000fffffffe00000ULL) >> 12);
+#ifdef HUGE_ZERO
+	/* The huge zero page has no map count. */
+	bpf_probe_read_kernel(&zero, 8, (void *)HUGE_ZERO);
+	if (v == zero)
+		return 0;
+#endif
+	return v;
+}
+
+static __always_inline int on_pmd_enter(struct pt_regs *ctx, u32 probe, u64 pmd, u64 vma,
+					u64 folio)
+{
+	u64 page = pmd_page(pmd);
+
+	/* A caller that names a folio leaves any other one alone. */
+	if (!page || (folio && folio != page))
+		return 0;
+	return on_enter(ctx, probe, page, vma, pmd, PMD);
+}
+
+/* Return of a function entered through on_enter(); the counters as they are now. */
+static __always_inline int on_return(struct pt_regs *ctx, u32 enter, u32 probe, u8 level,
+				     int pmd_tells)
+{
+	u64 key = entry_key(enter), ts;
+	struct entry *e = entries.lookup(&key), was;
+	s32 result = PT_REGS_RC(ctx);
+	struct seen s;
+
+	if (!e)
+		return 0;
+	was = *e;
+	entries.delete(&key);
+	/* A function without result: 0 where the PMD no longer maps the page. */
+	if (pmd_tells)
+		result = pmd_page(was.pmd) == was.page;
+	ts = bpf_ktime_get_ns();
+	look(was.page, &s);
+	emit(probe, was.page, &s, ts, 0, level, result);
+	return 0;
+}
+
+/* A reader looks at a page without a reference: only a watched page is of interest. */
+static __always_inline int on_read(struct pt_regs *ctx, u32 probe, u64 page, s32 within)
+{
+	u64 pfn = PFN(page), key, ts;
+	struct frame *f = frame_of(pfn);
+	struct entry e = { .page = page };
+	struct seen s;
+	u8 bits = 0, state;
+
+	if (!f)
+		return 0;
+	state = *state_of(f, pfn);
+	/* The recorder reads too, for its snapshots: not a reader of interest. */
+	if (state == UNWATCHED || bpf_get_current_pid_tgid() >> 32 == SELF)
+		return 0;
+	if (within >= 0) {
+		key = entry_key(within);
+		if (!entries.lookup(&key))
+			return 0;
+	}
+	ts = bpf_ktime_get_ns();
+	if (state == FREED) {
+		/* Being torn down perhaps; long after, it is just a free page. */
+		if (ts - f->freed_ts > FREED_READ_NS)
+			return 0;
+		bits = BIT_FREED;
+	}
+	look(page, &s);
+	emit(probe, page, &s, ts, 1, bits, take_stack(ctx));
+	key = entry_key(probe);
+	entries.update(&key, &e);
+	return 0;
+}
+
+/* A bracket around work on many pages: it has no page of its own. */
+static __always_inline int on_bracket(u32 probe, s32 aux)
+{
+	struct record *r = reserve(probe, probe, 0, bpf_ktime_get_ns());
+
+	if (!r)
+		return 0;
+	__builtin_memset(r->text, 0, TEXT_SIZE);
+	r->aux = aux;
+	submit(r);
+	return 0;
+}
+
+static __always_inline int on_bracket_enter(struct pt_regs *ctx, u32 probe, u64 vma, int anybody)
+{
+	u64 key = entry_key(probe);
+	struct entry e = {};
+
+	if (anybody ? bpf_get_current_pid_tgid() >> 32 == SELF : !wanted(vma))
+		return 0;
+	entries.update(&key, &e);
+	return on_bracket(probe, take_stack(ctx));
+}
+
+static __always_inline int on_bracket_return(struct pt_regs *ctx, u32 enter, u32 probe)
+{
+	u64 key = entry_key(enter);
+
+	if (!entries.lookup(&key))
+		return 0;
+	entries.delete(&key);
+	return on_bracket(probe, PT_REGS_RC(ctx));
+}
+
+static __always_inline int on_alloc(u32 probe, u64 page, u32 order, u32 migratetype)
+{
+	u64 pfn = PFN(page), ts = bpf_ktime_get_ns();
+	struct frame *f;
+	struct seen s;
+
+	if (!page)
+		return 0;
+	f = frame_of(pfn);
+	if (!f)
+		return 0;
+	/* Folios for user space are movable; slabs, stacks and page tables are not. */
+	if (order >= MIN_ORDER && migratetype == MIGRATE_MOVABLE && wanted(0))
+		set_state(f, pfn, order, WATCHED);
+	else if (f->any)
+		set_state(f, pfn, order, UNWATCHED);
+	if (*state_of(f, pfn) == UNWATCHED)
+		return 0;
+	look(page, &s);
+	emit(probe, page, &s, ts, 1U << (order & 15), PTE, NO_STACK);
+	return 0;
+}
+
+static __always_inline int on_free(u32 probe, u64 page, u32 order)
+{
+	u64 pfn = PFN(page), ts;
+	struct frame *f = frame_of(pfn);
+	struct seen s;
+	u8 state;
+
+	if (!f || !f->any)
+		return 0;
+	state = *state_of(f, pfn);
+	if (state == UNWATCHED)
+		return 0;
+	ts = bpf_ktime_get_ns();
+	look(page, &s);
+	emit(probe, page, &s, ts, 1U << (order & 15), state == FREED ? BIT_FREED : 0, NO_STACK);
+	f->freed_ts = ts;
+	set_state(f, pfn, order, FREED);
+	return 0;
+}
+
+/* Records that carry text. */
+static __always_inline struct record *reserve_text(u32 kind, u64 pfn)
+{
+	struct record *r = reserve(kind, LOST_TEXT, pfn, bpf_ktime_get_ns());
+
+	if (r)
+		__builtin_memset(r->text, 0, TEXT_SIZE);
+	return r;
+}
+
+static __always_inline int on_task(u32 kind, u64 task, u64 comm)
+{
+	u32 tid = 0, pid = 0, parent = bpf_get_current_pid_tgid() >> 32;
+	struct record *r;
+	u8 one = 1;
+
+	bpf_probe_read_kernel(&tid, 4, (void *)(task + OFF_TASK_PID));
+	bpf_probe_read_kernel(&pid, 4, (void *)(task + OFF_TASK_TGID));
+	if (kind == TASK_NEW && tid == pid && tasks.lookup(&parent))
+		tasks.update(&pid, &one);
+	if (kind == TASK_EXIT && tid == pid)
+		tasks.delete(&pid);
+	r = reserve_text(kind, (u64)pid << 32 | tid);
+	if (!r)
+		return 0;
+	bpf_probe_read_kernel(r->text, 16, (void *)comm);
+	submit(r);
+	return 0;
+}
+
+/*
+ * A workload names a moment by writing "mapcount: NAME" to trace_marker.  It is stopped
+ * there, so that the recorder can read the kernel's counters at rest, and continued.
+ */
+static __always_inline int on_mark(u64 file, u64 text, u64 size)
+{
+	u64 f_op = 0;
+	char buf[64] = {};
+	struct record *r;
+	struct control *c;
+	u32 zero = 0, slot;
+
+	bpf_probe_read_kernel(&f_op, 8, (void *)(file + OFF_FILE_F_OP));
+	if (f_op != TRACE_MARKER_OPS || size <= MARK_PREFIX_SIZE)
+		return 0;
+	if (size >= sizeof(buf))
+		size = sizeof(buf) - 1;
+	/* The mask only tells the verifier what the line above did. */
+	if (bpf_probe_read_user(buf, size & 63, (void *)text))
+		return 0;
+	if (FIELD(u64, buf, 0) != MARK_PREFIX)
+		return 0;
+	c = controls.lookup(&zero);
+	if (!c || !wanted(0))
+		return 0;
+	slot = c->marks % MARK_SLOTS;
+	c->tid[slot] = bpf_get_current_pid_tgid();
+	__builtin_memcpy(c->name[slot], buf + MARK_PREFIX_SIZE, TEXT_SIZE);
+	/* Stop first: the recorder continues the task once it has seen the count. */
+	bpf_send_signal(SIGSTOP);
+	r = reserve_text(MARK_NAMED, 0);
+	if (r) {
+		__builtin_memcpy(r->text, buf + MARK_PREFIX_SIZE, TEXT_SIZE);
+		submit(r);
+	}
+	c->marks++;
+	return 0;
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The watch set: which pages are recorded, decided here and nowhere else.
+ *
+ * Each 2 MiB frame of memory has one state byte per page.  A page is watched from the
+ * moment when a wanted task gets or maps its folio until the allocator hands the page to
+ * somebody else: whoever touches it in between (khugepaged, kswapd, a reader of
+ * /proc/kpageflags) is recorded.  Naturally aligned folios own whole bytes, words or
+ * frames, so that plain stores of two CPUs never meet.
+ */
+
+#define FRAME_SHIFT 9
+#define FRAME_PAGES (1 << FRAME_SHIFT)
+#define FRAME_WORDS (FRAME_PAGES / 8)
+
+#define UNWATCHED 0
+#define WATCHED 1
+#define FREED 2		/* taken back by the allocator, not handed out again yet */
+#define PINNED 3	/* asked for by pfn: watched whatever happens to it */
+
+/* How long after a free a reader may still be looking at what the page was. */
+#define FREED_READ_NS 2000000ULL
+
+struct frame {
+	u64 state[FRAME_WORDS];
+	u64 freed_ts;
+	u64 any;	/* a page of this frame was watched at some time */
+};
+
+BPF_F_TABLE("array", u32, struct frame, frames, NR_FRAMES, BPF_F_MMAPABLE);
+
+/* Shared with the recorder: it opens the gate, the program tells the marks. */
+struct control {
+	u64 open;
+	u64 marks;	/* how many there have been; the newest are in the slots */
+	u32 tid[MARK_SLOTS];
+	char name[MARK_SLOTS][TEXT_SIZE];
+};
+BPF_F_TABLE("array", u32, struct control, controls, 1, BPF_F_MMAPABLE);
+
+BPF_HASH(tasks, u32, u8, 16384);
+#ifdef FILTER_CGROUP
+BPF_CGROUP_ARRAY(cgroup, 1);
+#endif
+
+static __always_inline struct frame *frame_of(u64 pfn)
+{
+	u32 i = pfn >> FRAME_SHIFT;
+
+	return frames.lookup(&i);
+}
+
+static __always_inline u8 *state_of(struct frame *f, u64 pfn)
+{
+	return (u8 *)f->state + (pfn & (FRAME_PAGES - 1));
+}
+
+/*
+ * Straight-line stores: the verifier walks every exit of a loop, and gives up.  A folio
+ * of n words begins at a multiple of n.
+ */
+#define FILL(n) do {						\
+	u64 *w = f->state + (at / 8 & (FRAME_WORDS - (n)));	\
+	_Pragma("unroll")					\
+	for (int i = 0; i < (n); i++)				\
+		w[i] = word;					\
+} while (0)
+
+/* Set the state of the 1 << order pages from pfn on, as far as they lie in this frame. */
+static __always_inline void set_state(struct frame *f, u64 pfn, u32 order, u8 state)
+{
+	u32 at = pfn & (FRAME_PAGES - 1);
+	u64 word = state * 0x0101010101010101ULL;
+
+	if (*state_of(f, pfn) == PINNED)
+		return;
+	if (state == WATCHED)
+		f->any = 1;
+	if (order == 0)
+		*state_of(f, pfn) = state;
+	else if (order == 1)
+		*(u16 *)((u8 *)f->state + (at & (FRAME_PAGES - 2))) = word;
+	else if (order == 2)
+		*(u32 *)((u8 *)f->state + (at & (FRAME_PAGES - 4))) = word;
+	else if (order == 3)
+		FILL(1);
+	else if (order == 4)
+		FILL(2);
+	else if (order == 5)
+		FILL(4);
+	else if (order == 6)
+		FILL(8);
+	else if (order == 7)
+		FILL(16);
+	else if (order == 8)
+		FILL(32);
+	else
+		FILL(64);
+}
+
+/* Does a task of interest own this address space, or run now? */
+static __always_inline int wanted(u64 vma)
+{
+	u32 zero = 0;
+	struct control *c = controls.lookup(&zero);
+
+	/* Closed until every probe is attached: half a life is worse than none. */
+	if (!c || !c->open)
+		return 0;
+#ifdef FILTER_PFN
+	return 0;	/* the recorder has pinned what is asked for */
+#endif
+#ifdef FILTER_CGROUP
+	return cgroup.check_current_task(0) > 0;
+#endif
+#ifdef FILTER_TASKS
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	u64 mm = 0, owner = 0;
+
+	if (tasks.lookup(&pid))
+		return 1;
+	/* khugepaged and friends work on the mm of another task. */
+	if (!vma || bpf_probe_read_kernel(&mm, 8, (void *)(vma + OFF_VM_MM)) || !mm)
+		return 0;
+	if (bpf_probe_read_kernel(&owner, 8, (void *)(mm + OFF_MM_OWNER)) || !owner)
+		return 0;
+	if (bpf_probe_read_kernel(&pid, 4, (void *)(owner + OFF_TASK_TGID)))
+		return 0;
+	return tasks.lookup(&pid) != 0;
+#else
+	return 1;
+#endif
+}

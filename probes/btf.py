@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Asks the kernel's BTF for field offsets, enumerators and argument positions.
+
+The reading is libbpf's, which bcc brings along; this module only walks its answers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, Dict, List, Optional, Tuple
+
+from probes.errors import ProbeError
+
+_STRUCT, _UNION, _ENUM, _FUNC, _ENUM64 = 4, 5, 6, 12, 19
+_MODIFIERS = {8, 9, 10, 11, 18}  # typedef, volatile, const, restrict, type tag
+#: libbpf.so.1 is what Debian has from bookworm on, .so.0 before.
+_LIBRARIES = ("libbpf.so.1", "libbpf.so.0")
+
+
+class _Type(ctypes.Structure):
+    _fields_ = [
+        ("name_off", ctypes.c_uint32),
+        ("info", ctypes.c_uint32),
+        ("size_or_type", ctypes.c_uint32),
+    ]
+
+    @property
+    def vlen(self) -> int:
+        return int(self.info) & 0xFFFF
+
+    @property
+    def kind(self) -> int:
+        return int(self.info) >> 24 & 0x1F
+
+
+class Btf:
+    """The running kernel's types.  Raises ProbeError where the kernel carries none."""
+
+    def __init__(self) -> None:
+        self._lib = self._load_library()
+        for load in ("btf__load_vmlinux_btf", "libbpf_find_kernel_btf"):
+            if hasattr(self._lib, load):
+                break
+        else:
+            raise ProbeError("this libbpf cannot load the kernel's BTF: install a newer libbpf")
+        function = getattr(self._lib, load)
+        function.restype = ctypes.c_void_p
+        self._btf = ctypes.c_void_p(function())
+        # Errors are small negative numbers in the pointer, or NULL.
+        if not self._btf.value or self._btf.value > 2**64 - 4096:
+            raise ProbeError(
+                "the kernel has no BTF (/sys/kernel/btf/vmlinux): use a kernel built with "
+                "CONFIG_DEBUG_INFO_BTF=y"
+            )
+        self._lib.btf__type_by_id.restype = ctypes.c_void_p
+        self._lib.btf__name_by_offset.restype = ctypes.c_char_p
+        self._lib.btf__find_by_name_kind.restype = ctypes.c_int32
+        self._parameters: Dict[str, Optional[List[str]]] = {}
+
+    @staticmethod
+    def _load_library() -> Any:
+        for name in _LIBRARIES:
+            try:
+                return ctypes.CDLL(name)
+            except OSError:
+                continue
+        raise ProbeError("libbpf is missing: install python3-bpfcc (it depends on libbpf)")
+
+    def _find(self, name: str, kind: int) -> int:
+        found: int = self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind)
+        return found if found > 0 else 0
+
+    def _type(self, id_: int) -> Tuple[_Type, int]:
+        """The type and the address right behind it, where its members lie."""
+        address = self._lib.btf__type_by_id(self._btf, ctypes.c_uint32(id_))
+        if not address:
+            raise ProbeError(f"the kernel's BTF has no type {id_}: it is damaged")
+        return _Type.from_address(address), address + ctypes.sizeof(_Type)
+
+    def _resolve(self, id_: int) -> int:
+        type_, _ = self._type(id_)
+        while type_.kind in _MODIFIERS:
+            id_ = int(type_.size_or_type)
+            type_, _ = self._type(id_)
+        return id_
+
+    def _name(self, offset: int) -> str:
+        name: Optional[bytes] = self._lib.btf__name_by_offset(self._btf, ctypes.c_uint32(offset))
+        return (name or b"").decode()
+
+    def size(self, struct: str) -> Optional[int]:
+        """Bytes of a struct, None if the kernel has none of that name."""
+        id_ = self._find(struct, _STRUCT)
+        return int(self._type(id_)[0].size_or_type) if id_ else None
+
+    def offset(self, struct: str, field: str) -> Optional[int]:
+        """Byte offset of a field (anonymous structs and unions looked through), or None."""
+        id_ = self._find(struct, _STRUCT)
+        return self._offset(id_, field) if id_ else None
+
+    def _offset(self, id_: int, field: str) -> Optional[int]:
+        type_, at = self._type(id_)
+        for i in range(type_.vlen):
+            name_off, member, bits = (ctypes.c_uint32 * 3).from_address(at + 12 * i)
+            # With kind_flag set the top byte holds a bit-field's width.
+            if type_.info >> 31:
+                bits &= 0xFFFFFF
+            name = self._name(name_off)
+            if name == field:
+                return bits // 8
+            if not name:
+                inner = self._offset(self._resolve(member), field)
+                if inner is not None:
+                    return bits // 8 + inner
+        return None
+
+    def enumerators(self, enum: str) -> Dict[str, int]:
+        """Names and values of an enum; empty if the kernel has none of that name."""
+        id_ = self._find(enum, _ENUM) or self._find(enum, _ENUM64)
+        if not id_:
+            return {}
+        type_, at = self._type(id_)
+        if type_.kind == _ENUM64:
+            raise ProbeError(f"enum {enum} has 64-bit values: this mapcount cannot read it")
+        pairs = ((ctypes.c_uint32 * 2).from_address(at + 8 * i) for i in range(type_.vlen))
+        return {self._name(name_off): int(value) for name_off, value in pairs}
+
+    def parameters(self, function: str) -> Optional[List[str]]:
+        """Names of a function's parameters in order, None if BTF does not know it."""
+        if function not in self._parameters:
+            self._parameters[function] = self._read_parameters(function)
+        return self._parameters[function]
+
+    def _read_parameters(self, function: str) -> Optional[List[str]]:
+        id_ = self._find(function, _FUNC)
+        if not id_:
+            return None
+        prototype, at = self._type(int(self._type(id_)[0].size_or_type))
+        return [
+            self._name((ctypes.c_uint32 * 2).from_address(at + 8 * i)[0])
+            for i in range(prototype.vlen)
+        ]

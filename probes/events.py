@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The vocabulary of a trace: the 64-byte record, operations, phases and flag bits.
+
+This module is the root of the dependency graph.  ``bpf/record.h`` declares the same
+struct for the kernel side; a test holds the two against each other.  Everything in a
+record is RAW: what the kernel's words held at that instant.  Readers turn a raw map
+count into its logical value by adding one (the kernel biases ``_mapcount``,
+``_entire_mapcount`` and ``_large_mapcount`` by -1).
+"""
+
+from __future__ import annotations
+
+import struct
+
+#: One record, little-endian.  (name, struct code, numpy code, what it holds)
+FIELDS = (
+    ("ts", "Q", "<u8", "ns of CLOCK_MONOTONIC when the probe ran"),
+    ("seq", "I", "<u4", "count of this CPU's records, dropped ones included: a gap is a loss"),
+    ("cpu", "H", "<u2", "CPU that ran the probe"),
+    ("probe", "H", "<u2", "id of the probe in the header's plan, or one of the marks below"),
+    ("tid", "I", "<u4", "thread id (the kernel's pid)"),
+    ("pid", "I", "<u4", "process id (the kernel's tgid)"),
+    ("pfn", "Q", "<u8", "page frame number of the page the function was called with"),
+    ("mapcount", "i", "<i4", "raw page._mapcount of that page (bias -1)"),
+    ("entire", "i", "<i4", "raw whole-folio map count of its folio (bias -1)"),
+    ("nr_mapped", "i", "<i4", "raw folio._nr_pages_mapped (bias 0)"),
+    ("large", "i", "<i4", "raw folio._large_mapcount (bias -1)"),
+    ("refcount", "i", "<i4", "raw _refcount of the head"),
+    ("flags", "I", "<u4", "low 32 bits of the head's page flags"),
+    ("aux", "i", "<i4", "stack id of an enter or point record, result of a return record"),
+    ("nr", "H", "<u2", "pages the operation covers, from pfn on; 0: the whole folio"),
+    ("order", "B", "u1", "order of the folio; 0 for a page of no folio"),
+    ("bits", "B", "u1", "the BIT_ and LEVEL_ flags below"),
+)
+
+RECORD = struct.Struct("<" + "".join(code for _, code, _, _ in FIELDS))
+RECORD_SIZE = 64
+assert RECORD.size == RECORD_SIZE
+
+#: A record that carries text (a mark's name, a task's comm) uses bytes 32..63 for it.
+TEXT_OFFSET, TEXT_SIZE = 32, 32
+
+#: The kernel's ring buffer puts 8 bytes before each record: u32 length, u32 page offset.
+RING_HEADER_SIZE = 8
+RING_BUSY, RING_DISCARD = 1 << 31, 1 << 30
+SLOT_SIZE = RING_HEADER_SIZE + RECORD_SIZE
+
+#: Values of ``probe`` from here on are not in the plan.
+MARK_FIRST = 0xFF00
+MARK_NAMED = 0xFF00  # text: the mark's name; a workload wrote it to trace_marker
+TASK_NEW = 0xFF01  # text: comm; pfn: the new thread's tgid << 32 | tid
+TASK_RENAME = 0xFF02  # text: the new comm
+TASK_EXIT = 0xFF03  # text: comm
+MARKS = {
+    MARK_NAMED: "mark",
+    TASK_NEW: "task_new",
+    TASK_RENAME: "task_rename",
+    TASK_EXIT: "task_exit",
+}
+
+BIT_DOUBLE_MAP = 0x01  # PG_double_map was set in page[1] (compound_mapcount era)
+BIT_ANON = 0x02  # bit 0 of the head's mapping was set
+BIT_HUGETLB = 0x04  # the folio is hugetlb
+BIT_FREED = 0x08  # the page had been freed and not seen allocated since
+LEVEL_SHIFT = 4  # two bits: the page-table level the operation works at
+LEVELS = ("pte", "pmd", "pud")
+BIT_UNREAD = 0x40  # the struct page could not be read: the counters are void
+BIT_TAIL = 0x80  # pfn was a tail page when the probe ran
+
+#: ``aux`` of an enter or point record made without stacks.
+NO_STACK = -(1 << 31)
+
+#: What a probe's function does to a folio, in the order the categories have everywhere.
+OPS = (
+    "map",  # adds mappings
+    "unmap",  # removes mappings
+    "dup",  # fork's copy of a mapping
+    "split_pmd",  # a PMD mapping becomes PTE mappings; the folio stays
+    "split_folio",  # the folio becomes smaller folios
+    "deferred_split",  # a partially mapped folio is queued for splitting
+    "collapse",  # khugepaged or MADV_COLLAPSE gathers pages into a huge one
+    "migrate",  # the contents move to another folio; pfn is the old one
+    "alloc",  # the page allocator hands the folio out
+    "free",  # the page allocator takes it back
+    "read",  # a reader looks at the folio without a reference
+    "fork",  # bracket: copy_page_range copies page tables
+    "reader",  # bracket: one read() of /proc/kpageflags or /proc/kpagecount
+    "mark",
+    "task_new",
+    "task_rename",
+    "task_exit",
+)
+
+#: ``point``: recorded once, on entry of the function or at an instruction, before the
+#: function changes anything.  ``enter`` and ``return`` bracket a function.
+PHASES = ("point", "enter", "return")

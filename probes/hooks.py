@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The catalogue: every operation on a map count, and the kernel functions that do it.
+
+One row is one logical operation; its candidates are the functions that kernels have had
+for it, newest first.  The first candidate that the running kernel has is attached.
+Arguments are named as in the kernel's source; BTF says at which position they lie.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Tuple
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One kernel function, and which of its parameters say what it is called for.
+
+    page, pmd: the parameter that names the page, or the huge PMD that maps it.
+    nr:        the parameter that counts pages, None for one page.
+    level:     "pte", "pmd" or "pud"; "folio" where the folio's order decides; or
+               "param:mask", a PMD mapping where the bits of that parameter are set.
+    only:      a parameter that names the folio to which the function confines itself.
+    """
+
+    function: str
+    page: str = ""
+    pmd: str = ""
+    nr: str = ""
+    level: str = "pte"
+    only: str = ""
+
+
+@dataclass(frozen=True)
+class Hook:
+    """One logical operation.
+
+    kind:     the handler: "point", "folio" or "pmd" (entry and return), "read", "bracket".
+    delta:    the declared change of the map counts by this operation, if it is its own.
+    where:    for delta: "enter", "return", or "doublemap": on enter, and only in the era
+              of PG_double_map, where the PMD split changes the counters itself.
+    lost:     what cannot be seen where no candidate can be attached.
+    optional: kernels without this operation are no worse for it.
+    anybody:  record a bracket of every task, not of the wanted ones alone.
+    within:   record a reader only inside this bracket, which comes earlier in the catalogue.
+    """
+
+    op: str
+    kind: str
+    group: str
+    candidates: Tuple[Candidate, ...]
+    lost: str
+    delta: int = 0
+    where: str = "enter"
+    optional: bool = False
+    anybody: bool = False
+    within: str = ""
+
+
+C = Candidate
+
+#: Functions of the kernels before the folio_*_rmap_* names serve PTE and PMD alike.
+_OLD_ADD_ANON = (
+    # 5.10 has both, and page_add_anon_rmap() only calls the other.
+    C("do_page_add_anon_rmap", page="page", level="flags:2"),
+    C("page_add_anon_rmap", page="page", level="flags:2"),
+)
+_OLD_ADD_FILE = (C("page_add_file_rmap", page="page", level="compound:0xff"),)
+_OLD_REMOVE = (C("page_remove_rmap", page="page", level="compound:0xff"),)
+
+HOOKS: Tuple[Hook, ...] = (
+    # mm/rmap.c: the reverse map, where nearly every map count changes.
+    Hook(
+        "map",
+        "point",
+        "rmap",
+        (C("folio_add_anon_rmap_ptes", page="page", nr="nr_pages"), *_OLD_ADD_ANON),
+        "anonymous pages mapped again (swap-in, migration, KSM)",
+        delta=1,
+    ),
+    Hook(
+        "map",
+        "point",
+        "rmap",
+        (C("folio_add_anon_rmap_pmd", page="page", level="pmd"), *_OLD_ADD_ANON),
+        "anonymous huge pages mapped again as a whole",
+        delta=1,
+    ),
+    Hook(
+        "map",
+        "point",
+        "rmap",
+        (
+            C("folio_add_new_anon_rmap", page="folio", level="folio"),
+            C("page_add_new_anon_rmap", page="page", level="folio"),
+        ),
+        "the first mapping of new anonymous pages (faults, copy on write)",
+        delta=1,
+    ),
+    Hook(
+        "map",
+        "point",
+        "rmap",
+        (C("folio_add_file_rmap_ptes", page="page", nr="nr_pages"), *_OLD_ADD_FILE),
+        "file and shmem pages mapped",
+        delta=1,
+    ),
+    Hook(
+        "map",
+        "point",
+        "rmap",
+        (C("folio_add_file_rmap_pmd", page="page", level="pmd"), *_OLD_ADD_FILE),
+        "file and shmem huge pages mapped as a whole",
+        delta=1,
+    ),
+    Hook(
+        "map",
+        "point",
+        "rmap",
+        (C("folio_add_file_rmap_pud", page="page", level="pud"),),
+        "device pages mapped by a PUD",
+        delta=1,
+        optional=True,
+    ),
+    Hook(
+        "unmap",
+        "point",
+        "rmap",
+        (C("folio_remove_rmap_ptes", page="page", nr="nr_pages"), *_OLD_REMOVE),
+        "PTE mappings removed",
+        delta=-1,
+    ),
+    Hook(
+        "unmap",
+        "point",
+        "rmap",
+        (C("folio_remove_rmap_pmd", page="page", level="pmd"), *_OLD_REMOVE),
+        "PMD mappings removed",
+        delta=-1,
+    ),
+    Hook(
+        "unmap",
+        "point",
+        "rmap",
+        (C("folio_remove_rmap_pud", page="page", level="pud"),),
+        "PUD mappings of device pages removed",
+        delta=-1,
+        optional=True,
+    ),
+    Hook(
+        "map",
+        "point",
+        "rmap",
+        (
+            C("hugetlb_add_anon_rmap", page="folio", level="pmd"),
+            C("hugepage_add_anon_rmap", page="page", level="pmd"),
+        ),
+        "anonymous hugetlb pages mapped again",
+        delta=1,
+    ),
+    Hook(
+        "map",
+        "point",
+        "rmap",
+        (
+            C("hugetlb_add_new_anon_rmap", page="folio", level="pmd"),
+            C("hugepage_add_new_anon_rmap", page="page", level="pmd"),
+        ),
+        "the first mapping of new hugetlb pages",
+        delta=1,
+    ),
+    # Fork copies mappings through inline helpers; only their callers have symbols.
+    Hook(
+        "dup",
+        "pmd",
+        "dup",
+        (C("copy_huge_pmd", pmd="src_pmd"),),
+        "PMD mappings copied by fork",
+        delta=1,
+        where="return",
+    ),
+    Hook(
+        "fork",
+        "bracket",
+        "dup",
+        (C("copy_page_range"),),
+        "when fork copies page tables",
+    ),
+    Hook(
+        "split_pmd",
+        "pmd",
+        "split",
+        (
+            C("__split_huge_pmd", pmd="pmd", only="folio"),
+            C("__split_huge_pmd", pmd="pmd", only="page"),
+            C("__split_huge_pmd", pmd="pmd"),
+        ),
+        "PMD mappings replaced by PTE mappings",
+        delta=-1,
+        where="doublemap",
+    ),
+    Hook(
+        "split_folio",
+        "folio",
+        "split",
+        (
+            C("__folio_split", page="folio"),
+            C("split_huge_page_to_list_to_order", page="page"),
+            C("split_huge_page_to_list", page="page"),
+        ),
+        "folios split into smaller ones: lives end unseen",
+    ),
+    Hook(
+        "deferred_split",
+        "point",
+        "split",
+        (
+            C("deferred_split_folio", page="folio"),
+            C("deferred_split_huge_page", page="page"),
+        ),
+        "partially mapped folios queued for splitting",
+    ),
+    Hook(
+        "collapse",
+        "bracket",
+        "collapse",
+        (C("collapse_huge_page"),),
+        "khugepaged's work on anonymous memory is not named as such",
+    ),
+    Hook(
+        "collapse",
+        "bracket",
+        "collapse",
+        (C("collapse_file"),),
+        "khugepaged's work on files is not named as such",
+    ),
+    Hook(
+        "migrate",
+        "point",
+        "migrate",
+        (C("folio_migrate_flags", page="folio"), C("migrate_page_states", page="page")),
+        "migration is not named as such",
+    ),
+    # Readers that look at a page without holding a reference (fs/proc/page.c).
+    Hook(
+        "reader",
+        "bracket",
+        "readers",
+        (C("kpageflags_read"),),
+        "reads of /proc/kpageflags",
+        anybody=True,
+    ),
+    Hook(
+        "reader",
+        "bracket",
+        "readers",
+        (C("kpagecount_read"),),
+        "reads of /proc/kpagecount",
+        anybody=True,
+    ),
+    Hook(
+        "read",
+        "read",
+        "readers",
+        (C("stable_page_flags", page="page"),),
+        "readers of /proc/kpageflags, page by page",
+    ),
+    Hook(
+        "read",
+        "read",
+        "readers",
+        (C("get_kpage_count", page="page"), C("__page_mapcount", page="page")),
+        "readers of /proc/kpagecount, page by page",
+        # Zapping calls __page_mapcount() too, with a reference in its hand.
+        within="kpagecount_read",
+    ),
+    Hook(
+        "read",
+        "read",
+        "readers",
+        (C("snapshot_page", page="page"),),
+        "the copying of pages by readers",
+        optional=True,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Tracepoint:
+    """A kernel tracepoint and the handler call for its raw arguments."""
+
+    name: str
+    op: str
+    call: str
+    lost: str
+
+
+#: kmem:mm_page_free fires before any teardown, kmem:mm_page_alloc after the folio is whole.
+TRACEPOINTS: Tuple[Tracepoint, ...] = (
+    Tracepoint(
+        "mm_page_alloc",
+        "alloc",
+        "on_alloc({probe}, ctx->args[0], ctx->args[1], ctx->args[3])",
+        "when a folio is born",
+    ),
+    Tracepoint(
+        "mm_page_free",
+        "free",
+        "on_free({probe}, ctx->args[0], ctx->args[1])",
+        "when a folio dies",
+    ),
+    Tracepoint(
+        "task_newtask",
+        "task_new",
+        "on_task(TASK_NEW, ctx->args[0], ctx->args[0] + OFF_TASK_COMM)",
+        "names of new tasks, and children of the traced command",
+    ),
+    Tracepoint(
+        "task_rename",
+        "task_rename",
+        "on_task(TASK_RENAME, ctx->args[0], ctx->args[1])",
+        "new names of tasks",
+    ),
+    Tracepoint(
+        "sched_process_exit",
+        "task_exit",
+        "on_task(TASK_EXIT, ctx->args[0], ctx->args[0] + OFF_TASK_COMM)",
+        "when tasks end",
+    ),
+)
+
+#: Workloads name moments by writing to trace_marker.  Its own write function lies in code
+#: that may not be probed, so every write is looked at: is the file's f_op the marker's?
+MARK_FUNCTION, MARK_OPS = "vfs_write", "tracing_mark_fops"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A counter update that the compiler inlined: probed at its instruction.
+
+    field: the layout field that the ``lock incl`` addresses.
+    """
+
+    op: str
+    function: str
+    field: str
+    level: str
+    delta: int
+    lost: str
+
+
+SITES: Tuple[Site, ...] = (
+    Site(
+        "dup",
+        "copy_page_range",
+        "mapcount",
+        "pte",
+        1,
+        "PTE mappings copied by fork, page by page",
+    ),
+    Site(
+        "dup",
+        "copy_hugetlb_page_range",
+        "entire",
+        "pmd",
+        1,
+        "hugetlb mappings copied by fork",
+    ),
+)

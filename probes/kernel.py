@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The running kernel: its identity, its symbols, and its memory through /proc/kcore."""
+
+from __future__ import annotations
+
+import bisect
+import os
+import re
+import struct
+from typing import Dict, List, Optional, Set, Tuple
+
+from probes.errors import ProbeError
+
+#: Suffixes that gcc gives to a whole copy of a function with changed arguments.  A
+#: ``.part`` copy is not whole, ``.cold`` is the unlikely end of one: never attached.
+WHOLE = re.compile(r"\.(isra|constprop)\.\d+$")
+
+
+class Symbols:
+    """/proc/kallsyms of the kernel proper (modules are left out).
+
+    Raises ProbeError where the addresses are hidden (no root, or kptr_restrict=2).
+    """
+
+    def __init__(self, path: str = "/proc/kallsyms") -> None:
+        self.address: Dict[str, int] = {}
+        text: List[Tuple[int, str]] = []
+        self._variants: Dict[str, List[str]] = {}
+        try:
+            with open(path) as lines:
+                for line in lines:
+                    fields = line.split()
+                    if len(fields) != 3:
+                        continue
+                    address, name = int(fields[0], 16), fields[2]
+                    self.address[name] = address
+                    if fields[1] in "tTwW":
+                        text.append((address, name))
+                        if WHOLE.search(name):
+                            self._variants.setdefault(WHOLE.sub("", name), []).append(name)
+        except OSError as error:
+            raise ProbeError(f"cannot read {path}: {error.strerror}; is /proc mounted?") from None
+        if not any(self.address.values()):
+            raise ProbeError(
+                f"{path} shows no addresses: run as root, with kernel.kptr_restrict below 2"
+            )
+        self._traceable = _words("/sys/kernel/tracing/available_filter_functions", 0)
+        self._blacklist = _words("/sys/kernel/debug/kprobes/blacklist", 1) or set()
+        text.sort()
+        self._starts = [address for address, _ in text]
+        self._names = [name for _, name in text]
+
+    def functions(self, name: str) -> List[str]:
+        """The symbols that are whole copies of the function ``name``."""
+        plain = [name] if name in self.address else []
+        return plain + self._variants.get(name, [])
+
+    def unprobed(self, name: str) -> Optional[str]:
+        """Why the kernel would refuse a kprobe on a symbol, None if it takes one."""
+        if self._traceable is not None and name not in self._traceable:
+            return "the kernel does not let it be traced"
+        if name in self._blacklist:
+            return "it is on the kprobe blacklist"
+        return None
+
+    def locate(self, address: int) -> str:
+        """``name+0x1f`` of the function that holds the address."""
+        i = bisect.bisect_right(self._starts, address) - 1
+        if i < 0:
+            return f"{address:#x}"
+        return f"{self._names[i]}+{address - self._starts[i]:#x}"
+
+    def end_of(self, name: str) -> int:
+        """Where the next function begins: the end of ``name``'s text, at the latest."""
+        i = bisect.bisect_right(self._starts, self.address[name])
+        return self._starts[i] if i < len(self._starts) else self.address[name]
+
+
+def _words(path: str, column: int) -> Optional[Set[str]]:
+    """One column of a file, None where there is no such file."""
+    try:
+        with open(path) as lines:
+            return {words[column] for words in map(str.split, lines) if len(words) > column}
+    except OSError:
+        return None
+
+
+class Kcore:
+    """The kernel's virtual memory, read only, through the ELF core /proc/kcore."""
+
+    _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
+    _SEGMENT = struct.Struct("<IIQQQQQQ")
+
+    def __init__(self, path: str = "/proc/kcore") -> None:
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise ProbeError(
+                f"cannot open {path}: {error.strerror}; run as root on a kernel with "
+                "CONFIG_PROC_KCORE and without lockdown"
+            ) from None
+        head = self._HEADER.unpack(os.pread(self._fd, self._HEADER.size, 0))
+        offset, count = head[5], head[10]
+        table = os.pread(self._fd, count * self._SEGMENT.size, offset)
+        self._segments = [
+            (vaddr, vaddr + size, at)
+            for kind, _, at, vaddr, _, size, _, _ in self._SEGMENT.iter_unpack(table)
+            if kind == 1
+        ]
+
+    def read(self, address: int, size: int) -> bytes:
+        """``size`` bytes from a kernel address.  Raises ProbeError where none are."""
+        for start, end, at in self._segments:
+            if start <= address and address + size <= end:
+                data = os.pread(self._fd, size, at + address - start)
+                while 0 < len(data) < size:
+                    more = os.pread(self._fd, size - len(data), at + address - start + len(data))
+                    if not more:
+                        break
+                    data += more
+                if len(data) == size:
+                    return data
+        raise ProbeError(f"/proc/kcore does not hold {size} bytes at {address:#x}")
+
+    def u64(self, address: int) -> int:
+        """The 8 bytes at a kernel address as a number."""
+        return int.from_bytes(self.read(address, 8), "little")
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+def build_id() -> Optional[str]:
+    """The kernel's build id (the GNU note in /sys/kernel/notes) in hex, None if absent."""
+    try:
+        with open("/sys/kernel/notes", "rb") as file:
+            notes = file.read()
+    except OSError:
+        return None
+    at = 0
+    while at + 12 <= len(notes):
+        name_size, size, kind = struct.unpack_from("<III", notes, at)
+        name_at = at + 12
+        data_at = name_at + (name_size + 3 & ~3)
+        if kind == 3 and notes[name_at : name_at + name_size] == b"GNU\0":
+            return notes[data_at : data_at + size].hex()
+        at = data_at + (size + 3 & ~3)
+    return None
+
+
+def possible_cpus() -> int:
+    """One more than the highest CPU number that the kernel may use."""
+    with open("/sys/devices/system/cpu/possible") as file:
+        return int(re.split("[-,]", file.read().strip())[-1]) + 1
+
+
+def end_pfn() -> int:
+    """The first page frame number past the memory of the machine (/proc/iomem)."""
+    end = 0
+    with open("/proc/iomem") as file:
+        for line in file:
+            if line.rstrip().endswith("System RAM"):
+                end = max(end, int(line.split(":")[0].split("-")[1], 16) + 1)
+    if end <= 1:
+        raise ProbeError("/proc/iomem shows no addresses: run as root")
+    return -(-end // os.sysconf("SC_PAGE_SIZE"))

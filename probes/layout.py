@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where the running kernel keeps its map counts: the era, found by what it has.
+
+The counters changed shape several times.  What decides is which fields exist, never the
+version number: distributions backport.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Dict, List, Optional
+
+from probes.btf import Btf
+from probes.errors import ProbeError
+from probes.kernel import Kcore, Symbols
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Offsets in bytes from a folio's head struct page; None where the era has no such field."""
+
+    source: str
+    struct_page: int
+    vmemmap: int
+    fields: Dict[str, Optional[int]]
+    bits: Dict[str, Optional[int]]
+    tail_holds_mask: bool
+    task: Dict[str, int]
+
+    @property
+    def counters(self) -> List[str]:
+        """The counters that this era keeps, by their logical names."""
+        has = ["mapcount", "entire_mapcount"]
+        if self.bits["double_map"] is not None:
+            has.append("double_map")
+        if self.fields["nr_mapped"] is not None:
+            has.append("nr_pages_mapped")
+        if self.fields["large"] is not None:
+            has.append("large_mapcount")
+        return has
+
+    def as_json(self) -> Dict[str, Any]:
+        """The layout as the trace header holds it."""
+        return asdict(self)
+
+
+def find_layout(btf: Btf, symbols: Symbols, kcore: Kcore) -> Layout:
+    """The layout of the running kernel.  Raises ProbeError naming the field it lacks."""
+    size = btf.size("page")
+    if size is None:
+        raise ProbeError("BTF has no struct page: the kernel's BTF is not usable")
+    link = btf.offset("page", "compound_info")
+    flags = btf.enumerators("pageflags")
+    fields: Dict[str, Optional[int]] = {
+        "flags": _need(btf, "page", "flags"),
+        "compound_head": link if link is not None else _need(btf, "page", "compound_head"),
+        "mapping": _need(btf, "page", "mapping"),
+        "mapcount": _need(btf, "page", "_mapcount"),
+        "refcount": _need(btf, "page", "_refcount"),
+        **_compound_fields(btf, size),
+    }
+    bits: Dict[str, Optional[int]] = {
+        "head": flags.get("PG_head"),
+        "double_map": flags.get("PG_double_map"),
+        "hugetlb_dtor": btf.enumerators("compound_dtor_id").get("HUGETLB_PAGE_DTOR"),
+        "hugetlb_type": btf.enumerators("pagetype").get("PGTY_hugetlb"),
+    }
+    if bits["head"] is None:
+        raise ProbeError("enum pageflags has no PG_head: this kernel's layout is unknown")
+    if bits["hugetlb_dtor"] is None and bits["hugetlb_type"] is None:
+        raise ProbeError(
+            "neither HUGETLB_PAGE_DTOR nor PGTY_hugetlb exists: this kernel's layout is unknown"
+        )
+    return Layout(
+        source="btf",
+        struct_page=size,
+        vmemmap=_vmemmap(symbols, kcore),
+        fields=fields,
+        bits=bits,
+        tail_holds_mask=link is not None,
+        task={
+            "vm_mm": _need(btf, "vm_area_struct", "vm_mm"),
+            "owner": _need(btf, "mm_struct", "owner"),
+            "pid": _need(btf, "task_struct", "pid"),
+            "tgid": _need(btf, "task_struct", "tgid"),
+            "comm": _need(btf, "task_struct", "comm"),
+            "f_op": _need(btf, "file", "f_op"),
+        },
+    )
+
+
+def _compound_fields(btf: Btf, size: int) -> Dict[str, Optional[int]]:
+    """The counters of a whole folio: in struct folio, or before it in page[1]."""
+
+    def second(field: str) -> Optional[int]:
+        offset = btf.offset("page", field)
+        return None if offset is None else size + offset
+
+    entire = btf.offset("folio", "_entire_mapcount")
+    if entire is None:
+        entire = second("compound_mapcount")
+    if entire is None:
+        raise ProbeError(
+            "neither folio._entire_mapcount nor page.compound_mapcount exists: this kernel "
+            "counts maps in a way that mapcount does not know"
+        )
+    order = second("compound_order")
+    if order is None:
+        # 6.12+: the low byte of the second page's flags word.
+        order = btf.offset("folio", "_flags_1")
+    if order is None:
+        raise ProbeError("neither page.compound_order nor folio._flags_1 exists")
+    return {
+        "entire": entire,
+        "nr_mapped": btf.offset("folio", "_nr_pages_mapped"),
+        "large": btf.offset("folio", "_large_mapcount"),
+        "order": order,
+        "dtor": second("compound_dtor"),
+        "mm_id": btf.offset("folio", "_mm_id"),
+        "mm_id_mapcount": btf.offset("folio", "_mm_id_mapcount"),
+    }
+
+
+def _need(btf: Btf, struct: str, field: str) -> int:
+    offset = btf.offset(struct, field)
+    if offset is None:
+        raise ProbeError(f"struct {struct} has no field {field}: this kernel's layout is unknown")
+    return offset
+
+
+def _vmemmap(symbols: Symbols, kcore: Kcore) -> int:
+    address = symbols.address.get("vmemmap_base")
+    if address is None:
+        raise ProbeError("the kernel has no vmemmap_base: mapcount knows x86-64 alone so far")
+    return kcore.u64(address)

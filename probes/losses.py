@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What was not recorded: ring-full drops and missed probes, as counts the kernel keeps."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Dict, List, Optional, Tuple
+
+from probes.program import Shape
+
+
+class RingLosses:
+    """Compares the kernel's counts of refused records with what was reported before."""
+
+    def __init__(self, counts: memoryview, shape: Shape) -> None:
+        self._counts = counts
+        self._shape = shape
+        self._seen = bytes(counts.nbytes)
+        self._since = time.monotonic_ns()
+        self.total = 0
+
+    def poll(self) -> Optional[Dict[str, Any]]:
+        """A LOSS block's content if records were lost since the last call, else None."""
+        now = time.monotonic_ns()
+        since, self._since = self._since, now
+        bytes_now = self._counts.tobytes()
+        words = memoryview(bytes_now).cast("Q")
+        before = memoryview(self._seen).cast("Q")
+        self._seen = bytes_now
+        lost: List[Tuple[int, int, int]] = []
+        per_cpu = self._shape.count_words
+        for cpu in range(self._shape.cpus):
+            start = cpu * per_cpu + 1
+            if words[start : start + per_cpu - 1] == before[start : start + per_cpu - 1]:
+                continue
+            for probe in range(per_cpu - 1):
+                count = words[start + probe] - before[start + probe]
+                if count:
+                    lost.append((cpu, probe, count))
+        if not lost:
+            return None
+        self.total += sum(count for _, _, count in lost)
+        return {"from": since, "to": now, "kind": "ring", "lost": lost}
+
+
+def recursion_misses(fds: Dict[int, int]) -> Dict[int, int]:
+    """Probe id -> runs that the kernel skipped because one was active on that CPU.
+
+    From the program's fdinfo (kernels from 5.12 on; before 6.7 kprobes do not count).
+    """
+    found = {}
+    for probe, fd in fds.items():
+        try:
+            with open(f"/proc/self/fdinfo/{fd}") as file:
+                for line in file:
+                    if line.startswith("recursion_misses:") and int(line.split()[1]):
+                        found[probe] = int(line.split()[1])
+        except OSError:
+            continue
+    return found

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Resolves the catalogue against the running kernel: what to attach, what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Tuple
+
+from probes.btf import Btf
+from probes.hooks import HOOKS, MARK_FUNCTION, MARK_OPS, SITES, TRACEPOINTS, Candidate, Hook
+from probes.kernel import Kcore, Symbols
+from probes.layout import Layout
+from probes.sites import increments
+
+#: How the kernel attaches a stub.
+KPROBE, KRETPROBE, RAW_TRACEPOINT = "kprobe", "kretprobe", "raw_tracepoint"
+
+#: Integer arguments of a function call on x86-64, as pt_regs names them.
+ARGUMENTS = ("di", "si", "dx", "cx", "r8", "r9")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One BPF stub and where it is attached.  ``id`` is what its records carry."""
+
+    id: int
+    function: str
+    attach: str
+    offset: int
+    call: str
+    op: str
+    phase: str
+    group: str
+    delta: int = 0
+    after: bool = False
+
+    def as_json(self) -> Dict[str, Any]:
+        """The probe as the trace header's plan holds it."""
+        return {
+            "id": self.id,
+            "function": self.function,
+            "op": self.op,
+            "phase": self.phase,
+            "delta": self.delta,
+            "after": self.after,
+            "group": self.group,
+            "attach": self.attach,
+            "site": f"+{self.offset:#x}" if self.offset else None,
+        }
+
+
+@dataclass(frozen=True)
+class Missing:
+    """An operation that cannot be observed, and what becomes invisible by that."""
+
+    op: str
+    functions: Tuple[str, ...]
+    reason: str
+    lost: str
+
+    def as_json(self) -> Dict[str, Any]:
+        """The gap as the trace header holds it."""
+        return {
+            "op": self.op,
+            "functions": list(self.functions),
+            "reason": self.reason,
+            "lost": self.lost,
+        }
+
+    def __str__(self) -> str:
+        return f"{'/'.join(self.functions)}: {self.reason}; not seen: {self.lost}"
+
+
+@dataclass
+class Plan:
+    """The probes to attach, in the order of their ids, and what is missing."""
+
+    probes: List[Probe] = field(default_factory=list)
+    missing: List[Missing] = field(default_factory=list)
+
+    def add(self, **what: Any) -> int:
+        """Append a probe with the next id.  Returns the id."""
+        self.probes.append(Probe(id=len(self.probes), **what))
+        return len(self.probes) - 1
+
+
+class _Unfit(Exception):
+    """Why a candidate cannot be used on this kernel."""
+
+
+def resolve(btf: Btf, symbols: Symbols, kcore: Kcore, layout: Layout) -> Plan:
+    """The plan for the running kernel.
+
+    A function that is absent, or whose arguments BTF does not know, becomes a Missing.
+    """
+    plan = Plan()
+    taken: Dict[Tuple[str, str], bool] = {}
+    for hook in HOOKS:
+        _resolve_hook(plan, hook, taken, btf, symbols, layout)
+    _resolve_sites(plan, symbols, kcore, layout)
+    for point in TRACEPOINTS:
+        plan.add(
+            function=point.name,
+            attach=RAW_TRACEPOINT,
+            offset=0,
+            call=point.call.format(probe=len(plan.probes)),
+            op=point.op,
+            phase="point",
+            group="life",
+        )
+    if MARK_OPS in symbols.address:
+        plan.add(
+            function=MARK_FUNCTION,
+            attach=KPROBE,
+            offset=0,
+            call="on_mark(" + ", ".join(f"ctx->{name}" for name in ARGUMENTS[:3]) + ")",
+            op="mark",
+            phase="point",
+            group="life",
+        )
+    else:
+        plan.missing.append(Missing("mark", (MARK_OPS,), "no such symbol", "marks of the workload"))
+    return plan
+
+
+def _resolve_hook(
+    plan: Plan,
+    hook: Hook,
+    taken: Dict[Tuple[str, str], bool],
+    btf: Btf,
+    symbols: Symbols,
+    layout: Layout,
+) -> None:
+    reasons = []
+    for candidate in hook.candidates:
+        names = symbols.functions(candidate.function)
+        if not names:
+            reasons.append("no such symbol")
+            continue
+        if taken.get((hook.op, candidate.function)):
+            return
+        refused = [reason for reason in map(symbols.unprobed, names) if reason]
+        if refused:
+            reasons.append(refused[0])
+            continue
+        try:
+            arguments = _Arguments(candidate, btf.parameters(candidate.function))
+        except _Unfit as unfit:
+            reasons.append(str(unfit))
+            continue
+        for name in names:
+            _add(plan, hook, candidate, name, arguments, layout)
+        taken[hook.op, candidate.function] = True
+        return
+    if not hook.optional:
+        functions = tuple(dict.fromkeys(c.function for c in hook.candidates))
+        telling = [r for r in reasons if r != "no such symbol"] or reasons
+        plan.missing.append(Missing(hook.op, functions, telling[0], hook.lost))
+
+
+class _Arguments:
+    """The C expressions for a candidate's parameters.  Raises _Unfit where one is missing."""
+
+    def __init__(self, candidate: Candidate, parameters: Optional[List[str]]) -> None:
+        self._parameters = parameters
+        self.page = self._get(candidate.page)
+        self.pmd = self._get(candidate.pmd)
+        self.only = self._get(candidate.only)
+        self.nr = self._get(candidate.nr) if candidate.nr else "1"
+        self.vma = "0"
+        for name in ("vma", "src_vma", "dst_vma"):
+            if parameters and name in parameters[: len(ARGUMENTS)]:
+                self.vma = self._get(name)
+                break
+        self.level = self._level(candidate.level)
+
+    def _get(self, name: str) -> str:
+        if not name:
+            return "0"
+        if self._parameters is None:
+            raise _Unfit("BTF does not know its arguments")
+        if name not in self._parameters[: len(ARGUMENTS)]:
+            raise _Unfit(f"it has no argument {name}")
+        return f"ctx->{ARGUMENTS[self._parameters.index(name)]}"
+
+    def _level(self, level: str) -> str:
+        if level == "folio":
+            return "BY_FOLIO"
+        if ":" not in level:
+            return level.upper()
+        name, mask = level.split(":")
+        if name == "flags" and self._parameters and "compound" in self._parameters:
+            name, mask = "compound", "0xff"
+        # Of a bool only the low 8 bits of the register are defined.
+        return f"({self._get(name)} & {mask}) ? PMD : PTE"
+
+
+def _add(
+    plan: Plan, hook: Hook, candidate: Candidate, name: str, args: _Arguments, layout: Layout
+) -> None:
+    probe = len(plan.probes)
+    common = {"function": name, "offset": 0, "op": hook.op, "group": hook.group}
+    if hook.kind == "point":
+        nr = args.nr
+        if candidate.level in ("pmd", "pud"):
+            nr = "0"
+        elif ":" in candidate.level:
+            nr = f"({args.level}) == PTE"  # a PMD mapping covers the whole folio: 0
+        plan.add(
+            attach=KPROBE,
+            call=f"on_point(ctx, {probe}, {args.page}, {args.vma}, {nr}, {args.level})",
+            phase="point",
+            delta=hook.delta,
+            **common,
+        )
+        return
+    enter, leave = {
+        "folio": (
+            f"on_enter(ctx, {probe}, {args.page}, {args.vma}, 0, PTE)",
+            f"on_return(ctx, {probe}, {probe + 1}, PTE, 0)",
+        ),
+        "pmd": (
+            f"on_pmd_enter(ctx, {probe}, {args.pmd}, {args.vma}, {args.only})",
+            f"on_return(ctx, {probe}, {probe + 1}, PMD, {int(hook.op == 'split_pmd')})",
+        ),
+        "read": (
+            f"on_read(ctx, {probe}, {args.page}, {_within(plan, hook)})",
+            f"on_return(ctx, {probe}, {probe + 1}, PTE, 0)",
+        ),
+        "bracket": (
+            f"on_bracket_enter(ctx, {probe}, {args.vma}, {int(hook.anybody)})",
+            f"on_bracket_return(ctx, {probe}, {probe + 1})",
+        ),
+    }[hook.kind]
+    on_enter = hook.where == "enter" or (
+        hook.where == "doublemap" and layout.bits["double_map"] is not None
+    )
+    on_return = hook.where == "return"
+    plan.add(
+        attach=KPROBE,
+        call=enter,
+        phase="enter",
+        delta=hook.delta if on_enter else 0,
+        **common,
+    )
+    plan.add(
+        attach=KRETPROBE,
+        call=leave,
+        phase="return",
+        delta=hook.delta if on_return else 0,
+        after=on_return,
+        **common,
+    )
+
+
+def _within(plan: Plan, hook: Hook) -> int:
+    """The bracket in which a reader's function counts, -1 for anywhere."""
+    for probe in plan.probes:
+        if hook.within and probe.function == hook.within:
+            return probe.id
+    return -1
+
+
+def _resolve_sites(plan: Plan, symbols: Symbols, kcore: Kcore, layout: Layout) -> None:
+    for site in SITES:
+        offset = layout.fields[site.field]
+        start = symbols.address.get(site.function)
+        if start is None or offset is None:
+            plan.missing.append(Missing(site.op, (site.function,), "no such symbol", site.lost))
+            continue
+        text = kcore.read(start, symbols.end_of(site.function) - start)
+        found = increments(text, offset)
+        for at, register in found:
+            nr = 1 if site.level == "pte" else 0
+            plan.add(
+                function=site.function,
+                attach=KPROBE,
+                offset=at,
+                call=f"on_point(ctx, {len(plan.probes)}, ctx->{register}, 0, {nr}, "
+                f"{site.level.upper()})",
+                op=site.op,
+                phase="point",
+                group="dup",
+                delta=site.delta,
+            )
+        if not found:
+            plan.missing.append(
+                Missing(
+                    site.op,
+                    (site.function,),
+                    "its inlined counter update was not found in the kernel's text",
+                    site.lost,
+                )
+            )

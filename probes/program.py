@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Compiles the BPF program with BCC and attaches it: the only module that imports bcc."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Tuple
+
+from probes import events
+from probes.errors import ProbeError
+from probes.hooks import MARK_OPS
+from probes.kernel import Symbols
+from probes.layout import Layout
+from probes.plan import KPROBE, KRETPROBE, Plan, Probe
+
+SOURCES = ("record.h", "folio.h", "watch.h", "handlers.h")
+FRAME_PAGES = 512
+#: struct frame: one state byte per page, the time of the last free, a mark.
+FRAME_BYTES = FRAME_PAGES + 16
+MARK_SLOTS = 16
+CONTROL_BYTES = 16 + MARK_SLOTS * (4 + events.TEXT_SIZE)
+MARK_PREFIX = b"mapcount: "
+STACK_SLOTS = 16384
+MIGRATE_MOVABLE = 1
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which folios get watched.  An empty filter lets everything pass."""
+
+    min_order: int = 2
+    tasks: bool = False
+    cgroup: Optional[str] = None
+    pfns: Tuple[Tuple[int, int], ...] = ()
+    stacks: bool = False
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the maps shared with the kernel."""
+
+    cpus: int
+    frames: int
+    ring_bytes: int
+    probes: int
+
+    @property
+    def count_words(self) -> int:
+        """u64 words of one CPU's counts: its sequence number, then the lost ones by probe;
+        the last is for records with text (marks and tasks)."""
+        return 1 + self.probes + 1
+
+
+def source(plan: Plan, layout: Layout, filters: Filters, shape: Shape, symbols: Symbols) -> str:
+    """The BPF program's C text: constants of this kernel, the fixed part, one stub per probe."""
+    address = symbols.address.get
+    constants: Dict[str, Optional[int]] = {
+        "TEXT_SIZE": events.TEXT_SIZE,
+        "NR_PROBES": shape.probes + 1,
+        "LOST_TEXT": shape.probes,
+        "MAX_CPUS": shape.cpus,
+        "NR_FRAMES": shape.frames,
+        "RING_PAGES": shape.ring_bytes // mmap.PAGESIZE,
+        "STRUCT_PAGE": layout.struct_page,
+        "VMEMMAP": layout.vmemmap,
+        "TAIL_HOLDS_MASK": int(layout.tail_holds_mask),
+        "OFF_FLAGS": layout.fields["flags"],
+        "OFF_COMPOUND_HEAD": layout.fields["compound_head"],
+        "OFF_MAPPING": layout.fields["mapping"],
+        "OFF_MAPCOUNT": layout.fields["mapcount"],
+        "OFF_REFCOUNT": layout.fields["refcount"],
+        "OFF_ENTIRE": layout.fields["entire"],
+        "OFF_NR_MAPPED": layout.fields["nr_mapped"],
+        "OFF_LARGE": layout.fields["large"],
+        "OFF_ORDER": layout.fields["order"],
+        "OFF_DTOR": layout.fields["dtor"],
+        "OFF_VM_MM": layout.task["vm_mm"],
+        "OFF_MM_OWNER": layout.task["owner"],
+        "OFF_TASK_PID": layout.task["pid"],
+        "OFF_TASK_TGID": layout.task["tgid"],
+        "OFF_TASK_COMM": layout.task["comm"],
+        "PG_HEAD": layout.bits["head"],
+        "PG_DOUBLE_MAP": layout.bits["double_map"],
+        "HUGETLB_DTOR": layout.bits["hugetlb_dtor"],
+        "HUGETLB_PAGE_TYPE": layout.bits["hugetlb_type"],
+        "HUGE_ZERO": address("huge_zero_folio", address("huge_zero_page")),
+        "OFF_FILE_F_OP": layout.task["f_op"],
+        "TRACE_MARKER_OPS": address(MARK_OPS, 0),
+        "MIN_ORDER": filters.min_order,
+        "FILTER_TASKS": 1 if filters.tasks else None,
+        "FILTER_CGROUP": 1 if filters.cgroup else None,
+        "FILTER_PFN": 1 if filters.pfns else None,
+        "WITH_STACKS": 1 if filters.stacks else None,
+        "STACK_SLOTS": STACK_SLOTS,
+        "NO_STACK": events.NO_STACK,
+        "MIGRATE_MOVABLE": MIGRATE_MOVABLE,
+        "MARK_SLOTS": MARK_SLOTS,
+        "MARK_PREFIX_SIZE": len(MARK_PREFIX),
+        "MARK_PREFIX": int.from_bytes(MARK_PREFIX[:8], "little"),
+        "SIGSTOP": int(signal.SIGSTOP),
+        "SELF": os.getpid(),
+        "LEVEL_SHIFT": events.LEVEL_SHIFT,
+        **{k: v for k, v in vars(events).items() if k.startswith("BIT_")},
+        "MARK_NAMED": events.MARK_NAMED,
+        "TASK_NEW": events.TASK_NEW,
+        "TASK_RENAME": events.TASK_RENAME,
+        "TASK_EXIT": events.TASK_EXIT,
+    }
+    lines = ["#include <uapi/linux/ptrace.h>"]
+    for name, value in constants.items():
+        if value is not None:
+            suffix = "ULL" if value > 0x7FFFFFFF else ""
+            lines.append(f"#define {name} ({value}{suffix})")
+    folder = os.path.join(os.path.dirname(__file__), "bpf")
+    for name in SOURCES:
+        with open(os.path.join(folder, name)) as file:
+            lines.append(file.read())
+    for probe in plan.probes:
+        context = "pt_regs" if probe.attach in (KPROBE, KRETPROBE) else "bpf_raw_tracepoint_args"
+        lines.append(f"/* {probe.function} ({probe.op}, {probe.phase}) */")
+        lines.append(f"int {stub(probe)}(struct {context} *ctx) {{ return {probe.call}; }}")
+    return "\n".join(lines) + "\n"
+
+
+def stub(probe: Probe) -> str:
+    """The C name of a probe's stub."""
+    return f"probe_{probe.id}"
+
+
+class Program:
+    """The loaded program and its maps.  ``close`` detaches everything."""
+
+    def __init__(self, text: str, shape: Shape) -> None:
+        try:
+            from bcc import BPF
+        except ImportError:
+            raise ProbeError(
+                "python3-bpfcc is missing: apt install python3-bpfcc, and use the system's python3"
+            ) from None
+        self._type = BPF
+        self.shape = shape
+        try:
+            self._bpf: Any = BPF(text=text.encode())
+        except Exception as error:  # bcc raises plain Exception
+            raise ProbeError(
+                f"BCC cannot compile the probes ({error}): are the headers of the running "
+                "kernel installed (apt install linux-headers-$(uname -r))?"
+            ) from None
+        self.ring_fd: int = self._bpf["ring"].map_fd
+        self._counts = self._map("cpu_counts", shape.cpus * shape.count_words * 8)
+        self._frames = self._map("frames", shape.frames * FRAME_BYTES)
+        self._control = self._map("controls", CONTROL_BYTES)
+
+    def _map(self, name: str, size: int) -> mmap.mmap:
+        rounded = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        return mmap.mmap(self._bpf[name].map_fd, rounded)
+
+    @property
+    def frames(self) -> memoryview:
+        """The watch set: FRAME_BYTES per 2 MiB frame (struct frame of bpf/watch.h)."""
+        return memoryview(self._frames)[: self.shape.frames * FRAME_BYTES]
+
+    @property
+    def counts(self) -> memoryview:
+        """u64 counters: per CPU its sequence number, then what was lost per probe."""
+        return memoryview(self._counts).cast("Q")
+
+    def open(self) -> None:
+        """From now on wanted folios are watched."""
+        self._control[0] = 1
+
+    def marks(self) -> int:
+        """How many marks workloads have named so far."""
+        return int.from_bytes(self._control[8:16], "little")
+
+    def mark(self, number: int) -> Tuple[int, str]:
+        """(tid, name) of a mark; the last MARK_SLOTS are kept."""
+        slot = number % MARK_SLOTS
+        tid_at = 16 + 4 * slot
+        name_at = 16 + 4 * MARK_SLOTS + events.TEXT_SIZE * slot
+        name = self._control[name_at : name_at + events.TEXT_SIZE].split(b"\0")[0]
+        tid = int.from_bytes(self._control[tid_at : tid_at + 4], "little")
+        return tid, name.split(b"\n")[0].decode(errors="replace")
+
+    def follow_task(self, pid: int) -> None:
+        """Watch the folios of a process, and of the children it will have."""
+        table = self._bpf["tasks"]
+        table[table.Key(pid)] = table.Leaf(1)
+
+    def follow_cgroup(self, fd: int) -> None:
+        """Watch the folios of the tasks in a cgroup (a directory's descriptor)."""
+        table = self._bpf["cgroup"]
+        table[table.Key(0)] = table.Leaf(fd)
+
+    def stack(self, id_: int) -> List[int]:
+        """The kernel addresses of one recorded stack, innermost first."""
+        return list(self._bpf["stacks"].walk(id_))
+
+    def stack_ids(self) -> List[int]:
+        """The stacks recorded so far."""
+        return [key.value for key in self._bpf["stacks"]]
+
+    def attach(self, probe: Probe) -> Optional[str]:
+        """Attach one probe.  Returns None, or why the kernel refused it."""
+        name = stub(probe).encode()
+        event = probe.function.encode()
+        try:
+            if probe.attach == KPROBE:
+                self._bpf.attach_kprobe(event=event, event_off=probe.offset, fn_name=name)
+            elif probe.attach == KRETPROBE:
+                self._bpf.attach_kretprobe(event=event, fn_name=name)
+            else:
+                self._bpf.attach_raw_tracepoint(tp=event, fn_name=name)
+        except Exception as error:  # bcc raises plain Exception
+            return str(error).split(",")[0] or "the kernel refused it"
+        return None
+
+    def program_fds(self, plan: Plan) -> Dict[int, int]:
+        """Probe id -> file descriptor of its loaded BPF program."""
+        return {
+            probe.id: self._bpf.funcs[stub(probe).encode()].fd
+            for probe in plan.probes
+            if stub(probe).encode() in self._bpf.funcs
+        }
+
+    def detach(self) -> None:
+        """Detach every probe; the maps stay readable."""
+        for event in list(self._bpf.kprobe_fds):
+            for name in list(self._bpf.kprobe_fds[event]):
+                self._bpf.detach_kprobe_event_by_fn(event, name)
+        for event in list(self._bpf.raw_tracepoint_fds):
+            self._bpf.detach_raw_tracepoint(event)
+
+    def close(self) -> None:
+        """Detach and unload."""
+        self._bpf.cleanup()

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One recording: attach, drain, take snapshots at marks, detach, write the trailer."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import platform
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Tuple
+
+import probes
+from probes import events
+from probes.btf import Btf
+from probes.errors import ProbeError
+from probes.kernel import Kcore, Symbols, build_id, end_pfn, possible_cpus
+from probes.layout import find_layout
+from probes.losses import RingLosses, recursion_misses
+from probes.plan import Missing, resolve
+from probes.program import FRAME_BYTES, FRAME_PAGES, MARK_SLOTS, Filters, Program, Shape, source
+from probes.ring import Ring
+from probes.snapshot import Snapshots, descendants
+from probes.tasks import Command, running_tasks, state
+from probes.tracefile import BlockType, Writer
+
+#: Seconds between looks at the ring: it is looked at again at once while it fills.
+POLL_SECONDS = 0.005
+LOSS_SECONDS = 0.1
+STACKS_SECONDS = 2.0
+#: How long a task that named a mark may take to come to rest.
+STOP_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for."""
+
+    output: str
+    seconds: Optional[float] = None
+    pids: Tuple[int, ...] = ()
+    cgroup: Optional[str] = None
+    pfns: Tuple[Tuple[int, int], ...] = ()
+    min_order: int = 2
+    stacks: bool = False
+    ring_bytes: int = 8 << 20
+    command: Tuple[str, ...] = ()
+
+    @property
+    def filters(self) -> Filters:
+        """The filters as the BPF program has them."""
+        tasks = bool(self.pids or self.command) and not self.pfns and not self.cgroup
+        return Filters(self.min_order, tasks, self.cgroup, self.pfns, self.stacks)
+
+
+class Recording:
+    """Everything that one recording holds open."""
+
+    def __init__(self, request: Request, writer: Writer) -> None:
+        self.request = request
+        self.writer = writer
+        self.events = 0
+        self.end = ""
+        self._signal = 0
+        self._marks_seen = 0
+        self._written_stacks: List[int] = []
+
+    # -- set-up ----------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Find the layout, compile, write the header, attach.  Raises ProbeError."""
+        say("reading the kernel's symbols and types")
+        self.symbols = Symbols()
+        self.kcore = Kcore()
+        btf = Btf()
+        self.layout = find_layout(btf, self.symbols, self.kcore)
+        self.plan = resolve(btf, self.symbols, self.kcore, self.layout)
+        frames = -(-end_pfn() // FRAME_PAGES)
+        cpus, ring_bytes = possible_cpus(), self.request.ring_bytes
+        self.shape = Shape(cpus, frames, ring_bytes, len(self.plan.probes))
+        say(f"compiling {len(self.plan.probes)} probes")
+        text = source(self.plan, self.layout, self.request.filters, self.shape, self.symbols)
+        self.program = Program(text, self.shape)
+        self.ring = Ring(self.program.ring_fd, ring_bytes)
+        self.losses = RingLosses(self.program.counts, self.shape)
+        self.snapshots = Snapshots(self.kcore, self.layout, self.program.frames)
+        say("attaching")
+        self._attach()
+        self._set_filters()
+        self.writer.json(BlockType.HEADER, self._header())
+        tasks = running_tasks()
+        self.writer.json(BlockType.TASKS, tasks, len(tasks), compress=True)
+        for missing in self.plan.missing:
+            say(f"warning: {missing}")
+
+    def _set_filters(self) -> None:
+        for pid in self.request.pids:
+            for task in descendants([pid]):
+                self.program.follow_task(task)
+        for first, last in self.request.pfns:
+            self._pin(first, last)
+        if self.request.cgroup:
+            try:
+                self._cgroup_fd = os.open(self.request.cgroup, os.O_RDONLY)
+            except OSError as error:
+                raise ProbeError(
+                    f"cannot open cgroup {self.request.cgroup}: {error.strerror}; give its "
+                    "directory below /sys/fs/cgroup"
+                ) from None
+            self.program.follow_cgroup(self._cgroup_fd)
+
+    def _pin(self, first: int, last: int) -> None:
+        frames = self.program.frames
+        if last >= self.shape.frames * FRAME_PAGES:
+            raise ProbeError(f"pfn {last:#x} lies past the end of memory")
+        for frame in range(first // FRAME_PAGES, last // FRAME_PAGES + 1):
+            base = frame * FRAME_BYTES
+            start = max(first - frame * FRAME_PAGES, 0)
+            stop = min(last + 1 - frame * FRAME_PAGES, FRAME_PAGES)
+            frames[base + start : base + stop] = b"\x03" * (stop - start)
+            frames[base + FRAME_PAGES + 8] = 1
+
+    def _attach(self) -> None:
+        """Attach the plan; what the kernel refuses moves to the missing ones."""
+        attached = []
+        for probe in self.plan.probes:
+            refused = self.program.attach(probe)
+            if refused is None:
+                attached.append(probe)
+            else:
+                where = f"{probe.function}+{probe.offset:#x}" if probe.offset else probe.function
+                lost = f"its {probe.op} records"
+                self.plan.missing.append(Missing(probe.op, (where,), refused, lost))
+        if not attached:
+            self.program.close()
+            raise ProbeError("the kernel refused every probe: see mapcount doctor")
+        self.plan.probes = attached
+
+    def _header(self) -> Dict[str, Any]:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot_id = file.read().strip()
+        request, uname = self.request, platform.uname()
+        return {
+            "tool": f"mapcount {probes.__version__}",
+            "kernel": {
+                "release": uname.release,
+                "version": uname.version,
+                "machine": uname.machine,
+                "build_id": build_id(),
+            },
+            "boot_id": boot_id,
+            "command": list(request.command),
+            "nr_cpus": self.shape.cpus,
+            "page_size": mmap.PAGESIZE,
+            "pmd_order": (FRAME_PAGES - 1).bit_length(),
+            "clock": {"monotonic_ns": time.monotonic_ns(), "realtime_ns": time.time_ns()},
+            "layout": self.layout.as_json(),
+            "counters": self.layout.counters,
+            "plan": [probe.as_json() for probe in self.plan.probes],
+            "missing": [missing.as_json() for missing in self.plan.missing],
+            "filters": {
+                "pids": list(request.pids),
+                "cgroup": request.cgroup,
+                "pfn": [list(span) for span in request.pfns] or None,
+                "min_order": request.min_order,
+                "stacks": request.stacks,
+            },
+            "ring_bytes": self.shape.ring_bytes,
+        }
+
+    # -- the loop --------------------------------------------------------------------
+
+    def run(self, command: Optional[Command]) -> None:
+        """Drain until the command ends, the time is up or a signal comes."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+        if command:
+            self.program.follow_task(command.pid)
+        self.program.open()
+        self._snapshot("start", self._traced(command))
+        say("recording" + ("" if command or self.request.seconds else ", Ctrl-C ends it"))
+        if command:
+            command.start()
+        deadline = time.monotonic() + (self.request.seconds or float("inf"))
+        next_loss = next_stacks = 0.0
+        while not self.end:
+            # The fuller the ring, the sooner the next look.
+            if self._drain() * events.SLOT_SIZE < self.shape.ring_bytes // 64:
+                time.sleep(POLL_SECONDS)
+            self._look_for_marks(command)
+            now = time.monotonic()
+            if now >= next_loss:
+                self._write_losses()
+                next_loss = now + LOSS_SECONDS
+            if self.request.stacks and now >= next_stacks:
+                self._write_stacks()
+                next_stacks = now + STACKS_SECONDS
+            self._look_for_end(command, now, deadline)
+        self._snapshot("end", self._traced(command))
+
+    def _look_for_end(self, command: Optional[Command], now: float, deadline: float) -> None:
+        status = command.status() if command else None
+        if self._signal:
+            self.end = signal.Signals(self._signal).name
+        elif status is not None:
+            self.end = f"command ended with status {status}"
+        elif now >= deadline:
+            self.end = "time limit"
+        elif self.request.pids and not any(map(state, self.request.pids)):
+            self.end = "the traced processes ended"
+
+    def _on_signal(self, number: int, _frame: Any) -> None:
+        self._signal = number
+
+    def _drain(self) -> int:
+        count = self.ring.drain(self._write_events)
+        self.events += count
+        return count
+
+    def _write_events(self, slots: memoryview, count: int) -> None:
+        self.writer.block(BlockType.EVENTS, slots, count)
+
+    def _write_losses(self) -> None:
+        loss = self.losses.poll()
+        if loss:
+            self.writer.json(BlockType.LOSS, loss, len(loss["lost"]))
+
+    def _write_stacks(self) -> None:
+        new = [i for i in self.program.stack_ids() if i not in set(self._written_stacks)]
+        if not new:
+            return
+        self._written_stacks += new
+        stacks = {
+            str(i): [(self.symbols.locate(at), f"{at:#x}") for at in self.program.stack(i)]
+            for i in new
+        }
+        self.writer.json(BlockType.STACKS, stacks, len(stacks), compress=True)
+
+    # -- marks and snapshots ---------------------------------------------------------
+
+    def _traced(self, command: Optional[Command]) -> List[int]:
+        roots = list(self.request.pids) + ([command.pid] if command else [])
+        return descendants(roots)
+
+    def _look_for_marks(self, command: Optional[Command]) -> None:
+        """Serve the tasks that named a mark: snapshot while they are stopped."""
+        count = self.program.marks()
+        first = max(self._marks_seen, count - MARK_SLOTS)
+        if first > self._marks_seen:
+            say(f"warning: {first - self._marks_seen} marks came too fast for a snapshot")
+        for number in range(first, count):
+            tid, name = self.program.mark(number)
+            try:
+                if self._wait_stopped(tid):
+                    self._snapshot(name, self._traced(command))
+                else:
+                    say(f"warning: mark {name}: task {tid} did not stop, no snapshot")
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(tid, signal.SIGCONT)
+        self._marks_seen = count
+
+    def _wait_stopped(self, tid: int) -> bool:
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline:
+            now = state(tid)
+            if now in ("T", ""):
+                return now == "T"
+            if not self._drain():
+                time.sleep(0.001)
+        return False
+
+    def _snapshot(self, name: str, tasks: List[int]) -> None:
+        """Everything up to the snapshot goes into the file before it."""
+        self._drain()
+        self.writer.block(BlockType.TRUTH, self.snapshots.take(name, tasks), compress=True)
+
+    # -- the end ---------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Detach, write what is left and the trailer."""
+        misses = recursion_misses(self.program.program_fds(self.plan))
+        self.program.detach()
+        while self._drain():
+            pass
+        self._write_losses()
+        if self.request.stacks:
+            self._write_stacks()
+        now = time.monotonic_ns()
+        if misses:
+            missed = [(-1, probe, count) for probe, count in misses.items()]
+            self.writer.json(
+                BlockType.LOSS, {"from": 0, "to": now, "kind": "missed", "lost": missed}
+            )
+        trailer = {
+            "events": self.events,
+            "lost": self.losses.total,
+            "missed": sum(misses.values()),
+            "end": self.end,
+            "monotonic_ns": now,
+        }
+        self.writer.json(BlockType.TRAILER, trailer)
+
+
+def record(request: Request) -> int:
+    """Make one recording.  Returns the exit status: 0 recorded, 1 not or not in full.
+
+    Raises ProbeError where recording cannot begin.
+    """
+    # Forked first: it must not inherit the compiler's memory.
+    command = Command(list(request.command)) if request.command else None
+    recording = None
+    try:
+        with _output(request.output) as writer:
+            recording = Recording(request, writer)
+            try:
+                recording.prepare()
+                recording.run(command)
+                recording.finish()
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+                    raise
+                return _out_of_space(recording, error)
+    finally:
+        status = command.end() if command else None
+    return _report(recording, status)
+
+
+def _output(path: str) -> Writer:
+    try:
+        return Writer(path)
+    except OSError as error:
+        raise ProbeError(f"cannot write {path}: {error.strerror}; choose another -o") from None
+
+
+def _out_of_space(recording: Recording, error: OSError) -> int:
+    """The disk is full: what is in the file stays; the trailer fits where the block did not."""
+    recording.program.detach()
+    with contextlib.suppress(OSError):
+        recording.writer.json(
+            BlockType.TRAILER,
+            {
+                "events": recording.events,
+                "lost": recording.losses.total,
+                "missed": 0,
+                "end": f"write error: {error.strerror}",
+                "monotonic_ns": time.monotonic_ns(),
+            },
+        )
+    say(
+        f"error: cannot write {recording.writer.path}: {error.strerror}; recording ended, "
+        f"{recording.events} events before that are readable; free some space or choose another -o"
+    )
+    return 1
+
+
+def _report(recording: Recording, status: Optional[int]) -> int:
+    say(
+        f"{recording.events} events, {recording.losses.total} lost; {recording.end}; "
+        f"wrote {recording.writer.path} ({recording.writer.size} bytes)"
+    )
+    if status and recording.end.startswith("command ended"):
+        say(f"warning: the command failed with status {status}; see its output above")
+        return 1
+    return 0
+
+
+def say(text: str) -> None:
+    """One line for the user, on stderr: results alone go to stdout."""
+    print(text if text.startswith(("error:", "warning:")) else f"mapcount: {text}", file=sys.stderr)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Ground truth: what the kernel's own words and files say of the watched frames.
+
+Nothing here goes through the probes.  For each 2 MiB frame with a watched page the raw
+struct pages are read from /proc/kcore, beside /proc/kpagecount, /proc/kpageflags and the
+page tables (/proc/PID/pagemap) of the traced tasks.
+
+A TRUTH block's payload is a u32 length, that many bytes of JSON (name, ts_begin, ts_end,
+frames, frame_pages, tasks, skipped), and then, each over all frames: the struct pages,
+kpagecount (u64), kpageflags (u64), mappers (u16: page-table entries of the traced tasks
+that map the page).
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import struct
+import time
+from typing import Any, Dict, Iterable, List, Set
+
+from probes.kernel import Kcore
+from probes.layout import Layout
+from probes.program import FRAME_BYTES, FRAME_PAGES
+
+#: More frames than this would stop a marked task for long; the rest is counted as skipped.
+MAX_FRAMES = 1024
+_WATCHED = (b"\x01", b"\x03")
+_ANY_OFFSET = FRAME_PAGES + 8
+_PRESENT = 1 << 63
+_PFN_MASK = (1 << 55) - 1
+
+
+def watched_frames(frames: memoryview) -> List[int]:
+    """First pfn of each frame that has a watched page (states of bpf/watch.h)."""
+    found = []
+    used = frames[_ANY_OFFSET::FRAME_BYTES].tobytes()
+    i = _next_nonzero(used, 0)
+    while i >= 0:
+        state = frames[i * FRAME_BYTES : i * FRAME_BYTES + FRAME_PAGES].tobytes()
+        if any(mark in state for mark in _WATCHED):
+            found.append(i * FRAME_PAGES)
+        i = _next_nonzero(used, i + 1)
+    return found
+
+
+def _next_nonzero(data: bytes, start: int) -> int:
+    rest = data[start:].lstrip(b"\0")
+    return len(data) - len(rest) if rest else -1
+
+
+def descendants(roots: Iterable[int]) -> List[int]:
+    """The given processes that still exist, and their children at any depth."""
+    parents: Dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat") as file:
+                    parents[int(name)] = int(file.read().rpartition(")")[2].split()[1])
+            except OSError:
+                continue  # it ended meanwhile
+    found: Set[int] = {pid for pid in roots if pid in parents}
+    grew = True
+    while grew:
+        more = {pid for pid, parent in parents.items() if parent in found} - found
+        found |= more
+        grew = bool(more)
+    return sorted(found)
+
+
+class Snapshots:
+    """Takes snapshots of the watched frames."""
+
+    def __init__(self, kcore: Kcore, layout: Layout, frames: memoryview) -> None:
+        self._kcore = kcore
+        self._layout = layout
+        self._frames = frames
+
+    def take(self, name: str, tasks: List[int]) -> bytes:
+        """One TRUTH payload: of all watched frames, and of the page tables of ``tasks``."""
+        begin = time.monotonic_ns()
+        all_frames = watched_frames(self._frames)
+        frames = all_frames[:MAX_FRAMES]
+        size = self._layout.struct_page
+        pages = [
+            self._kcore.read(self._layout.vmemmap + pfn * size, FRAME_PAGES * size)
+            for pfn in frames
+        ]
+        counts = _per_page("/proc/kpagecount", frames)
+        flags = _per_page("/proc/kpageflags", frames)
+        mappers = _mappers(frames, tasks)
+        about: Dict[str, Any] = {
+            "name": name,
+            "ts_begin": begin,
+            "ts_end": time.monotonic_ns(),
+            "frames": frames,
+            "frame_pages": FRAME_PAGES,
+            "tasks": tasks,
+            "skipped": len(all_frames) - len(frames),
+        }
+        text = json.dumps(about, separators=(",", ":")).encode()
+        return b"".join(
+            [struct.pack("<I", len(text)), text, *pages, *counts, *flags, mappers.tobytes()]
+        )
+
+
+def _per_page(path: str, frames: List[int]) -> List[bytes]:
+    """8 bytes per page from one of the /proc/kpage* files; zeros past its end."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = FRAME_PAGES * 8
+        return [os.pread(fd, size, pfn * 8).ljust(size, b"\0") for pfn in frames]
+    finally:
+        os.close(fd)
+
+
+def _mappers(frames: List[int], tasks: List[int]) -> "array.array[int]":
+    """How many page-table entries of the tasks map each page of the frames."""
+    found = array.array("H", bytes(2 * FRAME_PAGES * len(frames)))
+    place = {pfn // FRAME_PAGES: i * FRAME_PAGES for i, pfn in enumerate(frames)}
+    if not place:
+        return found
+    for pid in tasks:
+        try:
+            entries = _page_tables(pid)
+        except OSError:
+            continue  # it ended meanwhile
+        for entry in entries:
+            pfn = entry & _PFN_MASK
+            start = place.get(pfn // FRAME_PAGES)
+            if start is not None and entry & _PRESENT:
+                found[start + pfn % FRAME_PAGES] += 1
+    return found
+
+
+def _page_tables(pid: int) -> "array.array[int]":
+    """The non-empty pagemap entries of a process, in the order of its addresses."""
+    entries = array.array("Q")
+    page = os.sysconf("SC_PAGE_SIZE")
+    fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/{pid}/maps") as maps:
+            for line in maps:
+                start, end = (int(part, 16) for part in line.split(" ", 1)[0].split("-"))
+                at, stop = start // page * 8, end // page * 8
+                # The vsyscall page lies beyond what a file offset can name.
+                while at < stop < 1 << 63:
+                    data = os.pread(fd, min(stop - at, 1 << 16), at)
+                    if not data:
+                        break
+                    at += len(data)
+                    if data.strip(b"\0"):
+                        entries.frombytes(data)
+    finally:
+        os.close(fd)
+    return entries

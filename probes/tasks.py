@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The traced command, and the names of the tasks that were there before recording."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from typing import List, Optional, Tuple
+
+from probes.errors import ProbeError
+
+
+def running_tasks() -> List[Tuple[int, int, str]]:
+    """(tid, pid, comm) of every thread of the machine."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            for tid in os.listdir(f"/proc/{name}/task"):
+                with open(f"/proc/{name}/task/{tid}/comm") as file:
+                    found.append((int(tid), int(name), file.read().rstrip("\n")))
+        except OSError:
+            continue  # it ended meanwhile
+    return found
+
+
+def state(tid: int) -> str:
+    """The kernel's one-letter state of a task ("T" is stopped), "" once it is gone."""
+    try:
+        with open(f"/proc/{tid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+class Command:
+    """A command that waits, already forked, until the recorder is ready for it.
+
+    Its pid is known, and watched, before it runs its first instruction.
+    """
+
+    def __init__(self, argv: List[str]) -> None:
+        if shutil.which(argv[0]) is None:
+            raise ProbeError(f"cannot find the command {argv[0]}: give its path")
+        go, self._go = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._run(go, argv)
+        os.close(go)
+        self._status: Optional[int] = None
+
+    def _run(self, go: int, argv: List[str]) -> None:
+        """The child: wait for a byte (or for the recorder's death), become the command."""
+        os.close(self._go)
+        try:
+            if os.read(go, 1):
+                os.execvp(argv[0], argv)
+        except OSError as error:
+            print(f"error: cannot run {argv[0]}: {error.strerror}", file=sys.stderr)
+        os._exit(127)
+
+    def start(self) -> None:
+        """Let the command run."""
+        os.write(self._go, b"!")
+
+    def status(self) -> Optional[int]:
+        """The exit status (negative: the signal that ended it), None while it runs."""
+        return self._wait(os.WNOHANG)
+
+    def end(self, patience: float = 5.0) -> Optional[int]:
+        """End the command: SIGTERM, after ``patience`` seconds SIGKILL.  Returns its status."""
+        os.close(self._go)
+        deadline = time.monotonic() + patience
+        for kill in (signal.SIGTERM, signal.SIGCONT):
+            if self.status() is None:
+                os.kill(self.pid, kill)
+        while self.status() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if self.status() is None:
+            os.kill(self.pid, signal.SIGKILL)
+        return self._wait(0)
+
+    def _wait(self, options: int) -> Optional[int]:
+        if self._status is None:
+            pid, raw = os.waitpid(self.pid, options)
+            if pid:
+                self._status = os.WEXITSTATUS(raw) if os.WIFEXITED(raw) else -os.WTERMSIG(raw)
+        return self._status

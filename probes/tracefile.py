@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The trace file: a writer that only appends, and a reader that keeps every whole block.
+
+The format is described in ``docs/trace-format.md``; this module is its definition.
+
+A file is 16 bytes of preamble (magic, version) and then blocks.  Each block has a
+32-byte header (magic, type, flags, count, CRC-32, payload length) and a payload.
+Nothing is ever rewritten, so what was written survives the death of the recorder; the
+reader stops at the first block that is incomplete or damaged and says what it dropped.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import mmap
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+from types import TracebackType
+from typing import Any, Iterator, Optional, Union
+
+#: The high bit, CR LF, ctrl-Z and LF make text-mode copies show at once (as PNG does).
+MAGIC = b"\x89MAP\r\n\x1a\n"
+MAJOR, MINOR = 1, 0
+PREAMBLE = struct.Struct("<8sHHI")
+
+BLOCK_MAGIC = b"MBLK"
+#: magic, type, flags, count, size of a compressed payload when unpacked (else 0), payload
+#: length, reserved, CRC-32 of the 28 bytes before it and the payload.
+BLOCK = struct.Struct("<4sHHIIQII")
+BLOCK_SIZE = BLOCK.size
+assert BLOCK_SIZE == 32
+FLAG_ZLIB = 1
+
+Payload = Union[bytes, bytearray, memoryview]
+
+
+def _nbytes(payload: Payload) -> int:
+    return payload.nbytes if isinstance(payload, memoryview) else len(payload)
+
+
+class BlockType(IntEnum):
+    """What a block's payload is.  A reader skips types that it does not know."""
+
+    HEADER = 1  # JSON: kernel, layout, plan, filters, clocks; always the first block
+    EVENTS = 2  # count slots of 72 bytes: the ring buffer's bytes as they lay there
+    RECORDS = 3  # count records of 64 bytes: the same without the ring's headers
+    TASKS = 4  # JSON: [[tid, pid, comm], ...] of the tasks alive when recording began
+    LOSS = 5  # JSON: {"from", "to": ns, "kind": "ring"|"missed", "lost": [[cpu, probe, n], ...]}
+    STACKS = 6  # JSON: {stack id: [["symbol+0x1f", address], ...]}, innermost first
+    TRUTH = 7  # a ground-truth snapshot, see probes/snapshot.py
+    TRAILER = 8  # JSON: totals; its presence says that the recorder ended in order
+
+
+class TraceError(Exception):
+    """A file that is no trace, or one that this version cannot read."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One whole block: its type, the number of entries, where it lies, its payload."""
+
+    type: int
+    count: int
+    offset: int
+    payload: memoryview
+
+    def json(self) -> Any:
+        """The payload as JSON.  Raises TraceError where it is none."""
+        try:
+            return json.loads(bytes(self.payload))
+        except ValueError as error:
+            raise TraceError(f"block at byte {self.offset} is not JSON: {error}") from None
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Why a reader stopped before the end of the file."""
+
+    offset: int
+    dropped: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"dropped {self.dropped} bytes from byte {self.offset} on: {self.reason}"
+
+
+class Writer:
+    """Appends blocks to a new file.
+
+    A block that could not be written whole (a full disk) is cut off again, so that the
+    file ends with the last whole block; the OSError is the caller's.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        self._fd = os.open(path, flags, 0o644)
+        self.size = 0
+        try:
+            self._append([PREAMBLE.pack(MAGIC, MAJOR, MINOR, 0)])
+        except OSError:
+            self.close()
+            raise
+
+    def block(
+        self, type_: BlockType, payload: Payload, count: int = 1, compress: bool = False
+    ) -> None:
+        """Append one block.  Compressing is for rare, bulky blocks, never for events."""
+        flags = unpacked = 0
+        if compress:
+            unpacked = _nbytes(payload)
+            payload, flags = zlib.compress(payload, 1), FLAG_ZLIB
+        head = BLOCK.pack(BLOCK_MAGIC, type_, flags, count, unpacked, _nbytes(payload), 0, 0)[:-4]
+        crc = zlib.crc32(payload, zlib.crc32(head))
+        self._append([head + struct.pack("<I", crc), payload])
+
+    def json(self, type_: BlockType, value: Any, count: int = 1, compress: bool = False) -> None:
+        """Append one block of JSON."""
+        text = json.dumps(value, separators=(",", ":")).encode()
+        self.block(type_, text, count, compress)
+
+    def _append(self, parts: "list[Payload]") -> None:
+        total = sum(_nbytes(part) for part in parts)
+        try:
+            done = os.writev(self._fd, parts)
+            if done < total:
+                rest = memoryview(b"".join(bytes(p) for p in parts))[done:]
+                while rest:
+                    written = os.write(self._fd, rest)
+                    if written == 0:
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
+                    rest = rest[written:]
+        except OSError:
+            os.ftruncate(self._fd, self.size)
+            os.lseek(self._fd, self.size, os.SEEK_SET)
+            raise
+        self.size += total
+
+    def close(self) -> None:
+        """Close the file; more than once is no error."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+
+class Reader:
+    """Walks the whole blocks of a file; maps it, copies nothing but compressed payloads.
+
+    ``blocks()`` may be called again after the file grew (``refresh``): it goes on where
+    it stopped.  ``damage`` tells, after a walk, why the walk ended before the end of the
+    file; for a file that is still being written that is the block in flight.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.damage: Optional[Damage] = None
+        self._file = open(path, "rb")  # noqa: SIM115  (closed by close())
+        self._at = PREAMBLE.size
+        self._data: memoryview = memoryview(b"")
+        self.refresh()
+        self._check_preamble()
+
+    def refresh(self) -> int:
+        """Map what the file holds now.  Returns its size in bytes."""
+        size = os.fstat(self._file.fileno()).st_size
+        if size > len(self._data):
+            # Maps are dropped with the last payload that points into them.
+            self._data = memoryview(mmap.mmap(self._file.fileno(), size, access=mmap.ACCESS_READ))
+        return size
+
+    def _check_preamble(self) -> None:
+        head = bytes(self._data[: PREAMBLE.size])
+        if not head:
+            raise TraceError(f"{self.path} is empty: the recorder wrote nothing into it")
+        if len(head) < PREAMBLE.size or head[:8] != MAGIC:
+            raise TraceError(f"{self.path} is not a mapcount trace (its first bytes differ)")
+        _, major, minor, _ = PREAMBLE.unpack(head)
+        if major > MAJOR:
+            raise TraceError(
+                f"{self.path} has format {major}.{minor}, this program reads up to "
+                f"{MAJOR}.x: use a newer mapcount"
+            )
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield each whole block from where the last walk stopped."""
+        self.damage = None
+        while self._at < len(self._data):
+            block = self._read_block()
+            if block is None:
+                return
+            yield block
+
+    def _read_block(self) -> Optional[Block]:
+        start, end = self._at, len(self._data)
+        if end - start < BLOCK_SIZE:
+            return self._stop(start, "the file ends inside a block header")
+        head = self._data[start : start + BLOCK_SIZE]
+        magic, type_, flags, count, unpacked, length, _, crc = BLOCK.unpack(head)
+        if magic != BLOCK_MAGIC:
+            return self._stop(start, "no block begins there")
+        body = start + BLOCK_SIZE
+        if length > end - body:
+            return self._stop(start, "the file ends inside a block")
+        payload = self._data[body : body + length]
+        if zlib.crc32(payload, zlib.crc32(head[:-4])) != crc:
+            return self._stop(start, "the block's checksum does not match")
+        if flags & FLAG_ZLIB:
+            # The stated size bounds the memory that a forged block can ask for.
+            try:
+                payload = memoryview(zlib.decompressobj().decompress(payload, unpacked))
+            except zlib.error as error:
+                return self._stop(start, f"the block does not decompress: {error}")
+            if len(payload) != unpacked:
+                return self._stop(start, "the block does not decompress to its stated size")
+        self._at = body + length
+        return Block(type_, count, start, payload)
+
+    def _stop(self, offset: int, reason: str) -> Optional[Block]:
+        self.damage = Damage(offset, len(self._data) - offset, reason)
+        return None
+
+    def close(self) -> None:
+        """Close the file; payloads handed out stay valid."""
+        self._file.close()
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.close()

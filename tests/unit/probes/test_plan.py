@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The plan: which functions are attached on which kernel, and what is named as missing."""
+
+import pytest
+
+from probes.hooks import HOOKS, SITES
+from probes.kernel import Symbols
+from probes.layout import Layout
+from probes.plan import KPROBE, KRETPROBE, resolve
+
+OLD = {
+    "page_add_anon_rmap": ["page", "vma", "address", "flags"],
+    "page_add_new_anon_rmap": ["page", "vma", "address"],
+    "page_add_file_rmap": ["page", "vma", "compound"],
+    "page_remove_rmap": ["page", "vma", "compound"],
+    "copy_huge_pmd": ["dst_mm", "src_mm", "dst_pmd", "src_pmd", "addr", "dst_vma", "src_vma"],
+    "__split_huge_pmd": ["vma", "pmd", "address", "freeze", "folio"],
+    "copy_page_range": ["dst_vma", "src_vma"],
+    "kpagecount_read": ["file", "buf", "count", "ppos"],
+    "__page_mapcount": ["page"],
+}
+NEW = {
+    "folio_add_anon_rmap_ptes": ["folio", "page", "nr_pages", "vma", "address", "flags"],
+    "folio_add_anon_rmap_pmd": ["folio", "page", "vma", "address", "flags"],
+    "folio_remove_rmap_ptes": ["folio", "page", "nr_pages", "vma"],
+    "folio_remove_rmap_pmd": ["folio", "page", "vma"],
+    "__split_huge_pmd": ["vma", "pmd", "address", "freeze"],
+}
+
+
+class FakeBtf:
+    def __init__(self, functions):
+        self.functions = functions
+
+    def parameters(self, function):
+        return self.functions.get(function)
+
+
+class FakeKcore:
+    def read(self, address, size):
+        return b"\xf0\xff\x40\x30".ljust(size, b"\x90")
+
+
+def symbols_of(tmp_path, names):
+    path = tmp_path / "kallsyms"
+    path.write_text("".join(f"{0x1000 + i * 0x100:016x} t {n}\n" for i, n in enumerate(names)))
+    symbols = Symbols(str(path))
+    # The machine's own tracefs must not have a say in this test.
+    symbols._traceable, symbols._blacklist = None, set()
+    return symbols
+
+
+def layout_of(double_map):
+    fields = {"mapcount": 48, "entire": 84}
+    return Layout("btf", 64, 0, fields, {"double_map": double_map}, False, {})
+
+
+def plan_of(tmp_path, functions, double_map=6, more=()):
+    symbols = symbols_of(tmp_path, [*functions, *more])
+    return resolve(FakeBtf(functions), symbols, FakeKcore(), layout_of(double_map))
+
+
+def calls(plan, function):
+    return [p.call for p in plan.probes if p.function == function]
+
+
+def test_plan_when_the_kernel_has_the_page_functions(tmp_path):
+    # GIVEN the functions of the compound_mapcount era
+    plan = plan_of(tmp_path, OLD)
+    # THEN a PMD mapping is told by the function's own argument
+    assert calls(plan, "page_remove_rmap") == [
+        "on_point(ctx, 3, ctx->di, ctx->si, ((ctx->dx & 0xff) ? PMD : PTE) == PTE, "
+        "(ctx->dx & 0xff) ? PMD : PTE)"
+    ]
+    assert "(ctx->cx & 2) ? PMD : PTE" in calls(plan, "page_add_anon_rmap")[0]
+    # AND one function that serves several operations is attached once
+    assert len(calls(plan, "page_add_anon_rmap")) == 1
+    # AND the PMD split declares its own change
+    split = [p for p in plan.probes if p.op == "split_pmd"]
+    assert [(p.attach, p.phase, p.delta) for p in split] == [
+        (KPROBE, "enter", -1),
+        (KRETPROBE, "return", 0),
+    ]
+
+
+def test_plan_when_the_kernel_has_the_folio_functions(tmp_path):
+    # GIVEN the functions of the _large_mapcount era
+    plan = plan_of(tmp_path, NEW, double_map=None)
+    # THEN batches carry their number of pages
+    assert calls(plan, "folio_remove_rmap_ptes")[0].endswith("ctx->si, ctx->cx, ctx->dx, PTE)")
+    # AND the PMD split declares nothing: its parts are records of their own
+    assert [p.delta for p in plan.probes if p.op == "split_pmd"] == [0, 0]
+
+
+def test_plan_when_a_reader_counts_only_inside_its_bracket(tmp_path):
+    # GIVEN kpagecount_read and __page_mapcount
+    plan = plan_of(tmp_path, OLD)
+    bracket = next(p.id for p in plan.probes if p.function == "kpagecount_read")
+    # THEN the second refers to the first one's entry
+    assert calls(plan, "__page_mapcount")[0].endswith(f", {bracket})")
+
+
+def test_plan_when_functions_are_missing(tmp_path):
+    # GIVEN a kernel without stable_page_flags and copy_hugetlb_page_range
+    plan = plan_of(tmp_path, OLD)
+    # THEN each is named, with what becomes invisible
+    told = {str(m) for m in plan.missing}
+    assert any(t.startswith("stable_page_flags: no such symbol; not seen: readers") for t in told)
+    assert any(t.startswith("copy_hugetlb_page_range: no such symbol") for t in told)
+    # AND an optional one is not
+    assert not any("folio_remove_rmap_pud" in t for t in told)
+
+
+def test_plan_when_btf_does_not_know_a_function(tmp_path):
+    # GIVEN a symbol whose arguments BTF does not list
+    plan = plan_of(tmp_path, OLD, more=["stable_page_flags"])
+    # THEN it is missing, not guessed
+    assert not calls(plan, "stable_page_flags")
+    assert any("BTF does not know its arguments" in str(m) for m in plan.missing)
+
+
+@pytest.mark.parametrize(
+    "variant, attached", [("isra.0", True), ("part.0", False), ("cold", False)]
+)
+def test_plan_when_gcc_renamed_a_function(tmp_path, variant, attached):
+    # GIVEN a function that exists only as a variant of itself
+    functions = {**OLD}
+    parameters = functions.pop("page_remove_rmap")
+    btf = FakeBtf({**functions, "page_remove_rmap": parameters})
+    symbols = symbols_of(tmp_path, [*functions, f"page_remove_rmap.{variant}"])
+    plan = resolve(btf, symbols, FakeKcore(), layout_of(6))
+    # THEN whole copies are attached, parts never
+    assert bool(calls(plan, f"page_remove_rmap.{variant}")) == attached
+
+
+def test_plan_when_an_inlined_update_is_in_the_text(tmp_path):
+    # GIVEN lock incl 0x30(%rax) at the start of copy_page_range
+    plan = plan_of(tmp_path, OLD, more=["zzz_next"])
+    sites = [p for p in plan.probes if p.op == "dup" and p.phase == "point"]
+    # THEN it is probed there, with the page in that register
+    assert [(p.function, p.offset) for p in sites] == [("copy_page_range", 0)]
+    assert "ctx->ax" in sites[0].call
+
+
+def test_ids_when_the_plan_is_complete(tmp_path):
+    # GIVEN a plan, THEN ids count from 0, as the kernel side's arrays do
+    plan = plan_of(tmp_path, OLD)
+    assert [p.id for p in plan.probes] == list(range(len(plan.probes)))
+
+
+def test_catalogue_when_read():
+    # GIVEN every row, THEN it says what its absence hides
+    assert all(row.lost for row in (*HOOKS, *SITES))

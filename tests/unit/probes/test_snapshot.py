@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Ground truth: which frames are taken, and what the page tables of a task say."""
+
+import mmap
+import os
+import struct
+
+from probes.program import FRAME_BYTES, FRAME_PAGES
+from probes.snapshot import _page_tables, descendants, watched_frames
+
+
+def frames_with(states):
+    frames = bytearray(FRAME_BYTES * 8)
+    for (frame, page), state in states.items():
+        frames[frame * FRAME_BYTES + page] = state
+        frames[frame * FRAME_BYTES + FRAME_PAGES + 8] = 1
+    return memoryview(frames)
+
+
+def test_watched_frames_when_some_pages_are_watched():
+    # GIVEN a watched page in frame 0, a pinned one in 3, a freed one in 5
+    frames = frames_with({(0, 0): 1, (3, 511): 3, (5, 7): 2})
+    # THEN the first two are taken: a freed page is nobody's
+    assert watched_frames(frames) == [0, 3 * FRAME_PAGES]
+
+
+def test_watched_frames_when_none_is():
+    assert watched_frames(frames_with({})) == []
+
+
+def test_page_tables_when_a_page_is_touched():
+    # GIVEN two pages of this process, one of them touched
+    area = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+    before = sum(1 for entry in _page_tables(os.getpid()) if entry >> 63)
+    # WHEN the other is touched too
+    area[0] = 1
+    area[mmap.PAGESIZE] = 1
+    # THEN the kernel's pagemap, as read here, has at least these two entries more
+    after = sum(1 for entry in _page_tables(os.getpid()) if entry >> 63)
+    assert after >= before + 2
+
+
+def test_descendants_when_a_child_runs():
+    # GIVEN a child that waits
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(write_end)
+        os.read(read_end, 1)
+        os._exit(0)
+    # THEN it is found below this process, and not below itself alone
+    assert child in descendants([os.getpid()])
+    assert descendants([child]) == [child]
+    os.close(write_end)
+    os.waitpid(child, 0)
+    # AND once it is gone, it is not
+    assert descendants([child]) == []
+
+
+def test_truth_payload_when_no_frame_is_watched():
+    # GIVEN nothing watched
+    from probes.snapshot import Snapshots
+
+    payload = Snapshots(None, type("L", (), {"struct_page": 64, "vmemmap": 0})(), frames_with({}))
+    data = payload.take("start", [])
+    # THEN the payload is its description alone
+    (size,) = struct.unpack_from("<I", data)
+    assert len(data) == 4 + size
