@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The commands of this repository; `make` alone lists them.
+
+PYTHON = .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## install what the other targets need (Debian packages as root, a virtual environment)
+	@sh vm/setup.sh
+
+demo: setup ## record a huge page's life on the lab kernel and draw it: out/demo/
+	@sh vm/demo.sh $(PYTHON)
+
+test: setup ## every test, those that boot guests included
+	MAPCOUNT_REQUIRE_KERNEL=1 $(PYTHON) -m pytest tests
+
+check: setup ## style and types
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	@if command -v shellcheck >/dev/null; then shellcheck vm/*.sh; \
+	else echo "note: shell scripts not checked: apt-get install shellcheck"; fi
+
+clean: ## remove what make demo left in this folder (the cache stays)
+	rm -rf out .venv

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The one command: hands each subcommand to the program that it belongs to."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+# Which package serves a subcommand. Only that one is imported: help must not wait for pandas, and
+# a lab machine may have the recorder alone.
+COMMANDS = {
+    "record": ("probes", "record what happens to huge pages on this kernel"),
+    "doctor": ("probes", "say what this kernel and host offer and lack for recording"),
+    "stats": ("analysis", "totals, rates, losses and probe coverage of a trace"),
+    "dump": ("analysis", "every record of a trace as one line of text"),
+    "lives": ("analysis", "one line for each life of a folio"),
+    "timeline": ("analysis", "draw the map counts of a folio over time"),
+    "verify": ("analysis", "compare the reconstruction with the recorded ground truth"),
+    "lab": ("vm", "boot test kernels in virtual machines and record workloads there"),
+}
+
+
+def usage() -> str:
+    lines = [f"  {name:10}{text}" for name, (_, text) in COMMANDS.items()]
+    return (
+        "usage: mapcount COMMAND [ARG …]\n\n"
+        "How the map counts of huge pages evolve, who changed them, and who raced with it.\n\n"
+        + "\n".join(lines)
+        + "\n\n`mapcount COMMAND --help` explains a command."
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `mapcount ARGV`; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] in (["-h"], ["--help"]):
+        print(usage())
+        return 0
+    if argv[:1] == ["--version"]:
+        print("mapcount", importlib.import_module("probes").__version__)
+        return 0
+    if not argv or argv[0] not in COMMANDS:
+        what = f"unknown command {argv[0]!r}" if argv else "no command"
+        print(f"error: {what}: see `mapcount --help`", file=sys.stderr)
+        return 2
+    package = COMMANDS[argv[0]][0]
+    program = importlib.import_module(f"{package}.__main__")
+    status: int = program.main(argv[1:] if package == "vm" else argv)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tests of vm.chroot: a root is there whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vm import chroot
+from vm.say import LabError
+
+GOOD = """\
+#!/bin/sh
+# The suite's root is the word before the sources.
+for word; do case $word in */.bookworm-*.part) mkdir -p "$word/boot" ;; esac; done
+"""
+
+
+@pytest.fixture
+def mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    query = programs / "dpkg-query"
+    query.write_text("#!/bin/sh\necho linux-image-6.1.0-1-amd64 6.1.2-3\n")
+    query.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MAPCOUNT_MIRROR", "http://mirror.example/debian")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    return programs / "mmdebstrap"
+
+
+def put(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def test_root_is_complete_when_the_build_ends_well(mmdebstrap: Path) -> None:
+    # GIVEN a build that works
+    put(mmdebstrap, GOOD)
+    # WHEN the root is asked for
+    root = chroot.ensure("bookworm")
+    # THEN it has the places for the guest's mounts, and says what is in it
+    assert all((root / "mapcount" / name).is_dir() for name in chroot.MOUNT_POINTS)
+    assert chroot.versions(root) == {"linux-image-6.1.0-1-amd64": "6.1.2-3"}
+    # AND a second time nothing is built
+    put(mmdebstrap, "#!/bin/sh\nexit 1\n")
+    assert chroot.ensure("bookworm") == root
+
+
+def test_no_root_is_left_when_the_build_fails(mmdebstrap: Path) -> None:
+    # GIVEN a build that fails half-way
+    put(mmdebstrap, GOOD + "echo 'E: no such suite'; exit 25\n")
+    # WHEN the root is asked for THEN the error has the log's words, and nothing looks complete
+    with pytest.raises(LabError, match="no such suite"):
+        chroot.ensure("bookworm")
+    assert not chroot.path_of("bookworm").exists()
+    # AND the next try starts afresh
+    put(mmdebstrap, GOOD)
+    assert chroot.ensure("bookworm").is_dir()
+
+
+def test_error_says_who_can_build_when_not_root(
+    mmdebstrap: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN an ordinary user WHEN the root is asked for THEN the error says what to do
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(LabError, match="run this once as root"):
+        chroot.ensure("bookworm")

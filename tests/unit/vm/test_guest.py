@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tests of vm.guest and the commands above it, with a program that only pretends to be vng."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import vm.__main__
+from vm import chroot, guest, job, lab, say
+
+REPOSITORY = Path(__file__).parents[3]
+
+# Finds the host's side of job.OUT among its arguments, as the guest would have it mounted, and
+# then does what the test says.
+FAKE = """\
+#!/bin/sh
+echo "$*" >"$FAKE_LOG"
+for word; do
+	case $word in /mapcount/out=*) out=${{word#*=}} ;; esac
+done
+{body}
+"""
+
+
+@pytest.fixture
+def fake_vng(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "FakeVng":
+    fake = FakeVng(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("FAKE_LOG", str(fake.log))
+    monkeypatch.setenv("MAPCOUNT_ACCEL", "tcg")
+    # A root that looks complete, so that nothing is fetched.
+    root = chroot.path_of("bookworm")
+    (root / "boot").mkdir(parents=True)
+    (root / "boot/vmlinuz-6.1.0-fake").touch()
+    return fake
+
+
+class FakeVng:
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "bin/vng"
+        self.log = folder / "arguments"
+        self.path.parent.mkdir()
+
+    def does(self, body: str) -> None:
+        self.path.write_text(FAKE.format(body=body))
+        self.path.chmod(0o755)
+
+
+def run_dirs(folder: Path) -> list[Path]:
+    return list((folder / "cache/mapcount/runs").iterdir())
+
+
+def test_command_succeeds_when_the_guest_leaves_zero(
+    fake_vng: FakeVng, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    # GIVEN a guest that prints a result and ends well
+    fake_vng.does('echo result >"$out/stdout"; echo 0 >"$out/status"')
+    # WHEN a command is run in it
+    status = vm.__main__.main(["run", "--no-record", "--", "true"])
+    # THEN its output comes through, and the status is good
+    assert status == 0
+    assert capfdbinary.readouterr().out == b"result\n"
+    assert "--disable-kvm" in fake_vng.log.read_text()
+
+
+def test_command_fails_with_one_when_the_guests_status_is_not_zero(
+    fake_vng: FakeVng, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN a guest whose command ends with 7
+    fake_vng.does('echo 7 >"$out/status"')
+    # WHEN it is run THEN the exit status is 1 and the message has the number
+    assert vm.__main__.main(["run", "--no-record", "--", "false"]) == 1
+    assert "error: false ended with status 7 in the guest" in capfd.readouterr().err
+
+
+def test_vm_is_lost_when_the_guest_dies_without_a_status(
+    fake_vng: FakeVng, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN a guest that panics; vng itself then ends with any status
+    fake_vng.does("echo '[ 1.5] Kernel panic - not syncing: sysrq'; exit 0")
+    # WHEN it is run THEN this is not taken for a success, and the console's reason is shown
+    assert vm.__main__.main(["run", "--no-record", "--", "true"]) == 128
+    assert "panic - not syncing: sysrq" in capfd.readouterr().err
+
+
+def test_vm_is_lost_when_the_status_is_only_half_written(fake_vng: FakeVng) -> None:
+    # GIVEN a guest that died before its status was renamed into place
+    fake_vng.does('echo 0 >"$out/status.part"')
+    # WHEN it is run THEN the half status counts for nothing
+    assert vm.__main__.main(["run", "--no-record", "--", "true"]) == 128
+
+
+def test_guest_is_ended_when_the_time_limit_is_over(
+    fake_vng: FakeVng, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN a guest that hangs, with a process of its own below
+    fake_vng.does('sleep 1000 & echo $! >"$out/below"; wait')
+    # WHEN it is run with a limit
+    status = vm.__main__.main(["run", "--no-record", "--timeout", "1", "--", "true"])
+    # THEN the status says so, and neither process is left
+    assert status == 124
+    assert "raise --timeout" in capfd.readouterr().err
+    assert is_gone(int((run_dirs(tmp_path)[0] / "below").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("number", "habit"),
+    [(signal.SIGINT, ":"), (signal.SIGTERM, "trap '' TERM"), (signal.SIGHUP, ":")],
+)
+def test_interrupt_leaves_no_process_when_a_guest_runs(
+    fake_vng: FakeVng, tmp_path: Path, number: signal.Signals, habit: str
+) -> None:
+    # GIVEN the command as a process, with a hanging guest that perhaps does not heed SIGTERM
+    fake_vng.does(f'{habit}; sleep 1000 & echo $! >"$out/below"; wait; wait')
+    command = [sys.executable, "-m", "vm", "run", "--no-record", "--", "true"]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+    below = wait_for(tmp_path / "cache/mapcount/runs", "*/below")
+    # WHEN it gets the signal
+    process.send_signal(number)
+    # THEN it ends with the status of that signal, and nothing of the guest is left
+    assert process.wait(20) == 128 + number
+    assert is_gone(int(below.read_text()))
+
+
+def test_shares_are_refused_when_qemu_could_not_parse_them(tmp_path: Path) -> None:
+    # GIVEN a host directory with a comma in its name
+    share = guest.Share(job.CWD, tmp_path / "a,b", writable=True)
+    machine = guest.Machine(tmp_path / "image", tmp_path, False, shares=(share,))
+    # WHEN the command is made THEN it is refused with a word on what to do
+    with pytest.raises(say.LabError, match="use a path without"):
+        guest.vng_command(machine, tmp_path, "/mapcount/out/job.sh")
+
+
+def test_recorder_wraps_the_command_when_recording(
+    fake_vng: FakeVng, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a repository with a recorder
+    probes = tmp_path / "probes"
+    probes.mkdir()
+    (probes / "__main__.py").touch()
+    monkeypatch.setattr(lab, "PROBES", probes)
+    fake_vng.does('echo 0 >"$out/status"')
+    # WHEN a command with awkward arguments is recorded
+    status = vm.__main__.main(
+        ["run", "-o", str(tmp_path / "t.mapcount"), "--record-opts=--min-order 9", "--"]
+        + ["prog", "--", "a b", "$c"]
+    )
+    # THEN the guest runs the recorder, with the command and the options as they were
+    assert status == 0
+    script = (run_dirs(tmp_path)[0] / "job.sh").read_text()
+    assert (
+        "python3 -m probes record -o /mapcount/trace/t.mapcount --min-order 9 "
+        "-- prog -- 'a b' '$c'\n"
+    ) in script
+    # AND it sees the recorder read-only, the trace's place and the current directory writable
+    arguments = fake_vng.log.read_text()
+    assert f"--rodir /mapcount/src/probes={probes}" in arguments
+    assert f"--rwdir /mapcount/trace={tmp_path}" in arguments
+    assert f"--rwdir /mapcount/cwd={Path.cwd()}" in arguments
+
+
+@pytest.mark.parametrize("argv", [["run"], ["run", "lifecycle", "--", "true"], ["run", "nonesuch"]])
+def test_run_is_a_usage_error_when_it_is_unclear_what_to_run(
+    fake_vng: FakeVng, argv: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN nothing to run, two things, or an unknown one WHEN it is run THEN it is refused
+    assert vm.__main__.main(argv) == 2
+    assert capfd.readouterr().err.startswith("error: ")
+
+
+def test_run_is_a_usage_error_when_the_traces_folder_is_missing(
+    fake_vng: FakeVng, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN an output in a folder that is not there
+    output = str(tmp_path / "missing/t.mapcount")
+    # WHEN a run is asked for THEN it is refused before anything boots
+    assert vm.__main__.main(["run", "-o", output, "--", "true"]) == 2
+    assert "does not exist" in capfd.readouterr().err
+    assert not fake_vng.log.exists()
+
+
+def wait_for(folder: Path, pattern: str) -> Path:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        found = [path for path in folder.glob(pattern) if path.read_text().strip()]
+        if found:
+            return found[0]
+        time.sleep(0.05)
+    raise AssertionError(f"{pattern} never appeared in {folder}")
+
+
+def is_gone(pid: int) -> bool:
+    """True once PID has ended (a zombie whom nobody reaps, as in a container, has ended too)."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.05)
+    return False

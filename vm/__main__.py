@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line of the lab: `mapcount lab list | fetch | run | shell`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from vm import chroot, kernels, lab, pagetypes, procs, say, scenarios
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mapcount lab",
+        description="Boot a test kernel in a virtual machine and record a workload in it.",
+        epilog="exit status: 0 good; 1 error, or the workload failed; 2 usage; "
+        "124 time limit; 128 the VM was lost",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("list", help="the kernels and scenarios of the lab")
+
+    fetch = commands.add_parser("fetch", help="make everything ready that a run would fetch")
+    fetch.add_argument("kernel", nargs="?", default=kernels.DEFAULT, metavar="K")
+
+    run = commands.add_parser(
+        "run",
+        help="record a scenario, or a command, in a guest",
+        usage="mapcount lab run [options] (SCENARIO [ARG …] | -- CMD …)",
+    )
+    _guest_options(run)
+    run.add_argument("-o", "--output", default="trace.mapcount", metavar="FILE", help="the trace")
+    run.add_argument("--timeout", type=_positive, default=300.0, metavar="SECONDS")
+    run.add_argument(
+        "--record-opts",
+        type=shlex.split,
+        default=[],
+        metavar="'OPT …'",
+        help="more options for `mapcount record`",
+    )
+    run.add_argument("--no-record", action="store_true", help="only run it, without the recorder")
+    run.add_argument("what", nargs="*", metavar="SCENARIO", help="with arguments of its own")
+
+    shell = commands.add_parser("shell", help="an interactive shell in a guest")
+    _guest_options(shell)
+    return parser
+
+
+def _guest_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--kernel", metavar="K", help="a name of `lab list`, a bzImage, or a built kernel tree"
+    )
+    parser.add_argument(
+        "--headers", metavar="DIR", help="headers for BCC (else packaged, the tree's, or built in)"
+    )
+    parser.add_argument(
+        "--root-suite",
+        metavar="SUITE",
+        choices=[kernel.suite for kernel in kernels.LAB_KERNELS],
+        help="the Debian suite that the guest runs on",
+    )
+    parser.add_argument("--cpus", type=int, default=2, metavar="N")
+    parser.add_argument("--memory", default="3G", metavar="SIZE")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError("must be above zero")
+    return value
+
+
+def _options(args: argparse.Namespace) -> lab.Options:
+    kernel = kernels.resolve(args.kernel, args.headers, args.root_suite)
+    return lab.Options(kernel, args.cpus, args.memory)
+
+
+def _list() -> int:
+    print("kernels:")
+    for kernel in kernels.LAB_KERNELS:
+        ready = "ready" if chroot.path_of(kernel.suite).is_dir() else "to be fetched"
+        print(f"  {kernel.name:10} Debian {kernel.suite}: {kernel.why} ({ready})")
+    print("scenarios:")
+    for scenario in scenarios.SCENARIOS.values():
+        print(f"  {scenario.name:10} {scenario.shows}")
+    return 0
+
+
+def _fetch(name: str) -> int:
+    if name not in [kernel.name for kernel in kernels.LAB_KERNELS]:
+        raise say.LabError(f"unknown kernel {name!r}: see `mapcount lab list`", 2)
+    root = kernels.fetch(name)
+    program = pagetypes.ensure()
+    print(f"root        {root}")
+    for package, version in chroot.versions(root).items():
+        if package.startswith(("linux-image-", "python3-bpfcc")):
+            print(f"package     {package} {version}")
+    print(f"page-types  {program}")
+    return 0
+
+
+def _run(args: argparse.Namespace, command: list[str]) -> int:
+    if bool(args.what) == bool(command):
+        raise say.LabError("say what to run: a SCENARIO (see `lab list`), or -- and a command", 2)
+    options = replace(
+        _options(args),
+        limit=args.timeout,
+        record=tuple(args.record_opts),
+    )
+    plan = lab.plan_command(command) if command else lab.plan_scenario(args.what[0], args.what[1:])
+    return lab.run(plan, options, None if args.no_record else Path(args.output)).exit_code
+
+
+def main(argv: list[str]) -> int:
+    """Run `mapcount lab ARGV`; returns the exit status."""
+    command: list[str] = []
+    if "--" in argv:  # everything after it belongs to the guest, options and all
+        split = argv.index("--")
+        argv, command = argv[:split], argv[split + 1 :]
+    args = _parser().parse_args(argv)
+    try:
+        with procs.ending_cleanly():
+            if args.command == "list":
+                return _list()
+            if args.command == "fetch":
+                return _fetch(args.kernel)
+            if args.command == "shell":
+                return lab.shell(_options(args))
+            return _run(args, command)
+    except say.LabError as problem:
+        say.error(str(problem))
+        return problem.exit_code
+    except BrokenPipeError:  # our reader is gone; Python must not complain about it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as problem:
+        say.error(f"{problem}: check that path, its permissions and the free space")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

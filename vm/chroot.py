@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Builds the directory tree that guests boot from: one Debian suite with its own kernel and BCC."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from vm import apt, cache, procs, say
+
+# The suite's own kernel, headers and BCC: the combination that Debian tests. xz-utils lets BCC
+# unpack a kernel's built-in headers (/sys/kernel/kheaders.tar.xz).
+PACKAGES = (
+    "python3-bpfcc",
+    "linux-image-amd64",
+    "linux-headers-amd64",
+    "kmod",
+    "udev",
+    "iproute2",
+    "procps",
+    "xz-utils",
+)
+# The guest's root is read-only, so whatever gets mounted there must have its place beforehand.
+MOUNT_POINTS = ("out", "trace", "src/probes", "cwd", "headers")
+RECIPE = 1  # raise it when the steps below change: then a new tree is built
+
+
+def path_of(suite: str) -> Path:
+    """Where the tree of SUITE lies once it is complete; another recipe is another place."""
+    recipe = f"{RECIPE} {suite} {' '.join(PACKAGES)} {' '.join(MOUNT_POINTS)}"
+    key = hashlib.sha256(recipe.encode()).hexdigest()[:10]
+    return cache.root() / "chroots" / f"{suite}-{key}"
+
+
+def ensure(suite: str) -> Path:
+    """The complete tree of SUITE, built now if it is not there yet."""
+    path = path_of(suite)
+    if path.is_dir():
+        return path
+    with cache.locked(f"chroot-{suite}"):
+        if not path.is_dir():
+            _build(suite, path)
+    return path
+
+
+def versions(path: Path) -> dict[str, str]:
+    """The package versions that the tree at PATH was built with."""
+    found: dict[str, str] = json.loads((path / "mapcount/versions.json").read_text())
+    return found
+
+
+def _build(suite: str, path: Path) -> None:
+    if os.geteuid() != 0:
+        raise say.LabError("building a guest's root needs root: run this once as root")
+    if shutil.which("mmdebstrap") is None:
+        raise say.LabError("mmdebstrap is missing: apt-get install mmdebstrap")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    # What an interrupted build left; never follow a mount that it may have left too.
+    subprocess.run(["rm", "-rf", "--one-file-system", str(part)], check=True)
+    sources = apt.mirror().lines(suite)
+    say.phase(f"building the {suite} root from {sources[0].split()[-3]} (some minutes, only once)")
+    if len(sources) == 1:
+        say.warning(f"no security archive for {suite} is known: the kernel may be an older one")
+    procs.run_logged(
+        [
+            "mmdebstrap",
+            "--variant=minbase",
+            f"--include={','.join(PACKAGES)}",
+            # Documentation is half a million small writes that no guest reads.
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+            "--dpkgopt=path-exclude=/usr/share/locale/*",
+            suite,
+            str(part),
+            *sources,
+        ],
+        path.with_name(f"{path.name}.log"),
+        f"building the {suite} root",
+    )
+    for name in MOUNT_POINTS:
+        (part / "mapcount" / name).mkdir(parents=True)
+    found = _installed(part)
+    (part / "mapcount/versions.json").write_text(json.dumps(found, indent=1) + "\n")
+    part.rename(path)
+    kernel = [name for name in found if name.startswith("linux-image-") and name[12].isdigit()]
+    for name in kernel:
+        say.phase(f"{suite}: {name} {found[name]}, bcc {found.get('python3-bpfcc', '?')}")
+
+
+def _installed(path: Path) -> dict[str, str]:
+    text = subprocess.run(
+        ["dpkg-query", f"--admindir={path}/var/lib/dpkg", "-W", "-f=${Package} ${Version}\n"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return dict(line.split(" ", 1) for line in text.splitlines())

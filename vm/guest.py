@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Boots one guest for one script and says how it ended."""
+
+from __future__ import annotations
+
+import enum
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm import job, procs
+from vm.say import LabError
+
+# After the script has left its status the guest only has to power off.
+SHUTDOWN_SECONDS = 20.0
+POLL_SECONDS = 0.1
+
+
+class Outcome(enum.Enum):
+    """How a guest ended."""
+
+    FINISHED = "finished"
+    TIMED_OUT = "timed out"
+    LOST = "lost"  # died without leaving a status: a panic, or QEMU was killed
+
+
+@dataclass(frozen=True)
+class Share:
+    """A host directory at a place in the guest."""
+
+    guest: str
+    host: Path
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What to boot."""
+
+    image: Path
+    root: Path
+    kvm: bool
+    cpus: int = 2
+    memory: str = "3G"
+    shares: tuple[Share, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one run ended; `status` is the script's, if it got that far."""
+
+    outcome: Outcome
+    status: int | None
+    run_dir: Path
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the host command."""
+        if self.outcome is Outcome.TIMED_OUT:
+            return 124
+        if self.outcome is Outcome.LOST:
+            return 128
+        return 0 if self.status == 0 else 1
+
+
+def find_vng() -> str:
+    """virtme-ng's command: on PATH, or beside the Python that runs us (a virtual environment)."""
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which("vng") or shutil.which("vng", path=beside)
+    if found is None:
+        raise LabError("virtme-ng is missing: pip install virtme-ng (or run `make setup`)")
+    return found
+
+
+def vng_command(machine: Machine, run_dir: Path, script: str | None) -> list[str]:
+    """The command that boots MACHINE; without a SCRIPT it is an interactive shell."""
+    command = [find_vng(), "--run", str(machine.image), "--root", str(machine.root)]
+    command += ["--force-9p", "--cpus", str(machine.cpus), "--memory", machine.memory]
+    if not machine.kvm:
+        command.append("--disable-kvm")
+    # vng wants the guest's directory as a host path below the root.
+    cwd = job.OUT if script is not None else job.CWD
+    command += ["--cwd", f"{machine.root}{cwd}"]
+    for share in (Share(job.OUT, run_dir, writable=True), *machine.shares):
+        for path in (share.guest, str(share.host)):
+            if set(path) & set(",= \t\"'"):
+                raise LabError(f"QEMU cannot share {path!r}: use a path without , = space or quote")
+        kind = "--rwdir" if share.writable else "--rodir"
+        command += [kind, f"{share.guest}={share.host}"]
+    if script is not None:
+        # Verbose, or a Debian kernel's console (with the reason of a panic) goes nowhere.
+        command += ["--verbose", "--", script]
+    return command
+
+
+def vng_environment(run_dir: Path) -> dict[str, str]:
+    """vng starts helpers by name and leaves temporary files behind when it is killed."""
+    env = dict(os.environ, TMPDIR=str(run_dir))
+    env["PATH"] = f"{Path(find_vng()).parent}:{env.get('PATH', os.defpath)}"
+    return env
+
+
+def run(
+    machine: Machine,
+    script: str,
+    run_dir: Path,
+    limit: float,
+    on_poll: Callable[[], None] = lambda: None,
+) -> Result:
+    """Boot MACHINE, run the text SCRIPT in it, and wait at most LIMIT seconds.
+
+    RUN_DIR keeps the script, its output (stdout, stderr), its status and the console's log.
+    Whatever happens here, an exception or a signal included, no process is left behind.
+    """
+    path = run_dir / "job.sh"
+    path.write_text(script)
+    path.chmod(0o755)
+    # Should this Python be killed outright, timeout(1) still ends its group, QEMU included.
+    command = ["timeout", "--kill-after=10", str(int(limit) + 60)]
+    command += vng_command(machine, run_dir, f"{job.OUT}/job.sh")
+    start = time.monotonic()
+    with (
+        open(run_dir / "console.log", "wb") as console,
+        procs.Group(command, console, vng_environment(run_dir), run_dir) as group,
+    ):
+        died = False
+        while not died and not (run_dir / "status").exists():
+            if time.monotonic() - start > limit:
+                on_poll()
+                return Result(Outcome.TIMED_OUT, None, run_dir, time.monotonic() - start)
+            died = group.ended(POLL_SECONDS)
+            on_poll()
+        group.ended(SHUTDOWN_SECONDS)
+    on_poll()
+    seconds = time.monotonic() - start
+    status = read_status(run_dir / "status")
+    outcome = Outcome.LOST if status is None else Outcome.FINISHED
+    return Result(outcome, status, run_dir, seconds)
+
+
+def read_status(path: Path) -> int | None:
+    """The script's exit status, or None if it never left one."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def last_words(run_dir: Path) -> str:
+    """What the console's log says about why the kernel died: its first complaint, or its end."""
+    text = (run_dir / "console.log").read_text(errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    complaints = [line for line in lines if re.search(r"kernel BUG|BUG:|Oops|panic - not", line)]
+    found = complaints[:1] or lines[-1:]
+    return found[0] if found else "nothing was printed"

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kernels that the lab boots, and what the argument of --kernel means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm import chroot
+from vm.say import LabError
+
+
+@dataclass(frozen=True)
+class LabKernel:
+    """A kernel that the lab fetches itself: the one of a Debian suite."""
+
+    name: str
+    suite: str
+    why: str
+
+
+LAB_KERNELS = (
+    LabKernel("6.1", "bookworm", "page_* rmap functions, compound_mapcount and DoubleMap"),
+)
+DEFAULT = LAB_KERNELS[0].name
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What a guest boots: a kernel image over the root of a suite."""
+
+    name: str
+    suite: str
+    image: Path | None = None  # None: the one that the suite's root contains
+    headers: Path | None = None  # None: BCC finds them itself (packaged, or built in)
+
+
+def resolve(
+    argument: str | None, headers: str | None = None, root_suite: str | None = None
+) -> Kernel:
+    """The kernel for `--kernel ARGUMENT --headers HEADERS --root-suite ROOT_SUITE`."""
+    header_dir = _header_dir(headers) if headers else None
+    by_name = {kernel.name: kernel for kernel in LAB_KERNELS}
+    if argument is None or argument in by_name:
+        lab = by_name[argument or DEFAULT]
+        return Kernel(lab.name, root_suite or lab.suite, None, header_dir)
+    suite = root_suite or by_name[DEFAULT].suite
+    path = Path(argument).expanduser().resolve()
+    if path.is_dir():
+        image = path / "arch/x86/boot/bzImage"
+        if not image.is_file():
+            raise LabError(f"{path} is no built kernel tree: run `make bzImage` in it first", 2)
+        # A tree that was built has everything that BCC's compile needs.
+        if header_dir is None and (path / "include/generated/autoconf.h").is_file():
+            header_dir = path
+        return Kernel(path.name, suite, _checked(image), header_dir)
+    if path.is_file():
+        return Kernel(path.name, suite, _checked(path), header_dir)
+    names = ", ".join(by_name)
+    raise LabError(
+        f"unknown kernel {argument!r}: give one of {names}, a bzImage, or a built kernel tree", 2
+    )
+
+
+def image_of(kernel: Kernel, root: Path) -> Path:
+    """The image file to boot, given the suite's ROOT."""
+    if kernel.image is not None:
+        return kernel.image
+    images = sorted((root / "boot").glob("vmlinuz-*"))
+    if not images:
+        raise LabError(f"no kernel in {root}/boot: remove {root} and fetch it again")
+    return images[-1]
+
+
+def fetch(name: str) -> Path:
+    """Make the root of the lab kernel NAME ready; returns it."""
+    return chroot.ensure(resolve(name).suite)
+
+
+def _header_dir(text: str) -> Path:
+    path = Path(text).expanduser().resolve()
+    if not (path / "include").is_dir():
+        raise LabError(f"{path} has no include/: --headers takes a kernel's header directory", 2)
+    return path
+
+
+def _checked(image: Path) -> Path:
+    """IMAGE, if it is an x86 boot image (magic "HdrS" in its set-up header)."""
+    with open(image, "rb") as file:
+        file.seek(0x202)
+        if file.read(4) != b"HdrS":
+            raise LabError(f"{image} is no x86 bzImage: a vmlinux file cannot be booted here", 2)
+    return image

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One run of the lab: a kernel, a command, and a trace of what the command did to huge pages."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from vm import accel, build, cache, chroot, guest, job, kernels, pagetypes, say, scenarios
+
+PROBES = Path(__file__).resolve().parent.parent / "probes"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line can say about the guest."""
+
+    kernel: kernels.Kernel
+    cpus: int = 2
+    memory: str = "3G"
+    limit: float = 300.0  # seconds
+    record: tuple[str, ...] = ()  # more options for the recorder
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a guest will do: a command, where it starts, and the directories that it sees."""
+
+    name: str
+    command: list[str]
+    cwd: str = job.OUT
+    shares: list[guest.Share] = field(default_factory=list)
+    record: tuple[str, ...] = ()
+    files: list[Path] = field(default_factory=list)  # copied to job.OUT
+    policy: str = "always"  # whom the kernel gives huge pages
+
+
+def plan_scenario(name: str, args: Sequence[str] = ()) -> Plan:
+    """The plan for a workload of the lab; ARGS replace its usual arguments."""
+    scenario = scenarios.find(name)
+    program = build.workload(scenario.source)
+    command = [f"{job.OUT}/{program.name}", *(args or scenario.args)]
+    files = [program]
+    if scenario.page_types and not args[1:]:
+        try:
+            files.append(pagetypes.ensure())
+            command.append(f"{job.OUT}/{files[-1].name}")
+        except say.LabError as problem:
+            say.warning(f"{name} goes without page-types: {problem}")
+    # The workloads ask for their huge pages; nobody else, the recorder's heap least of all, should
+    # have some in the picture.
+    return Plan(name, command, record=scenario.record, files=files, policy="madvise")
+
+
+def plan_command(argv: Sequence[str]) -> Plan:
+    """The plan for a command of the user's, started in the current directory."""
+    here = guest.Share(job.CWD, Path.cwd(), writable=True)
+    return Plan(Path(argv[0]).name, list(argv), job.CWD, [here])
+
+
+def run(plan: Plan, options: Options, trace: Path | None) -> guest.Result:
+    """Boot a guest and run PLAN in it, recorded into TRACE (None: without the recorder)."""
+    if trace is not None:
+        trace = trace.resolve()
+        plan = recorded(plan, options, trace)
+    machine, run_dir = prepare(options, plan)
+    env = {"BCC_KERNEL_SOURCE": job.HEADERS} if options.kernel.headers else {}
+    how = "KVM" if machine.kvm else "emulated"
+    say.phase(f"booting {options.kernel.name} ({how}) for {plan.name}")
+    relays = [
+        Relay(run_dir / "stdout", sys.stdout.buffer),
+        Relay(run_dir / "stderr", sys.stderr.buffer),
+    ]
+
+    def poll() -> None:
+        for relay in relays:
+            relay()
+
+    script = job.script(plan.command, plan.cwd, env, plan.policy)
+    result = guest.run(machine, script, run_dir, options.limit, poll)
+    _report(plan.name, result, options)
+    if trace is not None and trace.exists():
+        say.phase(f"the trace is {trace}")  # the recorder only knows its place in the guest
+    return result
+
+
+def recorded(plan: Plan, options: Options, trace: Path) -> Plan:
+    """PLAN with its command under the recorder, which writes TRACE."""
+    if not trace.parent.is_dir():
+        raise say.LabError(f"{trace.parent} does not exist: create it, or change -o", 2)
+    if trace.is_dir():
+        raise say.LabError(f"{trace} is a directory: give -o a file's name", 2)
+    if not (PROBES / "__main__.py").is_file():
+        raise say.LabError(f"no recorder in {PROBES}: take the whole repository, or --no-record")
+    # Should the guest never get to its recorder, an older trace must not pass for this run's.
+    trace.unlink(missing_ok=True)
+    recorder = ["python3", "-m", "probes", "record", "-o", f"{job.TRACE}/{trace.name}"]
+    return replace(
+        plan,
+        command=[*recorder, *plan.record, *options.record, "--", *plan.command],
+        shares=[
+            *plan.shares,
+            guest.Share(f"{job.SOURCE}/probes", PROBES),
+            # The trace grows on the host itself, so that it can be followed while it is written.
+            guest.Share(job.TRACE, trace.parent, writable=True),
+        ],
+    )
+
+
+def prepare(options: Options, plan: Plan | None = None) -> tuple[guest.Machine, Path]:
+    """Everything that has to be there before a boot: root, accelerator, run directory."""
+    root = chroot.ensure(options.kernel.suite)
+    image = kernels.image_of(options.kernel, root)
+    machine = guest.Machine(image, root, accel.usable_kvm(image), options.cpus, options.memory)
+    if options.kernel.headers is not None:
+        machine = _with_shares(machine, guest.Share(job.HEADERS, options.kernel.headers))
+    run_dir = cache.new_run_dir(plan.name if plan else "shell")
+    if plan is not None:
+        machine = _with_shares(machine, *plan.shares)
+        for path in plan.files:
+            shutil.copy2(path, run_dir / path.name)
+    return machine, run_dir
+
+
+def shell(options: Options) -> int:
+    """An interactive shell in a guest, with the current directory at job.CWD."""
+    machine, run_dir = prepare(options)
+    machine = _with_shares(machine, guest.Share(job.CWD, Path.cwd(), writable=True))
+    if (PROBES / "__main__.py").is_file():
+        machine = _with_shares(machine, guest.Share(f"{job.SOURCE}/probes", PROBES))
+    say.phase(f"booting {options.kernel.name}; this directory is {job.CWD}, leave with `exit`")
+    say.phase(f"there, the recorder is `PYTHONPATH={job.SOURCE} python3 -m probes`")
+    command = guest.vng_command(machine, run_dir, None)
+    # In the terminal's own session: job control and Ctrl-C belong to the guest's shell.
+    return subprocess.run(command, env=guest.vng_environment(run_dir)).returncode
+
+
+def _with_shares(machine: guest.Machine, *shares: guest.Share) -> guest.Machine:
+    return replace(machine, shares=(*machine.shares, *shares))
+
+
+class Relay:
+    """Passes on what a guest writes to a file, as the file grows."""
+
+    def __init__(self, path: Path, to: BinaryIO) -> None:
+        self.path = path
+        self.to = to
+        self.done = 0
+
+    def __call__(self) -> None:
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.done)
+                data = file.read()
+        except FileNotFoundError:
+            return
+        if data:
+            self.to.write(data)
+            self.to.flush()
+            self.done += len(data)
+
+
+def _report(name: str, result: guest.Result, options: Options) -> None:
+    kept = f"its output and console.log are in {result.run_dir}"
+    if result.outcome is guest.Outcome.TIMED_OUT:
+        say.error(f"{name} was ended after {options.limit:.0f} s: raise --timeout; {kept}")
+    elif result.outcome is guest.Outcome.LOST:
+        words = guest.last_words(result.run_dir)
+        if "Unable to mount root fs" in words:
+            kept += "; a kernel of one's own needs 9p over virtio built in (see `vng --kconfig`)"
+        say.error(f"the VM was lost after {result.seconds:.0f} s ({words}); {kept}")
+    elif result.status != 0:
+        say.error(f"{name} ended with status {result.status} in the guest; {kept}")
+    else:
+        say.phase(f"{name} finished after {result.seconds:.0f} s")

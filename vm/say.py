@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the lab tells the user on stderr: messages, phases, and the error that ends a command."""
+
+from __future__ import annotations
+
+import sys
+
+
+class LabError(Exception):
+    """Ends the command; its text becomes the `error:` line, so it says what to do next."""
+
+    def __init__(self, text: str, exit_code: int = 1) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+_ticking = False
+
+
+def _line(text: str) -> None:
+    global _ticking
+    if _ticking:  # wipe the half line that a tick left behind
+        sys.stderr.write("\r\x1b[K")
+        _ticking = False
+    print(text, file=sys.stderr, flush=True)
+
+
+def error(text: str) -> None:
+    _line(f"error: {text}")
+
+
+def warning(text: str) -> None:
+    _line(f"warning: {text}")
+
+
+def note(text: str) -> None:
+    _line(f"note: {text}")
+
+
+def phase(text: str) -> None:
+    """One line per phase of work, terminal or not."""
+    _line(f"lab: {text}")
+
+
+def tick(text: str) -> None:
+    """Progress inside a phase: one line that rewrites itself, and only on a terminal."""
+    global _ticking
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K" + text[:78])
+        sys.stderr.flush()
+        _ticking = True

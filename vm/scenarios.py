@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The workloads by name, and the tables of what the kernel must count at each of their marks.
+
+A table (workloads/NAME.toml) has `kind` ("anon" or "file": which rules of the kernel hold),
+`address` (where the 2 MiB region lies in the workload), and for every mark, in order:
+
+name        the mark's name
+folio       "thp": one folio of 512 pages; "pages": 512 pages of order 0; "gone": freed, so the
+            frames may belong to anyone and their counters say nothing about the workload
+pmd         how many PMD mappings the folio has
+double_map  the DoubleMap bit, on kernels that have one (elsewhere to be ignored)
+ptes        the number of PTE mappings of each page, as runs [first, end (exclusive), count]
+why         the kernel function that made it so
+
+The counts are those of page tables, so they hold for every kernel; how a kernel's fields encode
+them is its own affair.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm.say import LabError
+
+WORKLOADS = Path(__file__).parent / "workloads"
+PAGES = 512
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A workload that the lab knows, and how to record it."""
+
+    name: str
+    shows: str
+    args: tuple[str, ...] = ()
+    record: tuple[str, ...] = ()  # options for `mapcount record`
+    page_types: bool = False  # takes the path of a page-types program as its last argument
+
+    @property
+    def source(self) -> Path:
+        return WORKLOADS / f"{self.name}.c"
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("lifecycle", "an anonymous huge page: shared, split both ways, freed"),
+        Scenario("shmem-thp", "a huge page of a memory file: zapped, touched, punched"),
+        Scenario(
+            "seed-2015",
+            "mmap and munmap in a loop beside readers of /proc/kpage*",
+            args=("10",),
+            page_types=True,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One row of a table; the module's text explains the fields."""
+
+    name: str
+    folio: str
+    pmd: int
+    double_map: int
+    ptes: tuple[tuple[int, int, int], ...]
+    why: str
+
+    def pte_counts(self) -> list[int]:
+        """The number of PTE mappings of each of the 512 pages."""
+        counts = [0] * PAGES
+        for first, end, count in self.ptes:
+            counts[first:end] = [count] * (end - first)
+        return counts
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the kernel must count while a workload runs."""
+
+    kind: str
+    address: int
+    marks: tuple[Mark, ...]
+
+
+def find(name: str) -> Scenario:
+    """The scenario NAME."""
+    if name not in SCENARIOS:
+        raise LabError(
+            f"unknown scenario {name!r}: give one of {', '.join(SCENARIOS)}, "
+            "or a command of your own after --",
+            2,
+        )
+    return SCENARIOS[name]
+
+
+def table(name: str) -> Table:
+    """The table of scenario NAME."""
+    data = tomllib.loads((WORKLOADS / f"{name}.toml").read_text())
+    marks = tuple(
+        Mark(**{**row, "ptes": tuple(tuple(run) for run in row["ptes"])}) for row in data["mark"]
+    )
+    return Table(data["kind"], data["address"], marks)

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The life of one anonymous huge page: born, shared by three processes, mapped both ways at once,
+ * partially unmapped, split, freed. lifecycle.toml says what the kernel counts at every mark.
+ */
+#include "story.h"
+
+static char *const region = (char *)0x700000000000UL;
+
+/* Commands: 's' splits this process's PMD mapping, 'u' unmaps the page in the middle. */
+static void act(char command)
+{
+	char *middle = region + 256 * PAGE;
+
+	if (command == 's')
+		must(mprotect(middle, PAGE, PROT_READ), "mprotect in the child");
+	else if (command == 'u')
+		must(munmap(middle, PAGE), "munmap in the child");
+}
+
+static void split_folio(void)
+{
+	char line[64];
+	int fd = open("/sys/kernel/debug/split_huge_pages", O_WRONLY | O_CLOEXEC);
+	int length = snprintf(line, sizeof(line), "%d,0x%lx,0x%lx", getpid(),
+			      (unsigned long)region, (unsigned long)region + HUGE);
+
+	if (fd < 0)
+		die(1, "debugfs split_huge_pages: %s: run as root with debugfs mounted",
+		    strerror(errno));
+	/* Kernels before 5.13 only know how to split every huge page there is. */
+	if (write(fd, line, length) < 0)
+		must(write(fd, "1", 1) < 0, "debugfs split_huge_pages");
+	close(fd);
+}
+
+int main(void)
+{
+	struct child splitter, keeper;
+
+	must(mmap(region, HUGE, PROT_READ | PROT_WRITE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != region, "mmap");
+	must(madvise(region, HUGE, MADV_HUGEPAGE), "madvise");
+	region[0] = 1;
+	if (smaps_kib(region, "AnonHugePages:") != (long)(HUGE / 1024))
+		die(NO_HUGE_PAGE, "the kernel gave no huge page: free some memory and allow "
+		    "/sys/kernel/mm/transparent_hugepage/enabled");
+	/* From here on khugepaged has no business in this mapping; this changes no page table. */
+	must(madvise(region, HUGE, MADV_NOHUGEPAGE), "madvise");
+	mark("faulted");
+
+	splitter = child_start(act);
+	keeper = child_start(act);
+	mark("forked");
+
+	child_do(&splitter, 's');
+	mark("child_split");
+	child_do(&splitter, 'u');
+	mark("child_unmapped");
+
+	must(mprotect(region + 128 * PAGE, PAGE, PROT_READ), "mprotect");
+	mark("parent_split");
+
+	/* The keeper holds the last PMD mapping; it goes first, so that DoubleMap ends alone. */
+	child_exit(&keeper);
+	mark("first_exit");
+	child_exit(&splitter);
+	mark("second_exit");
+
+	must(munmap(region + 64 * PAGE, 32 * PAGE), "munmap");
+	mark("partial");
+	split_folio();
+	mark("folio_split");
+	must(munmap(region, HUGE), "munmap");
+	mark("freed");
+	return 0;
+}
