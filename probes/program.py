@@ -131,7 +131,7 @@ def stub(probe: Probe) -> str:
 
 
 class Program:
-    """The loaded program and its maps.  ``close`` detaches everything."""
+    """The loaded program and its maps."""
 
     def __init__(self, text: str, shape: Shape) -> None:
         try:
@@ -227,13 +227,5 @@ class Program:
         }
 
     def detach(self) -> None:
-        """Detach every probe; the maps stay readable."""
-        for event in list(self._bpf.kprobe_fds):
-            for name in list(self._bpf.kprobe_fds[event]):
-                self._bpf.detach_kprobe_event_by_fn(event, name)
-        for event in list(self._bpf.raw_tracepoint_fds):
-            self._bpf.detach_raw_tracepoint(event)
-
-    def close(self) -> None:
-        """Detach and unload."""
+        """Detach every probe and unload; what is mapped stays readable, the stacks do not."""
         self._bpf.cleanup()

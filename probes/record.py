@@ -136,7 +136,6 @@ class Recording:
                 lost = f"its {probe.op} records"
                 self.plan.missing.append(Missing(probe.op, (where,), refused, lost))
         if not attached:
-            self.program.close()
             raise ProbeError("the kernel refused every probe: see mapcount doctor")
         self.plan.probes = attached
 
@@ -284,12 +283,12 @@ class Recording:
     def finish(self) -> None:
         """Detach, write what is left and the trailer."""
         misses = recursion_misses(self.program.program_fds(self.plan))
+        if self.request.stacks:
+            self._write_stacks()
         self.program.detach()
         while self._drain():
             pass
         self._write_losses()
-        if self.request.stacks:
-            self._write_stacks()
         now = time.monotonic_ns()
         if misses:
             missed = [(-1, probe, count) for probe, count in misses.items()]
