@@ -78,11 +78,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Damage:
-    """Why a reader stopped before the end of the file."""
+    """Why a reader stopped before the end of the file.
+
+    ``cut_off``: the file just ends too early, as it does while its writer is at work.
+    """
 
     offset: int
     dropped: int
     reason: str
+    cut_off: bool = False
 
     def __str__(self) -> str:
         return f"dropped {self.dropped} bytes from byte {self.offset} on: {self.reason}"
@@ -208,14 +212,14 @@ class Reader:
     def _read_block(self) -> Optional[Block]:
         start, end = self._at, len(self._data)
         if end - start < BLOCK_SIZE:
-            return self._stop(start, "the file ends inside a block header")
+            return self._stop(start, "the file ends inside a block header", cut_off=True)
         head = self._data[start : start + BLOCK_SIZE]
         magic, type_, flags, count, unpacked, length, _, crc = BLOCK.unpack(head)
         if magic != BLOCK_MAGIC:
             return self._stop(start, "no block begins there")
         body = start + BLOCK_SIZE
         if length > end - body:
-            return self._stop(start, "the file ends inside a block")
+            return self._stop(start, "the file ends inside a block", cut_off=True)
         payload = self._data[body : body + length]
         if zlib.crc32(payload, zlib.crc32(head[:-4])) != crc:
             return self._stop(start, "the block's checksum does not match")
@@ -230,8 +234,8 @@ class Reader:
         self._at = body + length
         return Block(type_, count, start, payload)
 
-    def _stop(self, offset: int, reason: str) -> Optional[Block]:
-        self.damage = Damage(offset, len(self._data) - offset, reason)
+    def _stop(self, offset: int, reason: str, cut_off: bool = False) -> Optional[Block]:
+        self.damage = Damage(offset, len(self._data) - offset, reason, cut_off)
         return None
 
     def close(self) -> None:

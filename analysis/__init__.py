@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The offline half of mapcount: a trace file as pandas frames and pictures.
+
+    import analysis
+    trace = analysis.open_trace("trace.mapcount")
+    trace.df_lives()
+    analysis.plot_timeline(trace, 0)
+
+The heavy libraries are imported by the functions that need them, so that the commands
+that print text start at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from analysis.errors import AnalysisError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from analysis.trace import Trace
+
+__all__ = ["AnalysisError", "follow", "open_trace", "plot_timeline"]
+
+
+def open_trace(path: str) -> Trace:
+    """Read a trace file.
+
+    Raises AnalysisError when the file is no trace.  A damaged or truncated one opens:
+    what can be read of it is there, and ``warnings`` says what is not.
+    """
+    from analysis.source import Source
+    from analysis.trace import Trace
+
+    with Source(path) as source:
+        source.read()
+        return Trace(source)
+
+
+def follow(path: str, poll: float = 0.2) -> Iterator[pd.DataFrame]:
+    """Yield the new events of a trace that is still being written, block by block.
+
+    The frames have the columns of ``Trace.df_events`` but ``life``: lives are cut over a
+    whole trace.  Row labels go on from frame to frame, in the order of arrival.  The
+    iterator ends at the trailer; ``poll`` is the time in seconds between two looks.
+    """
+    from analysis.following import follow_frames
+
+    return follow_frames(path, poll)
+
+
+def plot_timeline(trace: Trace, life: int | str, ax: Axes | None = None) -> Figure:
+    """Draw one folio's life; ``life`` is a number or an id of ``df_lives``.
+
+    Without ``ax`` a new figure with all panels is made; with it only the counters are
+    drawn, into that axes.  Returns the figure either way.
+    """
+    from analysis.plot.timeline import plot_timeline as plot
+
+    return plot(trace, life, ax)

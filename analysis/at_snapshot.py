@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the replay says at the instant of a snapshot, for all lives in it at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.arrays import Bools, Ints, expand
+from analysis.counts import ENTIRELY_MAPPED
+from analysis.lives import Lives
+from analysis.log import Log
+from analysis.plan import OP
+from analysis.replay import Replay
+from analysis.truth import Snapshot
+
+
+@dataclass(frozen=True)
+class Present:
+    """The lives that a snapshot shows: ``life`` and its ``frame`` and ``head`` in it.
+
+    ``busy``: records of the life lie within the snapshot's span, so that the pages may
+    have been read before or after that change.  ``row``: the first row of the log that
+    is later than the snapshot's beginning.
+    """
+
+    life: Ints
+    frame: Ints
+    head: Ints
+    busy: Bools
+    row: int
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Replayed values: folio counters by life; page values by (``owner``, ``page``)."""
+
+    folio: dict[str, tuple[Ints, Bools]]
+    owner: Ints
+    page: Ints
+    mapcount: Ints
+    mappings: Ints
+    known: Bools
+
+
+def present(log: Log, lives: Lives, shot: Snapshot) -> Present:
+    """Find the lives whose pages lie wholly in a snapshot's frames."""
+    begin, end = (int(n) for n in np.searchsorted(log.ts, [shot.ts_begin, shot.ts_end], "right"))
+    frame, head, inside = shot.locate(lives.head)
+    inside &= head + (np.int64(1) << lives.order) <= shot.pages.shape[1]
+    alive = (lives.first < begin) & ((lives.death_row < 0) | (lives.death_row >= begin))
+    life = np.flatnonzero(inside & alive)
+    span = lives.of[begin:end][log.op[begin:end] != OP["read"]]
+    return Present(life, frame[life], head[life], np.isin(life, span), begin)
+
+
+def expected(lives: Lives, run: Replay, here: Present, counters: frozenset[str]) -> Expected:
+    """The replayed state of the present lives just before row ``here.row``."""
+    batch = np.searchsorted(run.lives, here.life)
+    size = int(run.rows.max(initial=0)) + 2
+    owner_of_row = np.repeat(np.arange(len(run.lives)), np.diff(run.bounds))
+    row = min(here.row, size - 1)
+    at = np.searchsorted(owner_of_row * size + run.rows, batch * size + row) - 1
+
+    order = lives.order[here.life]
+    pages = np.where(lives.hugetlb[here.life], 0, np.int64(1) << order)
+    owner, key = expand(run.base[batch], pages)
+    page = key - run.base[batch[owner]]
+    start, since = run.initial(key, batch[owner])
+    pte = start + run.every[at[owner]] + run.points_until(key, at[owner])
+    entire, entire_known = run.entire[at], run.entire_known[batch]
+    known = (at[owner] >= since) & entire_known[owner]
+
+    offset = np.zeros(len(at), dtype=np.int64)
+    if "double_map" in counters:
+        anon = lives.anon[here.life]
+        offset = np.where(order > 0, np.where(anon, run.double_map[at], entire), 0)
+    mapped = np.bincount(owner[pte > 0], minlength=len(at)).astype(np.int64)
+    all_known = np.bincount(owner[~known], minlength=len(at)) == 0
+    large = order > 0
+    folio = {
+        "entire_mapcount": (entire, large & entire_known),
+        "double_map": (run.double_map[at], large & lives.anon[here.life]),
+        "large_mapcount": (
+            entire + run.pte_sum[at] + run.pte_start[batch],
+            large & run.pte_start_known[batch] & entire_known,
+        ),
+        "nr_pages_mapped": (
+            np.where(lives.hugetlb[here.life], 0, mapped + ENTIRELY_MAPPED * (entire > 0)),
+            large & all_known & entire_known,
+        ),
+    }
+    return Expected(folio, owner, page, pte + offset[owner], pte + entire[owner], known)

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Makes the columns of data frames: nullable numbers, categories, texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.arrays import Bools, Ints
+
+
+def integers(values: Ints, valid: Bools, dtype: type = np.int32) -> pd.arrays.IntegerArray:
+    """Integers with NA where they are not valid."""
+    return pd.arrays.IntegerArray(values.astype(dtype), ~valid)
+
+
+def flags(values: Bools, valid: Bools) -> pd.arrays.BooleanArray:
+    """Booleans with NA where they are not valid."""
+    return pd.arrays.BooleanArray(values, ~valid)
+
+
+def category(codes: npt.NDArray[Any], names: Sequence[str]) -> Any:
+    """Codes into a list of names; -1 is NA."""
+    make: Any = pd.Categorical.from_codes  # the stubs do not allow arrays of codes
+    return make(codes, categories=list(names))
+
+
+def texts(values: Iterable[str]) -> npt.NDArray[np.object_]:
+    """Strings as Python objects, the same under every version of pandas."""
+    listed = list(values)
+    column = np.empty(len(listed), dtype=object)
+    column[:] = listed
+    return column

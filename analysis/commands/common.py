@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the commands share: their common arguments, opening a trace, output files."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from analysis.errors import CommandError
+
+if TYPE_CHECKING:
+    from analysis.trace import Trace
+
+INCOMPLETE = 3
+
+
+def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of every command that reads a trace."""
+    parser.add_argument("file", metavar="FILE", help="a trace that `mapcount record` wrote")
+    parser.add_argument(
+        "--strict", action="store_true",
+        help="exit 3 if the trace is damaged, has no trailer or lost events",
+    )  # fmt: skip
+    parser.add_argument("-q", "--quiet", action="store_true", help="no notes and no warnings")
+    parser.add_argument(
+        "-v", "--verbose", action="count", default=0, help="say more; -vv: tracebacks"
+    )
+
+
+def warn(args: argparse.Namespace, text: str) -> None:
+    """One warning on stderr."""
+    if not args.quiet:
+        print(f"warning: {text}", file=sys.stderr)
+
+
+def note(args: argparse.Namespace, text: str) -> None:
+    """One note on stderr, for those who asked for more."""
+    if args.verbose and not args.quiet:
+        print(f"note: {text}", file=sys.stderr)
+
+
+def open_trace(args: argparse.Namespace) -> Trace:
+    """Open the trace of a command and pass its warnings on."""
+    import analysis
+
+    trace = analysis.open_trace(args.file)
+    for text in trace.warnings:
+        warn(args, text)
+    lost = int(trace.df_losses()["lost"].sum())
+    if lost:
+        warn(args, f"{lost} events were lost: counts after a loss may differ; "
+                   "record with a larger ring or fewer probes")  # fmt: skip
+    note(args, f"{len(trace.log)} events, {len(trace.snapshots)} snapshots")
+    return trace
+
+
+def exit_code(args: argparse.Namespace, trace: Trace, code: int = 0) -> int:
+    """The command's own exit code, or 3 where --strict asks for a complete trace."""
+    incomplete = bool(trace.warnings) or len(trace.df_losses()) > 0
+    return INCOMPLETE if code == 0 and args.strict and incomplete else code
+
+
+def check_output(path: str, force: bool) -> None:
+    """Refuse to overwrite a file that was not offered for it."""
+    if os.path.exists(path) and not force:
+        raise CommandError(f"{path} exists: give another name, or -f/--force to overwrite it")
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise CommandError(f"the folder {folder} does not exist: create it first")

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Print every record as one line of text: the debugger of the format.
+
+Values are raw, as the kernel's words held them; records come in the order of the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from analysis.commands.common import INCOMPLETE, add_trace_arguments, warn
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `dump`."""
+    add_trace_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Stream the lines; reads one block at a time."""
+    from analysis.dump import Dump
+    from analysis.errors import CommandError
+    from probes.tracefile import TraceError
+
+    try:
+        dump = Dump(args.file)
+        for line in dump.lines():
+            sys.stdout.write(line + "\n")
+    except TraceError as error:
+        raise CommandError(f"{error}: give a file that `mapcount record` wrote") from None
+    for text in dump.warnings:
+        warn(args, text)
+    return INCOMPLETE if args.strict and (dump.warnings or dump.losses) else 0

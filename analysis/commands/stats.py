@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Print totals, rates, losses, probe coverage and lives of a trace."""
+
+from __future__ import annotations
+
+import argparse
+
+from analysis.commands.common import add_trace_arguments, exit_code, open_trace
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `stats`."""
+    add_trace_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report."""
+    from analysis.stats_text import stats_text
+
+    trace = open_trace(args)
+    print(stats_text(trace))
+    return exit_code(args, trace)

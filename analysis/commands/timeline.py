@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Draw the map counts of one folio's life as a picture."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from typing import TYPE_CHECKING
+
+from analysis.commands.common import add_trace_arguments, check_output, exit_code, open_trace, warn
+from analysis.errors import CommandError
+
+if TYPE_CHECKING:
+    from analysis.trace import Trace
+
+FORMATS = (".png", ".svg", ".pdf")
+#: Seconds between two pictures of a growing trace.
+REDRAW = 2.0
+
+
+def _pfn(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no page frame number") from None
+
+
+def _output(text: str) -> str:
+    if not text.lower().endswith(FORMATS):
+        raise argparse.ArgumentTypeError(f"{text!r} must end with one of {', '.join(FORMATS)}")
+    return text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `timeline`."""
+    add_trace_arguments(parser)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--pfn", type=_pfn, help="the busiest life that this page had")
+    which.add_argument("--life", metavar="ID", help="a life's number or id, see `lives`")
+    parser.add_argument(
+        "-o", "--output", required=True, type=_output, metavar="FILE", help="png, svg or pdf"
+    )
+    parser.add_argument("-f", "--force", action="store_true", help="overwrite the output")
+    parser.add_argument(
+        "--follow", action="store_true", help="redraw while the trace is being written"
+    )
+
+
+def _draw(args: argparse.Namespace, trace: Trace) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    import analysis
+    from analysis.interest import most_interesting
+
+    life = args.life if args.life is not None else most_interesting(trace, args.pfn)
+    figure = analysis.plot_timeline(trace, life)
+    # A viewer that watches the file must never see half a picture.
+    stem, suffix = os.path.splitext(args.output)
+    partial = f"{stem}.partial{suffix}"
+    figure.savefig(partial)
+    os.replace(partial, args.output)
+    pyplot.close(figure)
+
+
+def _follow(args: argparse.Namespace) -> Trace:
+    from analysis.errors import AnalysisError
+    from analysis.following import new_chunks
+    from analysis.source import Source
+    from analysis.trace import Trace
+
+    fresh, drawn = False, 0.0
+    with Source(args.file) as source:
+        for chunks in new_chunks(source, poll=0.2):
+            fresh |= bool(chunks)
+            if fresh and time.monotonic() - drawn >= REDRAW and source.trailer is None:
+                try:
+                    _draw(args, Trace(source))
+                except AnalysisError as error:
+                    # The life that was asked for may be yet to come.
+                    warn(args, f"no picture yet: {error}")
+                fresh, drawn = False, time.monotonic()
+        return Trace(source)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw, and say where the picture is."""
+    check_output(args.output, args.force)
+    trace = _follow(args) if args.follow else open_trace(args)
+    if not len(trace.lives):
+        raise CommandError(f"{args.file} holds no folio's life: record a command that maps memory")
+    _draw(args, trace)
+    print(f"wrote {args.output}")
+    return exit_code(args, trace)

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Compare the reconstruction with the recorded ground truth; exit 1 on a difference."""
+
+from __future__ import annotations
+
+import argparse
+
+from analysis.commands.common import add_trace_arguments, exit_code, open_trace
+from analysis.errors import CommandError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `verify`."""
+    add_trace_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table of snapshots, then each difference."""
+    from analysis.verify import verify
+    from analysis.verify_text import verify_text
+
+    trace = open_trace(args)
+    result = verify(trace)
+    print(verify_text(trace, result))
+    if result.checked == 0:
+        raise CommandError(
+            f"nothing was checked: {args.file} has {len(trace.snapshots)} snapshots and none "
+            "shows a folio that was alive; record with snapshots or at marks"
+        )
+    return exit_code(args, trace, 1 if result.certain else 0)

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The map counts of one folio over its life, as sparse step signals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.arrays import Bools, Ints, changes
+from analysis.errors import AnalysisError
+from analysis.lives import Lives
+from analysis.log import Log
+from analysis.replay import NEVER, Replay
+
+#: What a PMD mapping adds to _nr_pages_mapped, so that it cannot be mistaken for pages.
+ENTIRELY_MAPPED = 0x800000
+#: Cells of a page-by-time matrix that are made at one time.
+CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class State:
+    """A folio's counters at one instant; -1 in an array and None mean not known.
+
+    ``pte``: PTE mappings of each page; ``mapcount``: the page's logical map count, which
+    on older kernels also holds the DoubleMap offset or the file folio's PMD mappings.
+    """
+
+    entire: int | None
+    double_map: int | None
+    pte: Ints
+    mapcount: Ints
+    nr_pages_mapped: int | None
+    large_mapcount: int | None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Replayed counters of one life AFTER each of its records.
+
+    A position is an element of ``ts`` (ns) and ``event`` (row of the log).  ``pte_at``
+    and the like say what a page had at a position: its ``init`` value + ``every`` + the
+    last of its points.  ``since``: the position from which a page is known, and
+    ``pte_sum_since`` that of the sum over all pages.
+    """
+
+    life: int
+    head: int
+    order: int
+    anon: bool
+    hugetlb: bool
+    counters: frozenset[str]
+    ts: Ints
+    event: Ints
+    entire: Ints
+    entire_known: bool
+    double_map: Ints
+    every: Ints
+    pte_sum: Ints
+    pte_sum_since: int
+    point_page: Ints
+    point_at: Ints
+    point_sum: Ints
+    init: Ints
+    since: Ints
+
+    @property
+    def pages(self) -> int:
+        """Pages with a map count of their own; hugetlb keeps none."""
+        return 0 if self.hugetlb else 1 << self.order
+
+    @property
+    def has_double_map(self) -> bool:
+        """DoubleMap enters the formulas: an anon folio on an older kernel."""
+        return "double_map" in self.counters and self.anon and self.order > 0
+
+    def offset(self) -> Ints:
+        """What every page's map count holds beside PTE mappings, at each position."""
+        if "double_map" not in self.counters or self.order == 0:
+            return np.zeros_like(self.entire)
+        return self.double_map if self.anon else self.entire
+
+    def pte_at(self, page: Ints, at: Ints) -> tuple[Ints, Bools]:
+        """PTE mappings of pages at positions (element by element) and where known."""
+        size = len(self.ts) + 1
+        place = np.searchsorted(self.point_page * size + self.point_at, page * size + at, "right")
+        place -= 1
+        hit = place >= 0
+        hit[hit] = self.point_page[place[hit]] == page[hit]
+        own = np.zeros(len(page), dtype=np.int64)
+        own[hit] = self.point_sum[place[hit]]
+        return self.init[page] + self.every[at] + own, at >= self.since[page]
+
+    def matrix(self, at: Ints) -> tuple[Ints, Bools]:
+        """PTE mappings of every page (rows) at some positions (columns)."""
+        page = np.repeat(np.arange(self.pages, dtype=np.int64), len(at))
+        value, known = self.pte_at(page, np.tile(at, self.pages))
+        shape = (self.pages, len(at))
+        return value.reshape(shape), known.reshape(shape)
+
+    def pte_total(self) -> tuple[Ints, Bools]:
+        """Number of PTE mappings of all pages at each position and where known."""
+        return self.pte_sum, np.arange(len(self.ts)) >= self.pte_sum_since
+
+    def pages_mapped(self) -> tuple[Ints, Bools]:
+        """Pages with at least one PTE mapping at each position and where known."""
+        length = len(self.ts)
+        known = np.arange(length) >= self.since.max(initial=0)
+        # A point changes one page: it counts where that page leaves or reaches zero.
+        same = ~changes(self.point_page) if len(self.point_page) else np.zeros(0, bool)
+        before = np.where(same, np.roll(self.point_sum, 1), 0)
+        level = self.init[self.point_page] + self.every[self.point_at]
+        crossing = (level + self.point_sum > 0).astype(int) - (level + before > 0)
+        steps = np.zeros(length, dtype=np.int64)
+        np.add.at(steps, self.point_at, crossing)
+        # A change of all pages is counted out anew.
+        anew = np.flatnonzero(changes(self.every))
+        counted = np.empty(len(anew), dtype=np.int64)
+        width = max(1, CHUNK // max(1, self.pages))
+        for begin in range(0, len(anew), width):
+            value, _ = self.matrix(anew[begin : begin + width])
+            counted[begin : begin + width] = (value > 0).sum(axis=0)
+        last = np.searchsorted(anew, np.arange(length), side="right") - 1
+        run = np.cumsum(steps)
+        return counted[last] + run - run[anew[last]], known
+
+    def nr_pages_mapped(self) -> tuple[Ints, Bools]:
+        """The kernel's _nr_pages_mapped at each position and where known."""
+        pages, known = self.pages_mapped()
+        if self.hugetlb:
+            return np.zeros_like(pages), known
+        return pages + ENTIRELY_MAPPED * (self.entire > 0), known & self.entire_known
+
+    def large_mapcount(self) -> tuple[Ints, Bools]:
+        """The number of all mappings at each position and where known."""
+        total, known = self.pte_total()
+        return total + self.entire, known & self.entire_known
+
+    def position(self, ts: int) -> int:
+        """The last record at or before a time; AnalysisError before the first."""
+        at = int(np.searchsorted(self.ts, ts, side="right")) - 1
+        if at < 0:
+            raise AnalysisError(
+                f"life {self.life} begins {int(self.ts[0]) - ts} ns later: ask for a later time"
+            )
+        return at
+
+    def at(self, ts: int) -> State:
+        """The counters after everything that was recorded up to and including ``ts``."""
+        at = self.position(ts)
+        value, known = self.matrix(np.array([at]))
+        pte = np.where(known, value, -1)[:, 0]
+        entire = int(self.entire[at]) if self.entire_known and self.order > 0 else None
+        offset = int(self.offset()[at])
+        offset_known = self.entire_known or "double_map" not in self.counters
+        mapcount = np.where((pte >= 0) & offset_known, pte + offset, -1)
+
+        def single(name: str, signal: tuple[Ints, Bools]) -> int | None:
+            there = name in self.counters and self.order > 0 and bool(signal[1][at])
+            return int(signal[0][at]) if there else None
+
+        return State(
+            entire=entire,
+            double_map=int(self.double_map[at]) if self.has_double_map else None,
+            pte=pte,
+            mapcount=mapcount,
+            nr_pages_mapped=single("nr_pages_mapped", self.nr_pages_mapped()),
+            large_mapcount=single("large_mapcount", self.large_mapcount()),
+        )
+
+
+def counts_of(log: Log, lives: Lives, run: Replay, life: int, counters: frozenset[str]) -> Counts:
+    """Take one life out of a replay."""
+    place = int(np.searchsorted(run.lives, life))
+    begin, end = int(run.bounds[place]), int(run.bounds[place + 1])
+    hugetlb = bool(lives.hugetlb[life])
+    pages = 0 if hugetlb else 1 << int(lives.order[life])
+    base = int(run.base[place])
+    low, high = np.searchsorted(run.point_key, [base, base + pages])
+    key = base + np.arange(pages, dtype=np.int64)
+    init, since = run.initial(key, np.full(pages, place))
+    since = np.where(since == NEVER, NEVER, since - begin)
+    if run.pte_start_known[place]:
+        pte_start, pte_sum_since = int(run.pte_start[place]), 0
+    else:
+        pte_start, pte_sum_since = int(init.sum()), int(since.max(initial=0))
+    return Counts(
+        life=life,
+        head=int(lives.head[life]),
+        order=int(lives.order[life]),
+        anon=bool(lives.anon[life]),
+        hugetlb=hugetlb,
+        counters=counters,
+        ts=log.ts[run.rows[begin:end]],
+        event=run.rows[begin:end],
+        entire=run.entire[begin:end],
+        entire_known=bool(run.entire_known[place]),
+        double_map=run.double_map[begin:end],
+        every=run.every[begin:end],
+        pte_sum=run.pte_sum[begin:end] + pte_start,
+        pte_sum_since=pte_sum_since,
+        point_page=run.point_key[low:high] - base,
+        point_at=run.point_at[low:high] - begin,
+        point_sum=run.point_sum[low:high],
+        init=init,
+        since=since,
+    )

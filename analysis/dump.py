@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Renders a trace as text, block by block, with the standard library alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from probes.events import (
+    BIT_ANON,
+    BIT_DOUBLE_MAP,
+    BIT_FREED,
+    BIT_HUGETLB,
+    BIT_TAIL,
+    BIT_UNREAD,
+    FIELDS,
+    LEVEL_SHIFT,
+    LEVELS,
+    MARK_FIRST,
+    MARKS,
+    RECORD,
+    RING_BUSY,
+    RING_DISCARD,
+    RING_HEADER_SIZE,
+    SLOT_SIZE,
+    TEXT_OFFSET,
+    TEXT_SIZE,
+)
+from probes.tracefile import Block, BlockType, Reader, TraceError
+
+BITS = (
+    (BIT_ANON, "anon"),
+    (BIT_DOUBLE_MAP, "double_map"),
+    (BIT_HUGETLB, "hugetlb"),
+    (BIT_FREED, "freed"),
+    (BIT_UNREAD, "unread"),
+    (BIT_TAIL, "tail"),
+)
+NAMES = [name for name, *_ in FIELDS]
+
+
+class Dump:
+    """The lines of one file; ``warnings`` and ``losses`` are filled while they are made."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.warnings: list[str] = []
+        self.losses = 0
+        self._plan: dict[int, str] = {}
+        self._ended = False
+
+    def lines(self) -> Iterator[str]:
+        """One line per record, and one per block that holds something else."""
+        with Reader(self.path) as reader:
+            for block in reader.blocks():
+                yield from self._block(block)
+            if reader.damage is not None:
+                self.warnings.append(f"{self.path}: {reader.damage}; the lines before it hold")
+        if not self._ended:
+            self.warnings.append(
+                f"{self.path} has no trailer: the recorder was killed or still runs; "
+                "the end of the story is missing"
+            )
+
+    def _block(self, block: Block) -> Iterator[str]:
+        if block.type in (BlockType.EVENTS, BlockType.RECORDS):
+            yield from self._records(block)
+            return
+        known = block.type in set(BlockType)
+        name = BlockType(block.type).name if known else f"type {block.type}"
+        text = f"# block {name} at {block.offset}"
+        if block.type == BlockType.TRUTH:
+            yield f"{text}: {_truth_head(block)}"
+        elif known:
+            content = block.json()
+            yield f"{text}: {json.dumps(content, separators=(',', ':'))}"
+            self._learn(block.type, content)
+        else:
+            yield f"{text}: {len(block.payload)} bytes"
+
+    def _learn(self, type_: int, content: Any) -> None:
+        if type_ == BlockType.HEADER:
+            for entry in content.get("plan", []):
+                place = f"{entry['function']}{entry.get('site') or ''}"
+                self._plan[entry["id"]] = f"{entry['op']} {place} {entry.get('phase', 'point')}"
+        elif type_ == BlockType.LOSS:
+            self.losses += sum(number for _, _, number in content["lost"])
+        elif type_ == BlockType.TRAILER:
+            self._ended = True
+
+    def _records(self, block: Block) -> Iterator[str]:
+        ring = block.type == BlockType.EVENTS
+        stride, skip = (SLOT_SIZE, RING_HEADER_SIZE) if ring else (RECORD.size, 0)
+        if len(block.payload) % stride:
+            raise TraceError(f"block at byte {block.offset} does not hold whole records")
+        for at in range(0, len(block.payload), stride):
+            length = int.from_bytes(block.payload[at : at + 4], "little")
+            if ring and length & (RING_BUSY | RING_DISCARD):
+                yield "# a slot of the ring that was discarded"
+                continue
+            yield self._record(block.payload[at + skip : at + stride])
+
+    def _record(self, data: memoryview) -> str:
+        value = dict(zip(NAMES, RECORD.unpack(data), strict=True))
+        head = (
+            f"{value['ts']} seq={value['seq']} cpu={value['cpu']} "
+            f"tid={value['tid']} pid={value['pid']}"
+        )
+        if value["probe"] >= MARK_FIRST:
+            name = MARKS.get(value["probe"], f"mark {value['probe']:#x}")
+            raw = bytes(data[TEXT_OFFSET : TEXT_OFFSET + TEXT_SIZE]).split(b"\0")[0]
+            child = f" new={value['pfn'] & 0xFFFFFFFF}" if name == "task_new" else ""
+            return f"{head} {name}{child} {raw.decode(errors='replace')!r}"
+        what = self._plan.get(value["probe"], f"probe {value['probe']}")
+        level = LEVELS[min((value["bits"] >> LEVEL_SHIFT) & 3, len(LEVELS) - 1)]
+        flags = ",".join(name for bit, name in BITS if value["bits"] & bit)
+        counters = " ".join(
+            f"{name}={value[name]}"
+            for name in ("nr", "mapcount", "entire", "nr_mapped", "large", "refcount", "aux")
+        )
+        return (
+            f"{head} {what} pfn={value['pfn']:#x} order={value['order']} level={level} "
+            f"{counters} flags={value['flags']:#x} [{flags}]"
+        )
+
+
+def _truth_head(block: Block) -> str:
+    length = int.from_bytes(block.payload[:4], "little")
+    head = bytes(block.payload[4 : 4 + length]).decode(errors="replace")
+    return f"{head} and {len(block.payload) - 4 - length} bytes of pages"

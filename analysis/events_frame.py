@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The log as the data frame of ``Trace.df_events``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.arrays import Ints
+from analysis.columns import category, flags, integers
+from analysis.log import Log
+from analysis.plan import RETURN
+from analysis.tasks import TaskNames
+from probes.events import LEVELS, MARK_FIRST, OPS, PHASES
+
+COUNTERS = ("mapcount", "entire_mapcount", "nr_pages_mapped", "large_mapcount")
+
+
+def events_frame(
+    log: Log, names: TaskNames, counters: frozenset[str], life: Ints | None = None
+) -> pd.DataFrame:
+    """Build the frame; the columns are described at ``Trace.df_events``."""
+    folio = log.about_folio
+    columns: dict[str, object] = {
+        "ts": log.ts,
+        "seq": log.raw["seq"].astype(np.int64),
+        "cpu": log.raw["cpu"].astype(np.int32),
+        "tid": log.tid.astype(np.int32),
+        "pid": log.pid.astype(np.int32),
+        "event": category(log.function, log.plan.functions),
+        "op": category(log.op, OPS),
+        "phase": category(log.phase, PHASES),
+        "site": category(log.plan.site[log.raw["probe"]], log.plan.sites),
+        "level": category(np.where(folio, np.minimum(log.level, len(LEVELS) - 1), -1), LEVELS),
+        "pfn": log.pfn,
+        "head_pfn": log.head,
+        "order": log.order.astype(np.int16),
+        "nr": log.nr.astype(np.int32),
+        "delta": log.delta.astype(np.int8),
+    }
+    for counter in COUNTERS:
+        values, valid = log.counter(counter)
+        columns[counter] = integers(values, valid & (counter in counters))
+    columns["double_map"] = flags(
+        log.double_map, log.counter("double_map")[1] & ("double_map" in counters)
+    )
+    columns["refcount"] = integers(log.raw["refcount"].astype(np.int64), log.read)
+    columns["flags"] = integers(log.raw["flags"].astype(np.int64), log.read, np.int64)
+    columns["anon"] = log.anon
+    columns["hugetlb"] = log.hugetlb
+    columns["freed"] = log.freed
+    columns["stack"] = integers(log.aux, log.has_stack)
+    planned = log.raw["probe"] < MARK_FIRST
+    columns["ret"] = integers(log.aux, (log.phase == RETURN) & planned)
+    if life is not None:
+        columns["life"] = life.astype(np.int32)
+    frame = pd.DataFrame(columns)
+    frame.insert(5, "comm", names.comm(frame["ts"], frame["tid"]))
+    return frame

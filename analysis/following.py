@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reads a trace that is still being written, as frames of its new events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pandas as pd
+
+from analysis.arrays import Records
+from analysis.errors import AnalysisError
+from analysis.events_frame import events_frame
+from analysis.log import Log
+from analysis.plan import Plan
+from analysis.source import Source
+from analysis.tasks import TaskNames
+
+
+def new_chunks(source: Source, poll: float) -> Iterator[list[Records]]:
+    """Read on until the trailer; yields what each look found, be it nothing."""
+    stuck = None
+    while True:
+        yield source.read()
+        if source.trailer is not None:
+            return
+        # A block in flight is whole at the next look; a damaged one never will be.
+        damage = source.damage
+        if damage is not None and not damage.cut_off:
+            if damage.offset == stuck:
+                raise AnalysisError(
+                    f"{source.path}: {damage}: open it without following to use what is before"
+                )
+            stuck = damage.offset
+        time.sleep(poll)
+
+
+def follow_frames(path: str, poll: float) -> Iterator[pd.DataFrame]:
+    """Yield frames like ``Trace.df_events`` without ``life``; see ``analysis.follow``."""
+    with Source(path) as source:
+        events = 0
+        names: TaskNames | None = None
+        for chunks in new_chunks(source, poll):
+            if not source.header or not chunks:
+                continue
+            names = names or TaskNames(source.tasks)
+            log = Log(chunks, Plan(source.header))
+            names.learn(log)
+            # What was handed out is the caller's to keep, not ours.
+            source.chunks.clear()
+            frame = events_frame(log, names, frozenset(source.header.get("counters", [])))
+            frame.index = pd.RangeIndex(events, events + len(log))
+            events += len(log)
+            yield frame

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The records of a trace in time order, decoded into plain columns of numbers."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from analysis.arrays import Bools, Ints, Records, pair_returns
+from analysis.plan import ENTER, OP, RETURN, Plan
+from analysis.source import RECORD
+from probes.events import (
+    BIT_ANON,
+    BIT_DOUBLE_MAP,
+    BIT_FREED,
+    BIT_HUGETLB,
+    BIT_UNREAD,
+    LEVEL_SHIFT,
+    MARK_FIRST,
+    NO_STACK,
+    TEXT_OFFSET,
+    TEXT_SIZE,
+)
+
+#: A raw map count below this is no count: the word holds a page type (buddy, table, slab).
+LOWEST_COUNT = -100
+
+#: Operations whose record is about one folio.
+FOLIO_OPS = (
+    "map", "unmap", "dup", "split_pmd", "split_folio", "deferred_split", "collapse",
+    "migrate", "alloc", "free", "read",
+)  # fmt: skip
+
+
+class Log:
+    """All records, ordered by time; every array has one element per record.
+
+    Two records of the same nanosecond keep the order of the ring.
+    """
+
+    def __init__(self, chunks: list[Records], plan: Plan) -> None:
+        records: Records = np.concatenate([np.empty(0, RECORD), *chunks])
+        ts = records["ts"]
+        if len(ts) > 1 and (ts[1:] < ts[:-1]).any():
+            records = records[np.argsort(ts, kind="stable")]
+        self.raw = records
+        self.plan = plan
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def _column(self, name: str) -> Ints:
+        column: Ints = self.raw[name].astype(np.int64)
+        return column
+
+    @cached_property
+    def ts(self) -> Ints:
+        return self._column("ts")
+
+    @cached_property
+    def tid(self) -> Ints:
+        return self._column("tid")
+
+    @cached_property
+    def pid(self) -> Ints:
+        return self._column("pid")
+
+    @cached_property
+    def aux(self) -> Ints:
+        return self._column("aux")
+
+    @cached_property
+    def is_text(self) -> Bools:
+        """Marks and task records: bytes 32..63 are text, not counters."""
+        marks: Bools = self.raw["probe"] >= MARK_FIRST
+        return marks
+
+    @cached_property
+    def op(self) -> Ints:
+        column: Ints = self.plan.op[self.raw["probe"]].astype(np.int64)
+        return column
+
+    @cached_property
+    def phase(self) -> Ints:
+        column: Ints = self.plan.phase[self.raw["probe"]].astype(np.int64)
+        return column
+
+    @cached_property
+    def function(self) -> Ints:
+        column: Ints = self.plan.function[self.raw["probe"]].astype(np.int64)
+        return column
+
+    @cached_property
+    def after(self) -> Bools:
+        """The record was made after the operation that it tells of."""
+        column: Bools = self.plan.after[self.raw["probe"]]
+        return column
+
+    @cached_property
+    def failed(self) -> Bools:
+        """The return of a function that reports an error: nothing was done."""
+        failed: Bools = (self.phase == RETURN) & (self.aux != 0)
+        return failed
+
+    @cached_property
+    def delta(self) -> Ints:
+        """The declared change of one mapping; 0 where the function failed."""
+        declared = self.plan.delta[self.raw["probe"]].astype(np.int64)
+        return np.where(self.failed, 0, declared)
+
+    @cached_property
+    def about_folio(self) -> Bools:
+        """The record names a page and tells of it."""
+        ops = np.isin(self.op, [OP[name] for name in FOLIO_OPS])
+        about: Bools = ops & ~self.is_text & (self.raw["pfn"] != 0)
+        return about
+
+    @cached_property
+    def pfn(self) -> Ints:
+        return np.where(self.about_folio, self._column("pfn"), 0)
+
+    @cached_property
+    def order(self) -> Ints:
+        return np.where(self.about_folio, self._column("order"), 0)
+
+    @cached_property
+    def head(self) -> Ints:
+        """First pfn of the folio; compound pages are naturally aligned."""
+        return (self.pfn >> self.order) << self.order
+
+    @cached_property
+    def bits(self) -> Ints:
+        return np.where(self.about_folio, self._column("bits"), 0)
+
+    @cached_property
+    def level(self) -> Ints:
+        return (self.bits >> LEVEL_SHIFT) & 3
+
+    @cached_property
+    def nr(self) -> Ints:
+        """Pages that the operation covers; "whole folio" written out."""
+        given = self._column("nr")
+        return np.where(self.about_folio, np.where(given == 0, 1 << self.order, given), 0)
+
+    def bit(self, bit: int) -> Bools:
+        """Whether a BIT_ flag is set."""
+        there: Bools = (self.bits & bit) != 0
+        return there
+
+    @property
+    def anon(self) -> Bools:
+        return self.bit(BIT_ANON)
+
+    @property
+    def hugetlb(self) -> Bools:
+        return self.bit(BIT_HUGETLB)
+
+    @property
+    def freed(self) -> Bools:
+        return self.bit(BIT_FREED)
+
+    @property
+    def double_map(self) -> Bools:
+        return self.bit(BIT_DOUBLE_MAP)
+
+    @cached_property
+    def read(self) -> Bools:
+        """The struct page could be read: the counters mean something."""
+        return self.about_folio & ~self.bit(BIT_UNREAD)
+
+    @cached_property
+    def has_stack(self) -> Bools:
+        made = (self.phase != RETURN) & (self.op >= 0) & ~self.is_text
+        with_stack: Bools = made & (self.aux != NO_STACK)
+        return with_stack
+
+    def counter(self, name: str) -> tuple[Ints, Bools]:
+        """Observed LOGICAL values of one counter and where there is one."""
+        whole = self.read & (self.order > 0)
+        if name == "mapcount":
+            raw = self._column("mapcount")
+            return raw + 1, self.read & (raw >= LOWEST_COUNT) & ~self.hugetlb
+        if name == "entire_mapcount":
+            return self._column("entire") + 1, whole
+        if name == "large_mapcount":
+            return self._column("large") + 1, whole
+        if name == "nr_pages_mapped":
+            return self._column("nr_mapped"), whole
+        assert name == "double_map"
+        return self.double_map.astype(np.int64), whole
+
+    @cached_property
+    def enter_of(self) -> Ints:
+        """For each return record the row of its enter record, else -1."""
+        return pair_returns(self.tid, self.function, self.phase == ENTER, self.phase == RETURN)
+
+    def texts(self, op: str) -> tuple[Ints, list[str]]:
+        """Rows and texts of the records of one kind that carry text."""
+        rows = np.flatnonzero(self.is_text & (self.op == OP[op]))
+        data = self.raw[rows].tobytes()
+        size = RECORD.itemsize
+        texts = [
+            data[at + TEXT_OFFSET : at + TEXT_OFFSET + TEXT_SIZE].split(b"\0")[0]
+            for at in range(0, len(data), size)
+        ]
+        # `echo name > trace_marker` ends the name with a newline.
+        return rows, [text.decode(errors="replace").rstrip("\n") for text in texts]

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The header's probe plan as tables that are indexed by a record's probe id."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from probes.events import MARK_FIRST, MARKS, OPS, PHASES
+
+OP = {name: code for code, name in enumerate(OPS)}
+POINT, ENTER, RETURN = range(len(PHASES))
+
+
+class Plan:
+    """What each probe of the recording stands for.
+
+    The arrays have one element per possible probe id; an id that the plan does not know
+    has op -1.
+    """
+
+    def __init__(self, header: dict[str, Any]) -> None:
+        self.entries: list[dict[str, Any]] = list(header.get("plan", []))
+        self.missing: list[dict[str, Any]] = list(header.get("missing", []))
+        functions = [str(entry["function"]) for entry in self.entries]
+        self.functions = list(dict.fromkeys([*functions, *MARKS.values()]))
+        self.sites = list(dict.fromkeys(e["site"] for e in self.entries if e.get("site")))
+        size = 1 << 16
+        self.op = np.full(size, -1, np.int8)
+        self.phase = np.zeros(size, np.int8)
+        self.delta = np.zeros(size, np.int8)
+        self.after = np.zeros(size, bool)
+        self.function = np.full(size, -1, np.int32)
+        self.site = np.full(size, -1, np.int32)
+        #: The function maps anonymous pages: the folio's own bit is set inside it, too late
+        #: for a probe at its entry.
+        self.maps_anon = np.zeros(size, bool)
+        for entry in self.entries:
+            probe = int(entry["id"])
+            self.op[probe] = OP.get(entry["op"], -1)
+            self.phase[probe] = PHASES.index(entry.get("phase", "point"))
+            self.delta[probe] = int(entry.get("delta") or 0)
+            self.after[probe] = bool(entry.get("after"))
+            self.function[probe] = self.functions.index(entry["function"])
+            self.maps_anon[probe] = entry["op"] == "map" and "anon_rmap" in entry["function"]
+            if entry.get("site"):
+                self.site[probe] = self.sites.index(entry["site"])
+        for probe, name in MARKS.items():
+            self.op[probe] = OP[name]
+            self.function[probe] = self.functions.index(name)
+
+    def label(self, probe: int) -> str:
+        """A probe's name for people: function, site and phase."""
+        if probe >= MARK_FIRST:
+            return MARKS.get(probe, f"mark {probe:#x}")
+        for entry in self.entries:
+            if entry["id"] == probe:
+                phase = "" if entry.get("phase", "point") == "point" else f" {entry['phase']}"
+                return f"{entry['function']}{entry.get('site') or ''}{phase}"
+        return f"probe {probe}"

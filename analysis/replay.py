@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Replays the declared changes of many lives at once: initial value plus deltas.
+
+Observations are used for one thing only, the initial values of folios that are older
+than the recording.  After that nothing is ever set right by an observation: where the
+two disagree, that is a finding, not noise (see divergence.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis.arrays import Bools, Ints, changes, expand, first_of, segment_cumsum
+from analysis.effects import Effects, effects
+from analysis.lives import Lives
+from analysis.log import Log
+from analysis.plan import OP, RETURN
+
+#: "Not known at any row", as a position.
+NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class StartValues:
+    """Counters read from the struct pages when recording began, for some lives.
+
+    ``entire`` and ``double_map`` by life (-1: not read); ``pte`` by life: one number of
+    PTE mappings per page (-1: not read).
+    """
+
+    entire: dict[int, int]
+    double_map: dict[int, int]
+    pte: dict[int, Ints]
+
+
+NO_START = StartValues({}, {}, {})
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Counters AFTER each of ``rows``; life ``lives[b]`` has rows[bounds[b]:bounds[b+1]].
+
+    ``every`` is what all pages of the folio have in common; a page's PTE mappings are
+    its initial value + every + the last of its points.  Points and initial values are
+    sorted by (key, position), where key = base[b] + page.  ``pte_sum`` is the sum over
+    the pages, without what they began with: ``pte_start``, where that is known.
+    """
+
+    lives: Ints
+    bounds: Ints
+    rows: Ints
+    entire: Ints
+    entire_known: Bools
+    double_map: Ints
+    double_map_start: Ints
+    every: Ints
+    pte_sum: Ints
+    pte_start: Ints
+    pte_start_known: Bools
+    base: Ints
+    point_key: Ints
+    point_at: Ints
+    point_sum: Ints
+    born: Bools
+    init_key: Ints
+    init_value: Ints
+    init_since: Ints
+
+    def points_until(self, key: Ints, at: Ints) -> Ints:
+        """Sum of a page's own changes up to and including position ``at``."""
+        size = len(self.rows) + 1
+        place = np.searchsorted(self.point_key * size + self.point_at, key * size + at, "right") - 1
+        hit = place >= 0
+        hit[hit] = self.point_key[place[hit]] == key[hit]
+        result = np.zeros(len(key), dtype=np.int64)
+        result[hit] = self.point_sum[place[hit]]
+        return result
+
+    def initial(self, key: Ints, batch: Ints) -> tuple[Ints, Ints]:
+        """Initial PTE mappings of pages and the position from which they are known."""
+        value = np.zeros(len(key), dtype=np.int64)
+        since = np.where(self.born[batch], self.bounds[batch], NEVER)
+        place = np.searchsorted(self.init_key, key)
+        hit = place < len(self.init_key)
+        hit[hit] = self.init_key[place[hit]] == key[hit]
+        value[hit] = self.init_value[place[hit]]
+        since[hit] = self.init_since[place[hit]]
+        return value, since
+
+
+def replay(
+    log: Log, lives: Lives, which: Ints, counters: frozenset[str], start: StartValues = NO_START
+) -> Replay:
+    """Replay the lives ``which`` of a log; ``counters``: what the kernel has."""
+    batch_of = np.full(len(lives) + 1, -1, dtype=np.int64)
+    batch_of[which] = np.arange(len(which))
+    # Readers may see a stale folio, and a split returns when the folio is no more.
+    split_done = (log.op == OP["split_folio"]) & (log.phase == RETURN)
+    told = (log.op != OP["read"]) & ~split_done
+    rows = np.flatnonzero((batch_of[lives.of] >= 0) & told)
+    rows = rows[np.argsort(batch_of[lives.of[rows]], kind="stable")]
+    batch = batch_of[lives.of[rows]]
+    bounds = np.searchsorted(batch, np.arange(len(which) + 1)).astype(np.int64)
+    first = changes(batch) if len(rows) else np.zeros(0, dtype=bool)
+    born = lives.born_seen()[which]
+    acts = effects(log, lives, rows, "double_map" in counters)
+
+    entire = segment_cumsum(acts.entire, first)
+    whole, has_whole = log.counter("entire_mapcount")
+    seen, observed = _first_observed(log, acts, batch, (whole, has_whole), entire, acts.entire)
+    initial, known = _initial(which, born, seen, observed, start.entire)
+    known |= lives.order[which] == 0
+    entire += initial[batch]
+
+    double_map, double_map_start = _double_map(log, acts, which, batch, bounds, entire, born, start)
+    every = segment_cumsum(acts.every, first)
+
+    pages = np.int64(1) << lives.order[which]
+    base = np.cumsum(pages) - pages
+    owner, page = expand(acts.some_start, acts.some_nr)
+    at = acts.some_at[owner]
+    key = base[batch[at]] + page
+    by_key = np.lexsort((at, key))
+    key, at, step = key[by_key], at[by_key], acts.some_delta[owner[by_key]]
+    point_first = changes(key) if len(key) else np.zeros(0, dtype=bool)
+
+    moved = acts.every * pages[batch]
+    moved[acts.some_at] += acts.some_delta * acts.some_nr
+    pte_sum = segment_cumsum(moved, first)
+    large, has_large = log.counter("large_mapcount")
+    pte_start, pte_start_known = np.zeros(len(which), dtype=np.int64), born.copy()
+    if "large_mapcount" in counters:
+        of_pages = (large - whole, has_large & has_whole)
+        seen, observed = _first_observed(log, acts, batch, of_pages, pte_sum, moved)
+        pte_start, pte_start_known = _initial(which, born, seen, observed, {})
+
+    result = Replay(
+        lives=which, bounds=bounds, rows=rows, entire=entire, entire_known=known,
+        double_map=double_map, double_map_start=double_map_start, every=every, pte_sum=pte_sum,
+        pte_start=pte_start, pte_start_known=pte_start_known,
+        base=base, point_key=key, point_at=at, point_sum=segment_cumsum(step, point_first),
+        born=born, init_key=np.zeros(0, np.int64), init_value=np.zeros(0, np.int64),
+        init_since=np.zeros(0, np.int64),
+    )  # fmt: skip
+    return _with_initial_pages(log, lives, result, batch, acts, counters, start)
+
+
+def _first_observed(
+    log: Log, acts: Effects, batch: Ints, counter: tuple[Ints, Bools], after: Ints, step: Ints
+) -> tuple[Ints, Ints]:
+    """Lives with an observation, and the value at their beginning that it implies."""
+    value, valid = counter
+    at = np.flatnonzero(valid[acts.rows])
+    seen, place = first_of(batch[at])
+    at = at[place]
+    row = acts.rows[at]
+    declared = after[at] - np.where(log.after[row], 0, step[at])
+    return seen, value[row] - declared
+
+
+def _initial(
+    which: Ints, born: Bools, seen: Ints, observed: Ints, read: dict[int, int]
+) -> tuple[Ints, Bools]:
+    """Values at the beginning of each life: none if born, else observed, else read."""
+    initial = np.zeros(len(which), dtype=np.int64)
+    known = born.copy()
+    for place in np.flatnonzero(np.isin(which, list(read)) & ~born).tolist():
+        initial[place], known[place] = read[int(which[place])], True
+    older = ~born[seen]
+    initial[seen[older]] = observed[older]
+    known[seen] = True
+    return initial, known
+
+
+def _double_map(
+    log: Log, acts: Effects, which: Ints, batch: Ints, bounds: Ints, entire: Ints,
+    born: Bools, start: StartValues,
+) -> tuple[Ints, Ints]:  # fmt: skip
+    """DoubleMap of anon folios after each row, and at the beginning of each life.
+
+    A split of a PMD mapping sets it while another PMD mapping is left; it goes when the
+    last one goes.  So its value is what the last row that set or cleared it left.
+    """
+    sets = acts.splits & (entire - acts.entire >= 2)
+    clears = entire == 0
+    decided = np.where(sets | clears, np.arange(len(batch)), -1)
+    last = np.maximum.accumulate(decided) if len(batch) else decided
+    here = last >= bounds[batch]
+    flag, none = log.counter("double_map"), np.zeros_like(entire)
+    seen, observed = _first_observed(log, acts, batch, flag, none, none)
+    initial, _ = _initial(which, born, seen, observed, start.double_map)
+    return np.where(here, sets[last], initial[batch]).astype(np.int64), initial
+
+
+def _with_initial_pages(
+    log: Log, lives: Lives, result: Replay, batch: Ints, acts: Effects,
+    counters: frozenset[str], start: StartValues,
+) -> Replay:  # fmt: skip
+    """Add the PTE mappings that pages of lives older than the recording began with."""
+    keys, values, since = [], [], []
+    for one in np.flatnonzero(np.isin(result.lives, list(start.pte)) & ~result.born).tolist():
+        read = start.pte[int(result.lives[one])]
+        page = np.flatnonzero(read >= 0)
+        keys.append(result.base[one] + page)
+        values.append(read[page])
+        since.append(np.full(len(page), result.bounds[one]))
+
+    count, valid = log.counter("mapcount")
+    at = np.flatnonzero(valid[acts.rows] & ~result.born[batch])
+    row = acts.rows[at]
+    life = lives.of[row]
+    key = result.base[batch[at]] + log.pfn[row] - lives.head[life]
+    key, place = first_of(key)
+    at, row, life = at[place], row[place], life[place]
+    pte = count[row] - _offset(log, lives, row, life, counters)
+    before = np.where(log.after[row], at, at - 1)
+    every = result.every[at] - np.where(log.after[row], 0, acts.every[at])
+    keys.append(key)
+    values.append(pte - every - result.points_until(key, before))
+    since.append(at)
+
+    all_keys, all_values = np.concatenate(keys), np.concatenate(values)
+    # What was read at the start comes first and wins over a later observation.
+    distinct, place = first_of(all_keys)
+    return replace(
+        result,
+        init_key=distinct,
+        init_value=all_values[place],
+        init_since=np.concatenate(since)[place],
+    )
+
+
+def _offset(log: Log, lives: Lives, row: Ints, life: Ints, counters: frozenset[str]) -> Ints:
+    """What a page's map count holds beside its PTE mappings, as observed at ``row``."""
+    if "double_map" not in counters:
+        return np.zeros(len(row), dtype=np.int64)
+    entire, valid = log.counter("entire_mapcount")
+    shared = np.where(valid[row], entire[row], 0)
+    doubled = np.where(valid[row], log.double_map[row], 0)
+    return np.where(lives.anon[life], doubled, shared)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Sorts the blocks of a trace file by kind; can be asked again while the file grows."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from analysis.arrays import Records
+from analysis.errors import AnalysisError
+from probes.events import FIELDS, RING_BUSY, RING_DISCARD
+from probes.tracefile import Block, BlockType, Damage, Reader, TraceError
+
+RECORD = np.dtype([(name, code) for name, _, code, _ in FIELDS])
+SLOT = np.dtype([("length", "<u4"), ("page", "<u4"), ("record", RECORD)])
+
+
+def _records(block: Block) -> Records:
+    dtype = SLOT if block.type == BlockType.EVENTS else RECORD
+    if len(block.payload) % dtype.itemsize:
+        raise TraceError(f"block at byte {block.offset} does not hold whole records")
+    entries: Records = np.frombuffer(block.payload, dtype)
+    if block.type == BlockType.EVENTS:
+        whole = (entries["length"] & np.uint32(RING_BUSY | RING_DISCARD)) == 0
+        # The view costs nothing; a copy is made only where a slot has to go.
+        entries = entries["record"] if whole.all() else entries["record"][whole]
+    return entries
+
+
+class Source:
+    """What the blocks of one file hold, as far as the file has been read."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            self._reader = Reader(path)
+        except TraceError as error:
+            raise AnalysisError(f"{error}: give a file that `mapcount record` wrote") from None
+        self.header: dict[str, Any] = {}
+        self.chunks: list[Records] = []
+        self.tasks: list[tuple[int, int, str]] = []
+        self.losses: list[dict[str, Any]] = []
+        self.stacks: dict[int, list[tuple[str, str]]] = {}
+        self.truth: list[bytes | memoryview] = []
+        self.trailer: dict[str, Any] | None = None
+
+    @property
+    def damage(self) -> Damage | None:
+        """Why the last look ended before the end of the file."""
+        return self._reader.damage
+
+    def read(self) -> list[Records]:
+        """Take in the blocks that are new; returns their records."""
+        self._reader.refresh()
+        before = len(self.chunks)
+        try:
+            for block in self._reader.blocks():
+                self._take(block)
+        except (TraceError, KeyError, TypeError, ValueError) as error:
+            raise AnalysisError(
+                f"{self.path}: a whole block holds what no recorder writes: {error}: "
+                "keep the file and report it"
+            ) from error
+        return self.chunks[before:]
+
+    def _take(self, block: Block) -> None:
+        if block.type in (BlockType.EVENTS, BlockType.RECORDS):
+            self.chunks.append(_records(block))
+        elif block.type == BlockType.HEADER:
+            self.header = dict(block.json())
+        elif block.type == BlockType.TASKS:
+            self.tasks += [(int(tid), int(pid), str(comm)) for tid, pid, comm in block.json()]
+        elif block.type == BlockType.LOSS:
+            self.losses.append(dict(block.json()))
+        elif block.type == BlockType.STACKS:
+            for stack, frames in block.json().items():
+                self.stacks[int(stack)] = [(str(name), str(place)) for name, place in frames]
+        elif block.type == BlockType.TRUTH:
+            self.truth.append(block.payload)
+        elif block.type == BlockType.TRAILER:
+            self.trailer = dict(block.json())
+
+    def require_header(self) -> None:
+        """Raise AnalysisError where the file ends before its header does."""
+        if not self.header:
+            raise AnalysisError(
+                f"{self.path} holds no whole header: the recorder was killed at its start; "
+                "record again"
+            )
+
+    def warnings(self) -> list[str]:
+        """What is missing of the file, one sentence each."""
+        found = []
+        if self._reader.damage is not None:
+            found.append(f"{self.path}: {self._reader.damage}; the rest of the file is used")
+        if self.trailer is None:
+            found.append(
+                f"{self.path} has no trailer: the recorder was killed or still runs; "
+                "the end of the story is missing"
+            )
+        return found
+
+    def close(self) -> None:
+        """Close the file; what was read stays valid."""
+        self._reader.close()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The totals of a trace as text for a terminal."""
+
+from __future__ import annotations
+
+import shlex
+
+from analysis.stats import Stats, stats_of
+from analysis.text import count, duration, table
+from analysis.trace import Trace
+
+#: Lines of a list before the rest is summed up.
+SHOWN = 12
+
+
+def _head(trace: Trace, stats: Stats) -> list[str]:
+    kernel = trace.meta.get("kernel", {})
+    command = shlex.join(trace.meta.get("command") or []) or "none (the whole machine)"
+    ended = trace.trailer.get("end", "in order") if trace.trailer else "no trailer"
+    lives = ", ".join(f"{number} of order {order}" for order, number in stats.lives.items())
+    births = ", ".join(f"{number} by {kind}" for kind, number in stats.births.items())
+    deaths = ", ".join(f"{number} {kind}" for kind, number in stats.deaths.items())
+    shots = trace.snapshots
+    skipped = sum(shot.skipped for shot in shots)
+    truth = ", ".join(f"{shot.name} ({count(len(shot.frames), 'frame')})" for shot in shots)
+    rate = stats.events / (stats.duration_ns / 1e9) if stats.duration_ns else 0
+    return [
+        f"kernel      {kernel.get('release')} {kernel.get('machine')}",
+        f"command     {command}",
+        f"counters    {', '.join(trace.meta.get('counters', []))}",
+        f"duration    {duration(stats.duration_ns)}",
+        f"ended       {ended}",
+        f"events      {stats.events}, {rate:.0f} per second, {stats.changes} change a map count",
+        f"lost        {stats.lost}",
+        f"lives       {lives or 'none'}",
+        f"births      {births or 'none'}",
+        f"deaths      {deaths or 'none'}",
+        f"readers     {count(len(trace.windows), 'window')}, in {stats.raced_reads} of them "
+        "the folio was freed or split",
+        f"truth       {truth or 'no snapshot'}" + (f"; {skipped} frames skipped" * (skipped > 0)),
+    ]
+
+
+def _losses(stats: Stats) -> list[str]:
+    if not stats.lost and not stats.gaps["lost"].sum():
+        return ["losses: none"]
+    lines = ["losses"]
+    rows = stats.losses[["cpu", "event", "kind", "lost"]].to_numpy().tolist()
+    if rows:
+        lines.append(table(["cpu", "probe", "kind", "lost"], rows))
+    for cpu, lost in stats.gaps[["cpu", "lost"]].to_numpy().tolist():
+        lines.append(f"gaps in the numbering of cpu {cpu}: {lost} events")
+    return lines
+
+
+def stats_text(trace: Trace) -> str:
+    """The whole report."""
+    stats = stats_of(trace)
+    rows = [
+        [op, event, phase, number, f"{rate:.1f}"]
+        for op, event, phase, number, rate in stats.by_event.to_numpy().tolist()
+    ]
+    tasks = stats.by_task[["tid", "comm", "events"]].to_numpy().tolist()
+    parts = [
+        _head(trace, stats),
+        [table(["op", "function", "phase", "events", "per second"], rows)],
+        [table(["tid", "comm", "events"], tasks[:SHOWN])],
+        _losses(stats),
+    ]
+    if len(tasks) > SHOWN:
+        parts[2].append(f"and {len(tasks) - SHOWN} more tasks")
+    coverage = [f"probes      {len(trace.plan.entries)} planned, {len(stats.silent)} never fired"]
+    coverage += [f"  silent    {name}" for name in stats.silent]
+    for gap in trace.plan.missing:
+        names = ", ".join(gap.get("functions", [])) or gap.get("op")
+        coverage.append(f"  missing   {names}: {gap.get('reason')}; unseen: {gap.get('lost')}")
+    parts.append(coverage)
+    return "\n\n".join("\n".join(part) for part in parts)

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A recorded trace as data frames; everything is computed when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.columns import texts
+from analysis.counts import Counts, counts_of
+from analysis.counts_frame import counts_frame
+from analysis.errors import AnalysisError
+from analysis.events_frame import events_frame
+from analysis.lives import Lives, cut
+from analysis.lives_frame import lives_frame
+from analysis.log import Log
+from analysis.losses import losses_frame
+from analysis.plan import Plan
+from analysis.replay import Replay, StartValues, replay
+from analysis.source import Source
+from analysis.start import start_values
+from analysis.tasks import TaskNames
+from analysis.truth import Layout, Snapshot, decode
+from analysis.truth_frame import truth_frame
+from analysis.windows import reader_windows
+from probes.tracefile import TraceError
+
+
+class Trace:
+    """One trace.  ``meta``: the header; ``warnings``: what is missing of the file.
+
+    Frames are made once and shared: copy one before you change it.  Times are ns of
+    CLOCK_MONOTONIC; map counts are logical (the kernel's field + 1).
+    """
+
+    def __init__(self, source: Source) -> None:
+        source.require_header()
+        self.path = source.path
+        self.meta: dict[str, Any] = source.header
+        self.trailer = source.trailer
+        self.warnings: list[str] = source.warnings()
+        self.stacks = dict(source.stacks)
+        self.counters = frozenset(self.meta.get("counters", []))
+        self.plan = Plan(self.meta)
+        self.log = Log(source.chunks, self.plan)
+        self._tasks = list(source.tasks)
+        self._losses = list(source.losses)
+        self._truth = list(source.truth)
+        strangers = int((self.log.op < 0).sum())
+        if strangers:
+            self.warnings.append(
+                f"{strangers} records come from probes that the header does not know; "
+                "they are kept without an operation: use a newer mapcount"
+            )
+
+    @cached_property
+    def lives(self) -> Lives:
+        """The lives as arrays; ``df_lives`` is the frame."""
+        return cut(self.log)
+
+    @cached_property
+    def snapshots(self) -> list[Snapshot]:
+        """The ground-truth snapshots, decoded."""
+        layout = Layout.of(self.meta)
+        try:
+            return [decode(payload, layout) for payload in self._truth]
+        except (TraceError, KeyError, ValueError) as error:
+            raise AnalysisError(
+                f"{self.path}: a ground-truth block does not decode ({error}): "
+                "use the mapcount that recorded it"
+            ) from error
+
+    @cached_property
+    def names(self) -> TaskNames:
+        """Names of threads over time."""
+        names = TaskNames(self._tasks)
+        names.learn(self.log)
+        return names
+
+    @cached_property
+    def windows(self) -> pd.DataFrame:
+        """Readers' windows, see ``analysis.windows.reader_windows``."""
+        return reader_windows(self.log, self.lives)
+
+    @cached_property
+    def _start(self) -> StartValues:
+        return start_values(self.log, self.lives, self.snapshots, self.counters)
+
+    @cached_property
+    def _events(self) -> pd.DataFrame:
+        return events_frame(self.log, self.names, self.counters, self.lives.of)
+
+    @cached_property
+    def _lives_frame(self) -> pd.DataFrame:
+        return lives_frame(self.log, self.lives, self.windows)
+
+    def df_events(self) -> pd.DataFrame:
+        """One row per record, in the order of time; the label is the record's number.
+
+        * ``ts``: int64, ns of CLOCK_MONOTONIC when the probe ran
+        * ``seq``: int64, number of the record on its CPU; a gap is a loss
+        * ``cpu``: int32; ``tid``, ``pid``: int32, thread and process
+        * ``comm``: category, the thread's name at that time ("?": not known)
+        * ``event``: category, the kernel function as attached, or mark and task_*
+        * ``op``: category, what it does to a folio (probes.events.OPS)
+        * ``phase``: category, point, enter or return
+        * ``site``: category, the instruction inside the function, NA for its entry
+        * ``level``: category, pte, pmd or pud; NA where no folio is meant
+        * ``pfn``, ``head_pfn``: int64, the page and its folio's head; 0: no folio
+        * ``order``: int16, of the folio; ``nr``: int32, pages that the operation covers
+        * ``delta``: int8, declared change of each mapping; 0 where the function failed
+        * ``mapcount`` (of the page), ``entire_mapcount``, ``nr_pages_mapped``,
+          ``large_mapcount``, ``refcount``: Int32, observed; NA where the kernel or the
+          page has none or it could not be read
+        * ``flags``: Int64, low 32 bits of the head's page flags
+        * ``double_map``: boolean, PG_double_map, observed; NA on kernels without it
+        * ``anon``, ``hugetlb``, ``freed``: bool, what the folio was at that instant
+        * ``stack``: Int32, key of ``stacks``; ``ret``: Int32, result of a return record
+        * ``life``: int32, label in ``df_lives``; -1: belongs to no folio's life
+        """
+        return self._events
+
+    def df_lives(self) -> pd.DataFrame:
+        """One row per folio life, in the order of first records; the label is its number.
+
+        * ``id``: str, first time and head pfn: the same in every reading of the trace
+        * ``head_pfn``: int64; ``order``: int16; ``anon``, ``hugetlb``: bool
+        * ``birth``: category: alloc, split (of ``parent``), first sight (older than the
+          recording, or its allocation was not seen)
+        * ``birth_ts``: int64, ns, time of the first record
+        * ``death``: category: free, split, unseen (another folio took its place), alive
+        * ``death_ts``: Int64, ns, NA while alive; ``parent``: Int64, label, NA: none
+        * ``events``: int64, records; ``changes``: those that change a map count
+        * ``tasks``: int64, threads that appear in it
+        * ``reads``: int64, readers' windows on it; ``raced_reads``: those in which the
+          folio was freed or split
+        """
+        return self._lives_frame
+
+    def life_number(self, life: int | str) -> int:
+        """The number of a life given by number or id; AnalysisError if there is none."""
+        if isinstance(life, str) and not life.isdigit():
+            found = np.flatnonzero(self._lives_frame["id"].to_numpy() == life)
+            if len(found):
+                return int(found[0])
+        elif 0 <= int(life) < len(self.lives):
+            return int(life)
+        raise AnalysisError(f"no life {life} in {self.path}: `mapcount lives` lists them")
+
+    def replay(self, which: Iterable[int]) -> Replay:
+        """Replay some lives at once (their numbers, ascending)."""
+        lives = np.unique(np.fromiter(which, np.int64))
+        return replay(self.log, self.lives, lives, self.counters, self._start)
+
+    def counts(self, life: int | str, run: Replay | None = None) -> Counts:
+        """The map counts of one life as sparse signals, see ``analysis.counts``."""
+        number = self.life_number(life)
+        run = run or self.replay([number])
+        return counts_of(self.log, self.lives, run, number, self.counters)
+
+    def df_counts(self, life: int | str, subpages: Iterable[int] | None = None) -> pd.DataFrame:
+        """The step signals of one life, one row per change and per observation.
+
+        A signal holds its value until its next row; it begins where it is first known.
+
+        * ``ts``: int64, ns; ``event``: int64, label in ``df_events``
+        * ``counter``: category: entire_mapcount, mapcount (a page's, logical),
+          pte_mappings (a page's PTE mappings alone), double_map, nr_pages_mapped,
+          large_mapcount
+        * ``subpage``: int32, page within the folio; -1: a counter of the folio
+        * ``value``: Int64, replayed: AFTER the event; observed: what the record read,
+          which for a probe at a function's entry is BEFORE the event
+        * ``source``: category: replayed (initial value plus declared changes) or observed
+
+        An operation on a whole folio is a change of each page: for a long life of a
+        large folio ask for some ``subpages`` or use ``counts``.
+        """
+        return counts_frame(self.log, self.counts(life), subpages)
+
+    def df_marks(self) -> pd.DataFrame:
+        """The named marks that the workload wrote.
+
+        * ``ts``: int64, ns; ``name``: str; ``tid``, ``pid``: int32; ``comm``: category
+        * ``event``: int64, label in ``df_events``
+        """
+        rows, names = self.log.texts("mark")
+        frame = self._events.iloc[rows][["ts", "tid", "pid", "comm"]].reset_index(drop=True)
+        frame.insert(1, "name", texts(names))
+        frame["event"] = rows
+        return frame
+
+    def df_losses(self) -> pd.DataFrame:
+        """What the recorder counted as lost, one row per span, CPU and probe.
+
+        * ``from_ts``, ``to_ts``: int64, ns; ``kind``: str, ring (no room) or missed
+        * ``cpu``, ``probe``: int64; ``event``: str, the probe's name; ``lost``: int64
+        """
+        return losses_frame(self._losses, self.plan)
+
+    def df_truth(self) -> pd.DataFrame:
+        """The pages of all ground-truth snapshots, decoded.
+
+        * ``snapshot``: int64, number; ``name``: category, start, end or a mark's name
+        * ``ts_begin``, ``ts_end``: int64, ns, span in which the pages were read
+        * ``pfn``, ``head_pfn``: int64; ``order``: int16, of the folio
+        * ``mapcount``, ``entire_mapcount``, ``nr_pages_mapped``, ``large_mapcount``:
+          Int32, logical; NA where there is none; the folio's on each of its pages
+        * ``double_map``: boolean
+        * ``kpagecount``: int64; ``kpageflags``: uint64, as /proc had them
+        * ``mappers``: int64, page-table entries found in the tasks that were read
+        """
+        return truth_frame(self.snapshots, self.counters)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Decodes ground-truth snapshots: raw struct pages and what /proc said about them."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.arrays import Bools, Ints
+from analysis.log import LOWEST_COUNT
+from probes.tracefile import TraceError
+
+FRAME_PAGES = 512
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the header says that the fields of a folio lie, from its head page on."""
+
+    struct_page: int
+    fields: dict[str, int]
+    bits: dict[str, int]
+
+    @classmethod
+    def of(cls, header: dict[str, Any]) -> Layout:
+        """Read the layout of a trace's header."""
+        layout = header.get("layout", {})
+
+        def known(table: str) -> dict[str, int]:
+            return {name: at for name, at in layout.get(table, {}).items() if at is not None}
+
+        struct_page, fields = int(layout.get("struct_page", 64)), known("fields")
+        if "flags" in fields:
+            # The flags of the second page: DoubleMap, and on newer kernels the order.
+            fields.setdefault("flags_1", struct_page + fields["flags"])
+        return cls(struct_page, fields, known("bits"))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One snapshot: arrays have one row per frame and one column per page of it.
+
+    ``pages``: raw struct pages; ``kpagecount``, ``kpageflags``: the files of /proc;
+    ``mappers``: present page-table entries found in the tasks that were read.
+    """
+
+    name: str
+    ts_begin: int
+    ts_end: int
+    frames: Ints
+    tasks: list[int]
+    skipped: int
+    layout: Layout
+    pages: npt.NDArray[np.uint8]
+    kpagecount: Ints
+    kpageflags: npt.NDArray[np.uint64]
+    mappers: Ints
+
+    def word(self, name: str, dtype: str, head: Ints, frame: Ints) -> Ints:
+        """A field of folios, given by the frame's number and the head's page in it."""
+        at = head * self.layout.struct_page + self.layout.fields[name]
+        flat = self.pages.reshape(len(self.frames), FRAME_PAGES * self.layout.struct_page)
+        wanted = at[:, None] + np.arange(np.dtype(dtype).itemsize)
+        raw = np.ascontiguousarray(flat[frame[:, None], wanted])
+        # A flags word uses its low bits only; the sign of the rest does not matter.
+        return raw.view(dtype)[:, 0].astype(np.int64)
+
+    def has(self, name: str) -> bool:
+        """The kernel has this field and the recorder found it."""
+        return name in self.layout.fields
+
+    def mapcounts(self) -> tuple[Ints, Bools]:
+        """Logical map count of each page; False where the word holds a page type."""
+        at = self.layout.fields["mapcount"]
+        raw = np.ascontiguousarray(self.pages[:, :, at : at + 4]).view("<i4")[:, :, 0]
+        return raw.astype(np.int64) + 1, raw >= LOWEST_COUNT
+
+    def orders(self, head: Ints, frame: Ints) -> Ints:
+        """Order of the folios whose heads lie there; -1 for a tail, 0 for no folio."""
+        flags = self.word("flags", "<i8", head, frame)
+        is_head = (flags >> self.layout.bits["head"]) & 1 == 1
+        link = self.word("compound_head", "<i8", head, frame)
+        # A tail page of its frame has no page[1] to read: it is not asked for.
+        inside = head < FRAME_PAGES - 1
+        order = np.where(link & 1 == 1, -1, 0)
+        asked = is_head & inside
+        name = "order" if self.has("order") else "flags_1"
+        order[asked] = self.word(name, "u1", head[asked], frame[asked])
+        return order
+
+    def anon(self, head: Ints, frame: Ints) -> Bools:
+        """The folio's mapping says that it is anonymous."""
+        flag: Bools = self.word("mapping", "<i8", head, frame) & 1 == 1
+        return flag
+
+    def double_map(self, head: Ints, frame: Ints) -> Ints:
+        """PG_double_map, which lies in the flags of the folio's second page."""
+        return (self.word("flags_1", "<i8", head, frame) >> self.layout.bits["double_map"]) & 1
+
+    def locate(self, pfn: Ints) -> tuple[Ints, Ints, Bools]:
+        """Frame number and page in it of some pfns, and whether they are in at all."""
+        by_pfn = np.argsort(self.frames)
+        place = np.searchsorted(self.frames[by_pfn], pfn, side="right") - 1
+        frame = by_pfn[np.maximum(place, 0)] if len(by_pfn) else np.zeros_like(pfn)
+        page = pfn - (self.frames[frame] if len(by_pfn) else 0)
+        return frame, page, (place >= 0) & (page < FRAME_PAGES)
+
+
+def decode(payload: bytes | memoryview, layout: Layout) -> Snapshot:
+    """Decode one TRUTH block; TraceError where its size does not fit its frames."""
+    data = memoryview(payload)
+    (length,) = struct.unpack_from("<I", data)
+    head = json.loads(bytes(data[4 : 4 + length]))
+    frames, pages = len(head["frames"]), int(head.get("frame_pages", FRAME_PAGES))
+    parts = []
+    at = 4 + length
+    for dtype, width in (("u1", layout.struct_page), ("<u8", 1), ("<u8", 1), ("<u2", 1)):
+        count = frames * pages * width
+        size = count * np.dtype(dtype).itemsize
+        if at + size > len(data):
+            raise TraceError(f"the snapshot {head.get('name')!r} is shorter than its frames need")
+        parts.append(np.frombuffer(data, dtype, count, at).reshape(frames, pages, width))
+        at += size
+    raw, kpagecount, kpageflags, mappers = parts
+    return Snapshot(
+        name=str(head["name"]),
+        ts_begin=int(head["ts_begin"]),
+        ts_end=int(head["ts_end"]),
+        frames=np.array(head["frames"], dtype=np.int64),
+        tasks=[int(pid) for pid in head.get("tasks", [])],
+        skipped=int(head.get("skipped", 0)),
+        layout=layout,
+        pages=raw,
+        kpagecount=kpagecount[:, :, 0].astype(np.int64),
+        kpageflags=kpageflags[:, :, 0],
+        mappers=mappers[:, :, 0].astype(np.int64),
+    )

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The ground-truth snapshots as the data frame of ``Trace.df_truth``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.arrays import Ints
+from analysis.columns import flags, integers, texts
+from analysis.truth import Snapshot
+
+FIELD_OF = {
+    "entire_mapcount": ("entire", 1),
+    "nr_pages_mapped": ("nr_mapped", 0),
+    "large_mapcount": ("large", 1),
+}
+
+
+def folio_values(shot: Snapshot, counter: str, head: Ints, frame: Ints) -> Ints:
+    """Logical values of a folio's counter, given its frame and its head's page."""
+    if counter == "double_map":
+        return shot.double_map(head, frame)
+    field, bias = FIELD_OF[counter]
+    return shot.word(field, "<i4", head, frame) + bias
+
+
+def has_counter(shot: Snapshot, counter: str, counters: frozenset[str]) -> bool:
+    """The kernel keeps this counter of a folio and the snapshot can show it."""
+    if counter == "double_map":
+        return counter in counters and shot.has("flags_1") and counter in shot.layout.bits
+    return counter in counters and shot.has(FIELD_OF[counter][0])
+
+
+def _heads(shot: Snapshot) -> tuple[Ints, Ints, Ints]:
+    """For each page of a snapshot: its frame, its head's page in the frame, the order."""
+    frames, pages = shot.kpagecount.shape
+    frame = np.repeat(np.arange(frames, dtype=np.int64), pages)
+    page = np.tile(np.arange(pages, dtype=np.int64), frames)
+    own = shot.orders(page, frame)
+    # A tail belongs to the last head before it in its frame.
+    last = np.maximum.accumulate(np.where(own >= 0, np.arange(len(own)), 0))
+    last = np.maximum(last, frame * pages)
+    return frame, last - frame * pages, np.maximum(own[last], 0)
+
+
+def _one(number: int, shot: Snapshot, counters: frozenset[str]) -> pd.DataFrame:
+    frame, head, order = _heads(shot)
+    pages = shot.kpagecount.shape[1]
+    first = shot.frames[frame]
+    value, valid = shot.mapcounts()
+    columns: dict[str, object] = {
+        "snapshot": np.full(len(frame), number, dtype=np.int64),
+        "name": texts([shot.name] * len(frame)),
+        "ts_begin": np.full(len(frame), shot.ts_begin, dtype=np.int64),
+        "ts_end": np.full(len(frame), shot.ts_end, dtype=np.int64),
+        "pfn": first + np.tile(np.arange(pages, dtype=np.int64), len(shot.frames)),
+        "head_pfn": first + head,
+        "order": order.astype(np.int16),
+        "mapcount": integers(value.ravel(), valid.ravel()),
+    }
+    large = np.flatnonzero(order > 0)
+    for counter in ("entire_mapcount", "nr_pages_mapped", "large_mapcount", "double_map"):
+        values = np.zeros(len(frame), dtype=np.int64)
+        known = np.zeros(len(frame), dtype=bool)
+        if has_counter(shot, counter, counters):
+            values[large] = folio_values(shot, counter, head[large], frame[large])
+            known[large] = True
+        whole = integers(values, known)
+        columns[counter] = flags(values > 0, known) if counter == "double_map" else whole
+    columns["kpagecount"] = shot.kpagecount.ravel()
+    columns["kpageflags"] = shot.kpageflags.ravel()
+    columns["mappers"] = shot.mappers.ravel()
+    return pd.DataFrame(columns)
+
+
+def truth_frame(snapshots: list[Snapshot], counters: frozenset[str]) -> pd.DataFrame:
+    """Build the frame; the columns are described at ``Trace.df_truth``."""
+    parts = [_one(number, shot, counters) for number, shot in enumerate(snapshots)]
+    if not parts:
+        return pd.DataFrame({"snapshot": np.zeros(0, dtype=np.int64)})
+    frame = pd.concat(parts, ignore_index=True)
+    frame["name"] = frame["name"].astype("category")
+    return frame

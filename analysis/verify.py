@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Holds the reconstruction against the ground truth that was recorded with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.arrays import Bools, Ints
+from analysis.at_snapshot import Expected, Present, expected, present
+from analysis.columns import texts
+from analysis.divergence import divergences
+from analysis.lives import BIRTHS, DEATHS
+from analysis.plan import OP
+from analysis.replay import Replay
+from analysis.trace import Trace
+from analysis.truth import Snapshot
+from analysis.truth_frame import folio_values, has_counter
+
+FOLIO_COUNTERS = ("entire_mapcount", "double_map", "large_mapcount", "nr_pages_mapped")
+#: Splits of splits that are followed back to the folio that was allocated.
+MOST_SPLITS = 4
+CHECKS = (*FOLIO_COUNTERS, "mapcount", "kpagecount", "page tables")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """``table``: one row per snapshot.  ``differences``: one row per wrong value.
+
+    The columns of differences: ``snapshot``, ``life``, ``counter``, ``subpage`` (-1: the
+    folio), ``replayed``, ``truth``, ``busy`` (the life changed while the snapshot was
+    taken, so the difference may be none), ``lost`` (events were lost in its life before),
+    ``first_row`` (first record that disagrees with the replay; -1: none does).
+    """
+
+    table: pd.DataFrame
+    differences: pd.DataFrame
+
+    @property
+    def checked(self) -> int:
+        """Number of values that were compared."""
+        return int(self.table[list(CHECKS)].to_numpy().sum())
+
+    @property
+    def certain(self) -> int:
+        """Number of differences that no snapshot's span explains."""
+        return int((~self.differences["busy"].astype(bool)).sum())
+
+
+class _Sheet:
+    """Collects comparisons of one snapshot."""
+
+    def __init__(self, name: str, here: Present) -> None:
+        self.here = here
+        self.busy = here.life[here.busy]
+        self.counted = dict.fromkeys(CHECKS, 0)
+        self.unknown = 0
+        self.wrong: list[pd.DataFrame] = []
+        self.name = name
+
+    def compare(
+        self, counter: str, life: Ints, page: Ints, replayed: Ints, truth: Ints, known: Bools,
+        wrong: Bools | None = None,
+    ) -> None:  # fmt: skip
+        """Compare values of some pages (-1: the folio itself) of some lives."""
+        self.unknown += int((~known).sum())
+        self.counted[counter] = self.counted.get(counter, 0) + int(known.sum())
+        bad = np.flatnonzero(known & ((replayed != truth) if wrong is None else wrong))
+        self.wrong.append(
+            pd.DataFrame(
+                {
+                    "snapshot": texts([self.name] * len(bad)),
+                    "life": life[bad],
+                    "counter": texts([counter] * len(bad)),
+                    "subpage": page[bad],
+                    "replayed": replayed[bad],
+                    "truth": truth[bad],
+                    "busy": np.isin(life[bad], self.busy),
+                    "row": np.full(len(bad), self.here.row, dtype=np.int64),
+                }
+            )
+        )
+
+
+def _all_mappers_read(trace: Trace, shot: Snapshot) -> Bools:
+    """Lives that only tasks mapped whose page tables were read, or that are gone.
+
+    A split maps the pages again on behalf of others, so its children's mappers are those
+    of the folio; and those of a folio older than the recording nobody knows.
+    """
+    log, lives = trace.log, trace.lives
+    exits = log.tid[np.flatnonzero((log.op == OP["task_exit"]) & (log.ts <= shot.ts_begin))]
+    ours: Ints = np.concatenate([np.array(shot.tasks, dtype=np.int64), exits])
+    maps = np.isin(log.op, [OP["map"], OP["dup"]]) & (lives.of >= 0)
+    known = np.ones(len(lives), dtype=bool)
+    known[lives.of[maps & np.isin(log.pid, ours, invert=True)]] = False
+    alone = known & (lives.birth == BIRTHS.index("alloc"))
+    children = known & (lives.parent >= 0)
+    for _ in range(MOST_SPLITS):
+        alone[children] = alone[lives.parent[children]]
+    return np.asarray(alone)
+
+
+def _check_folios(sheet: _Sheet, trace: Trace, shot: Snapshot, want: Expected) -> Bools:
+    """Compare the folios' counters; returns which lives the raw pages really show."""
+    here = sheet.here
+    none = np.full(len(here.life), -1, dtype=np.int64)
+    order = trace.lives.order[here.life]
+    found = shot.orders(here.head, here.frame)
+    # A page of another order there means that the replayed life is over or never was.
+    sheet.compare("order", here.life, none, order, found, np.ones(len(order), dtype=bool))
+    shown = found == order
+    who = np.flatnonzero(shown & (order > 0))
+    for counter in FOLIO_COUNTERS:
+        if has_counter(shot, counter, trace.counters):
+            value, known = want.folio[counter]
+            truth = folio_values(shot, counter, here.head[who], here.frame[who])
+            applies = np.ones(len(who), dtype=bool)
+            if counter == "double_map":
+                applies = np.asarray(trace.lives.anon[here.life[who]])
+            some = who[applies]
+            sheet.compare(
+                counter, here.life[some], none[some], value[some], truth[applies], known[some]
+            )
+    return np.asarray(shown)
+
+
+def _check_pages(sheet: _Sheet, trace: Trace, shot: Snapshot, want: Expected, shown: Bools) -> None:
+    """Compare what belongs to single pages."""
+    here = sheet.here
+    some = np.flatnonzero(shown[want.owner])
+    who, page, known = want.owner[some], want.page[some], want.known[some]
+    at = (here.frame[who], here.head[who] + page)
+    life = here.life[who]
+    mapcount, is_count = shot.mapcounts()
+    sheet.compare("mapcount", life, page, want.mapcount[some], mapcount[at], known & is_count[at])
+    count = shot.kpagecount[at]
+    sheet.compare("kpagecount", life, page, want.mappings[some], count, known)
+    if shot.tasks:
+        # A mapping in a task that was not read may be missing, but none can be too many.
+        mappers, full = shot.mappers[at], _all_mappers_read(trace, shot)[life]
+        calm = known & ~here.busy[who]
+        wrong = np.where(full, mappers != want.mappings[some], mappers > want.mappings[some])
+        sheet.compare("page tables", life, page, want.mappings[some], mappers, calm, wrong)
+
+
+def _check_remains(sheet: _Sheet, trace: Trace, shot: Snapshot) -> None:
+    """A page of a split folio that no record told of since must be mapped nowhere."""
+    lives = trace.lives
+    width = shot.kpagecount.shape[1]
+    pfn = np.repeat(shot.frames, width) + np.tile(np.arange(width), len(shot.frames))
+    row = np.full(len(pfn), sheet.here.row, dtype=np.int64)
+    later = np.searchsorted(trace.log.ts, shot.ts_end, side="right")
+    life = lives.cover.before(pfn, row)
+    split = (lives.death[life] == DEATHS.index("split")) & (lives.death_row[life] < row)
+    calm = lives.cover.before(pfn, np.full(len(pfn), later)) == life
+    some = np.flatnonzero((life >= 0) & split & calm)
+    life, page = life[some], pfn[some] - lives.head[life[some]]
+    count = shot.kpagecount.ravel()[some]
+    sheet.compare("kpagecount", life, page, np.zeros_like(count), count, count >= 0)
+
+
+def verify(trace: Trace) -> Verification:
+    """Compare every snapshot of a trace with the replay up to it."""
+    log, lives = trace.log, trace.lives
+    found = [present(log, lives, shot) for shot in trace.snapshots]
+    run = trace.replay(np.concatenate([np.zeros(0, np.int64), *(here.life for here in found)]))
+    rows, wrong = [], []
+    for number, (shot, here) in enumerate(zip(trace.snapshots, found, strict=True)):
+        sheet = _Sheet(f"{number} {shot.name}", here)
+        if len(here.life):
+            want = expected(lives, run, here, trace.counters)
+            shown = _check_folios(sheet, trace, shot, want)
+            _check_pages(sheet, trace, shot, want, shown)
+        if len(lives):
+            _check_remains(sheet, trace, shot)
+        bad = pd.concat(sheet.wrong, ignore_index=True) if sheet.wrong else None
+        busy = 0 if bad is None else int(bad["busy"].sum())
+        rows.append(
+            {"snapshot": sheet.name, "lives": len(here.life), "busy": int(here.busy.sum())}
+            | {name: sheet.counted[name] for name in CHECKS}
+            | {
+                "unknown": sheet.unknown,
+                "differences": 0 if bad is None else len(bad) - busy,
+                "possible": busy,
+            }
+        )
+        if bad is not None:
+            wrong.append(bad)
+    columns = ["snapshot", "lives", "busy", *CHECKS, "unknown", "differences", "possible"]
+    table = pd.DataFrame(rows, columns=columns)
+    return Verification(table, _explain(trace, run, wrong))
+
+
+def _explain(trace: Trace, run: Replay, wrong: list[pd.DataFrame]) -> pd.DataFrame:
+    """Join the differences and find the first record of each life that disagrees."""
+    names = ["snapshot", "life", "counter", "subpage", "replayed", "truth", "busy", "row"]
+    if not any(len(part) for part in wrong):
+        return pd.DataFrame(columns=[*names[:-1], "lost", "first_row"])
+    frame = pd.concat([part for part in wrong if len(part)], ignore_index=True)
+    found = divergences(trace.log, trace.lives, run, trace.counters)
+    life = np.concatenate([one.life for one in found])
+    row = np.concatenate([one.row for one in found])
+    first = pd.Series(row).groupby(life).min()
+    first_row = frame["life"].map(first).fillna(-1).astype(np.int64)
+    losses = trace.df_losses()
+    begin = trace.log.ts[trace.lives.first[frame["life"]]]
+    end = trace.log.ts[frame["row"] - 1]
+    lost = np.zeros(len(frame), dtype=bool)
+    spans = losses[["from_ts", "to_ts"]].drop_duplicates().to_numpy()
+    for lost_from, lost_to in spans.tolist():
+        lost |= (end >= lost_from) & (begin <= lost_to)
+    return frame.drop(columns="row").assign(
+        lost=lost, first_row=first_row.where(first_row < frame["row"], -1)
+    )

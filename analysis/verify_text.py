@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The result of a verification as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from analysis.text import count, duration, table
+from analysis.trace import Trace
+from analysis.verify import CHECKS, Verification
+
+#: Lines of differences printed before the rest is summed up.
+SHOWN = 40
+
+
+def _difference(trace: Trace, one: dict[str, Any]) -> str:
+    life = trace.df_lives().loc[one["life"]]
+    first, last = one["subpage"], one["last_subpage"]
+    pages = f"page {first}" if first == last else f"pages {first} to {last}"
+    page = "" if first < 0 else f" of {pages}"
+    text = (
+        f"{'possible' if one['busy'] else 'difference'}: {one['snapshot']}: life {one['life']} "
+        f"({life['id']}): {one['counter']}{page}: replayed {one['replayed']}, "
+        f"truth {one['truth']}"
+    )
+    if one["busy"]:
+        text += "; the folio changed while the snapshot was taken"
+    if one["lost"]:
+        text += "; events were lost in its life before"
+    if one["first_row"] >= 0:
+        event = trace.df_events().loc[one["first_row"]]
+        since = duration(int(event["ts"]) - int(life["birth_ts"]))
+        text += (
+            f"; first record that disagrees: {one['first_row']}, {since} after birth, "
+            f"{event['event']} by {event['comm']}/{event['tid']}"
+        )
+    elif not one["lost"]:
+        text += "; every record of it agrees: the change was seen by no probe"
+    return text
+
+
+def _runs(differences: pd.DataFrame) -> pd.DataFrame:
+    """One row for neighbouring pages that are wrong in the same way."""
+    same = ["snapshot", "life", "counter", "replayed", "truth"]
+    before = differences[same].shift()
+    begins = (differences[same] != before).any(axis=1)
+    begins |= differences["subpage"].diff() != 1
+    group = begins.cumsum()
+    runs = differences.groupby(group).first()
+    return runs.assign(last_subpage=differences.groupby(group)["subpage"].last())
+
+
+def verify_text(trace: Trace, result: Verification) -> str:
+    """The table, the differences and one line that sums up."""
+    columns = ["snapshot", "lives", "busy", *CHECKS, "unknown", "differences", "possible"]
+    used = [c for c in columns if c not in CHECKS or result.table[c].any()]
+    names = [c.replace("_mapcount", "").replace("nr_pages_", "") for c in used]
+    lines = [table(names, result.table[used].to_numpy().tolist())] if len(result.table) else []
+    runs = _runs(result.differences).sort_values("busy", kind="stable")
+    for one in runs.head(SHOWN).to_dict("records"):
+        lines.append(_difference(trace, {str(name): value for name, value in one.items()}))
+    if len(runs) > SHOWN:
+        lines.append(f"and {len(runs) - SHOWN} more like these")
+    possible = len(result.differences) - result.certain
+    lines.append(
+        f"{count(result.checked, 'value')} checked in {count(len(result.table), 'snapshot')}: "
+        f"{count(result.certain, 'difference')}, {possible} possible"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Builds valid trace files from literals, for tests without a kernel.
+
+One probe plan and one layout per era: "double_map" (as 6.1) and "large" (as 6.12).
+Counters are given as LOGICAL values and written raw, as a recorder would.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from probes.events import (
+    BIT_ANON,
+    BIT_DOUBLE_MAP,
+    BIT_FREED,
+    BIT_HUGETLB,
+    BIT_UNREAD,
+    LEVEL_SHIFT,
+    LEVELS,
+    MARKS,
+    NO_STACK,
+    RECORD,
+    RING_HEADER_SIZE,
+    TEXT_OFFSET,
+    TEXT_SIZE,
+)
+from probes.tracefile import BlockType, Writer
+
+#: name: (function, op, phase, delta, more)
+Probe = tuple[str, str, str, int, dict[str, Any]]
+COMMON: dict[str, Probe] = {
+    "alloc": ("kmem:mm_page_alloc", "alloc", "point", 0, {}),
+    "free": ("kmem:mm_page_free", "free", "point", 0, {}),
+    "dup_pmd": ("copy_huge_pmd", "dup", "enter", 0, {}),
+    "dup_pmd_done": ("copy_huge_pmd", "dup", "return", 1, {"after": True}),
+    "dup": ("copy_page_range", "dup", "point", 1, {"site": "+0x1a2"}),
+    "fork": ("copy_page_range", "fork", "enter", 0, {}),
+    "fork_done": ("copy_page_range", "fork", "return", 0, {}),
+    "read": ("stable_page_flags", "read", "enter", 0, {}),
+    "read_done": ("stable_page_flags", "read", "return", 0, {}),
+    "migrate": ("migrate_folio", "migrate", "point", 0, {}),
+}
+PROBES: dict[str, dict[str, Probe]] = {
+    "double_map": {
+        "map_new": ("page_add_new_anon_rmap", "map", "point", 1, {}),
+        "map_anon": ("page_add_anon_rmap", "map", "point", 1, {}),
+        "map_file": ("page_add_file_rmap", "map", "point", 1, {}),
+        "unmap": ("page_remove_rmap", "unmap", "point", -1, {}),
+        "split_pmd": ("__split_huge_pmd", "split_pmd", "point", -1, {}),
+        "deferred": ("deferred_split_huge_page", "deferred_split", "point", 0, {}),
+        "split": ("split_huge_page_to_list", "split_folio", "enter", 0, {}),
+        "split_done": ("split_huge_page_to_list", "split_folio", "return", 0, {}),
+        **COMMON,
+    },
+    "large": {
+        "map_new": ("folio_add_new_anon_rmap", "map", "point", 1, {}),
+        "map_anon": ("folio_add_anon_rmap_ptes", "map", "point", 1, {}),
+        "map_file": ("folio_add_file_rmap_ptes", "map", "point", 1, {}),
+        "unmap": ("folio_remove_rmap_ptes", "unmap", "point", -1, {}),
+        "split_pmd": ("__split_huge_pmd", "split_pmd", "point", 0, {}),
+        "deferred": ("deferred_split_folio", "deferred_split", "point", 0, {}),
+        "split": ("split_huge_page_to_list_to_order", "split_folio", "enter", 0, {}),
+        "split_done": ("split_huge_page_to_list_to_order", "split_folio", "return", 0, {}),
+        **COMMON,
+    },
+}
+LAYOUT: dict[str, dict[str, Any]] = {
+    "double_map": {
+        "fields": {"flags": 0, "compound_head": 8, "mapping": 24, "mapcount": 48,
+                   "refcount": 52, "flags_1": 64, "dtor": 80, "order": 81, "entire": 84,
+                   "nr_mapped": None, "large": None},
+        "bits": {"head": 16, "double_map": 6},
+    },
+    "large": {
+        "fields": {"flags": 0, "compound_head": 8, "mapping": 24, "mapcount": 48,
+                   "refcount": 52, "flags_1": 64, "order": None, "large": 80,
+                   "entire": 84, "nr_mapped": 88},
+        "bits": {"head": 6, "double_map": None},
+    },
+}  # fmt: skip
+COUNTERS = {
+    "double_map": ["mapcount", "entire_mapcount", "double_map"],
+    "large": ["mapcount", "entire_mapcount", "nr_pages_mapped", "large_mapcount"],
+}
+RELEASE = {"double_map": "6.1.0-mock", "large": "6.12.0-mock"}
+START_NS = 1_000_000_000_000
+
+
+class MockTrace:
+    """Collects records and blocks in file order; ``now`` is the clock in ns."""
+
+    def __init__(self, era: str = "double_map") -> None:
+        self.era = era
+        self.now = START_NS
+        self.probes = {name: number for number, name in enumerate(PROBES[era], start=1)}
+        self.items: list[tuple[BlockType, Any]] = []
+        self.seq = {0: 0, 1: 0}
+        self.tasks: list[tuple[int, int, str]] = [(100, 100, "workload")]
+        self.missing: list[dict[str, Any]] = []
+
+    def header(self) -> dict[str, Any]:
+        """The header's JSON."""
+        plan = []
+        for name, number in self.probes.items():
+            function, op, phase, delta, more = PROBES[self.era][name]
+            entry = {"id": number, "function": function, "op": op, "phase": phase}
+            plan.append(entry | {"delta": delta, "group": "mock", "site": None} | more)
+        layout = {"source": "btf", "struct_page": 64, "vmemmap": 0xFFFFEA0000000000}
+        return {
+            "tool": "mapcount 0.1.0",
+            "kernel": {"release": RELEASE[self.era], "version": "#1 mock", "machine": "x86_64",
+                       "build_id": "00"},
+            "boot_id": "mock", "command": ["./workload"], "nr_cpus": 2, "page_size": 4096,
+            "pmd_order": 9, "clock": {"monotonic_ns": START_NS, "realtime_ns": 0},
+            "layout": layout | LAYOUT[self.era] | {"compound_info": False},
+            "counters": COUNTERS[self.era], "plan": plan, "missing": self.missing,
+            "filters": {"pids": [100], "cgroup": None, "pfn": None, "min_order": 2,
+                        "stacks": False},
+            "ring_bytes": 1 << 20,
+        }  # fmt: skip
+
+    def tick(self, ns: int = 1000) -> None:
+        """Let time pass."""
+        self.now += ns
+
+    def _append(self, record: bytes) -> None:
+        self.items.append((BlockType.RECORDS, record))
+
+    def _next_seq(self, cpu: int) -> int:
+        self.seq[cpu] += 1
+        return self.seq[cpu] - 1
+
+    def record(
+        self, name: str, pfn: int = 0, *, order: int = 0, nr: int = 1, level: str = "pte",
+        mapcount: int = 0, entire: int = 0, nr_mapped: int = 0, large: int = 0,
+        refcount: int = 1, anon: bool = False, double_map: bool = False,
+        hugetlb: bool = False, freed: bool = False, unread: bool = False, aux: int = NO_STACK,
+        tid: int = 100, pid: int | None = None, cpu: int = 0,
+    ) -> None:  # fmt: skip
+        """One record of the probe ``name``, 1 µs after the one before."""
+        self.tick()
+        bits = (
+            BIT_ANON * anon | BIT_DOUBLE_MAP * double_map | BIT_HUGETLB * hugetlb
+            | BIT_FREED * freed | BIT_UNREAD * unread | LEVELS.index(level) << LEVEL_SHIFT
+        )  # fmt: skip
+        self._append(
+            RECORD.pack(
+                self.now, self._next_seq(cpu), cpu, self.probes[name], tid, pid or tid, pfn,
+                mapcount - 1, entire - 1, nr_mapped, large - 1, refcount, 0, aux, nr, order, bits,
+            )
+        )  # fmt: skip
+
+    def _text(self, kind: str, text: str, tid: int, pfn: int = 0) -> None:
+        self.tick()
+        probe = next(number for number, name in MARKS.items() if name == kind)
+        head = RECORD.pack(
+            self.now, self._next_seq(0), 0, probe, tid, tid, pfn, *([0] * 10)
+        )[:TEXT_OFFSET]  # fmt: skip
+        self._append(head + text.encode()[:TEXT_SIZE].ljust(TEXT_SIZE, b"\0"))
+
+    def mark(self, name: str, tid: int = 100) -> None:
+        """A named mark."""
+        self._text("mark", name, tid)
+
+    def task_new(self, child: int, comm: str, tid: int = 100) -> None:
+        """A fork: ``child`` is a new process."""
+        self._text("task_new", comm, tid, child << 32 | child)
+
+    def task_rename(self, tid: int, comm: str) -> None:
+        """A thread's new name."""
+        self._text("task_rename", comm, tid)
+
+    def task_exit(self, tid: int, comm: str) -> None:
+        """The end of a thread."""
+        self._text("task_exit", comm, tid)
+
+    def loss(self, begin: int, end: int, lost: Iterable[tuple[int, str, int]]) -> None:
+        """Events lost between two times: (cpu, probe name, number)."""
+        rows = [[cpu, self.probes[name], number] for cpu, name, number in lost]
+        for cpu, _, number in rows:
+            self.seq[cpu] += number
+        block = {"from": begin, "to": end, "kind": "ring", "lost": rows}
+        self.items.append((BlockType.LOSS, block))
+
+    def truth(
+        self, name: str, frames: list[int], pages: bytes, kpagecount: list[int],
+        mappers: list[int], tasks: Iterable[int] = (),
+    ) -> None:  # fmt: skip
+        """A snapshot of whole frames; the lists have 512 values per frame."""
+        begin = self.now + 500
+        self.tick(2000)
+        head = {"name": name, "ts_begin": begin, "ts_end": begin + 900, "frames": frames,
+                "frame_pages": 512, "tasks": list(tasks), "skipped": 0}  # fmt: skip
+        text = json.dumps(head).encode()
+        count = len(kpagecount)
+        payload = b"".join([
+            struct.pack("<I", len(text)), text, pages, struct.pack(f"<{count}Q", *kpagecount),
+            bytes(8 * count), struct.pack(f"<{count}H", *mappers),
+        ])  # fmt: skip
+        self.items.append((BlockType.TRUTH, payload))
+
+    def write(self, path: Path, trailer: bool = True, block: int = 64, ring: bool = False) -> Path:
+        """Write the file; ``ring`` writes the events as slots of the ring buffer."""
+        with Writer(str(path)) as out:
+            out.json(BlockType.HEADER, self.header())
+            out.json(BlockType.TASKS, self.tasks)
+            pending: list[bytes] = []
+            for kind, content in self.items:
+                if kind is BlockType.RECORDS:
+                    pending.append(content)
+                if len(pending) == block or (pending and kind is not BlockType.RECORDS):
+                    write_records(out, pending, ring)
+                    pending = []
+                if kind is BlockType.LOSS:
+                    out.json(kind, content)
+                elif kind is BlockType.TRUTH:
+                    out.block(kind, content, compress=True)
+            write_records(out, pending, ring)
+            if trailer:
+                events = sum(kind is BlockType.RECORDS for kind, _ in self.items)
+                end = "command ended with status 0"
+                total = {"events": events, "lost": 0, "end": end, "monotonic_ns": self.now}
+                out.json(BlockType.TRAILER, total)
+        return path
+
+
+def write_records(out: Writer, records: list[bytes], ring: bool = False) -> None:
+    """Append one block of records."""
+    if not records:
+        return
+    if ring:
+        head = struct.pack("<II", RECORD.size, 0).ljust(RING_HEADER_SIZE, b"\0")
+        out.block(BlockType.EVENTS, b"".join(head + one for one in records), len(records))
+    else:
+        out.block(BlockType.RECORDS, b"".join(records), len(records))

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A naive kernel for tests: page tables of processes, and counters by definition.
+
+It shares nothing with analysis/: every counter is counted out of the page tables each
+time it is needed.  Each operation writes the records that the probes would make.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+
+from tests.mock import MockTrace
+
+FRAME_PAGES = 512
+
+
+@dataclass
+class Folio:
+    """One folio and everybody's mappings of it."""
+
+    head: int
+    order: int
+    anon: bool
+    pmds: list[int] = field(default_factory=list)
+    ptes: set[tuple[int, int]] = field(default_factory=set)
+    doubled: bool = False
+    era: str = "double_map"
+
+    @property
+    def pages(self) -> int:
+        return 1 << self.order
+
+    def pte_mappings(self, page: int) -> int:
+        return sum(1 for _, mapped in self.ptes if mapped == page)
+
+    def mapcount(self, page: int) -> int:
+        count = self.pte_mappings(page)
+        if self.era == "double_map" and self.order:
+            count += self.doubled if self.anon else len(self.pmds)
+        return count
+
+    def kpagecount(self, page: int) -> int:
+        return self.pte_mappings(page) + len(self.pmds)
+
+    def large_mapcount(self) -> int:
+        return len(self.pmds) + len(self.ptes)
+
+    def nr_pages_mapped(self) -> int:
+        return len({page for _, page in self.ptes}) + (0x800000 if self.pmds else 0)
+
+
+class MockKernel:
+    """Runs operations on folios and records them into a MockTrace."""
+
+    def __init__(self, trace: MockTrace) -> None:
+        self.trace = trace
+        self.folios: list[Folio] = []
+
+    def emit(self, name: str, folio: Folio, page: int = 0, **more: object) -> None:
+        """Record what a probe sees of a folio now."""
+        large = self.trace.era == "large"
+        seen: dict[str, object] = dict(
+            order=folio.order, mapcount=folio.mapcount(page), entire=len(folio.pmds),
+            double_map=folio.doubled, anon=folio.anon,
+            nr_mapped=folio.nr_pages_mapped() if large else 0,
+            large=folio.large_mapcount() if large else 0,
+        )  # fmt: skip
+        self.trace.record(name, folio.head + page, **(seen | more))  # type: ignore[arg-type]
+
+    def alloc(self, head: int, order: int = 9, anon: bool = True, tid: int = 100) -> Folio:
+        folio = Folio(head, order, anon, era=self.trace.era)
+        self.folios.append(folio)
+        self.emit("alloc", folio, anon=False, nr=0, tid=tid)
+        return folio
+
+    def older(self, head: int, order: int = 9, anon: bool = True) -> Folio:
+        """A folio from before the recording."""
+        folio = Folio(head, order, anon, era=self.trace.era)
+        self.folios.append(folio)
+        return folio
+
+    def _rmap_name(self, folio: Folio) -> str:
+        return "map_anon" if folio.anon else "map_file"
+
+    def map_pmd(self, folio: Folio, pid: int, new: bool = False) -> None:
+        name = "map_new" if new else self._rmap_name(folio)
+        self.emit(name, folio, nr=0, level="pmd", tid=pid, anon=folio.anon and not new)
+        folio.pmds.append(pid)
+
+    def map_pte(self, folio: Folio, pid: int, page: int, nr: int = 1) -> None:
+        step = nr if self.trace.era == "large" else 1
+        for first in range(page, page + nr, step):
+            self.emit(self._rmap_name(folio), folio, first, nr=step, tid=pid)
+            folio.ptes |= {(pid, one) for one in range(first, first + step)}
+
+    def unmap_pte(self, folio: Folio, pid: int, page: int, nr: int = 1) -> None:
+        step = nr if self.trace.era == "large" else 1
+        for first in range(page, page + nr, step):
+            self.emit("unmap", folio, first, nr=step, tid=pid)
+            folio.ptes -= {(pid, one) for one in range(first, first + step)}
+
+    def _drop_pmd(self, folio: Folio, pid: int) -> None:
+        folio.pmds.remove(pid)
+        if not folio.pmds:
+            folio.doubled = False
+
+    def unmap_pmd(self, folio: Folio, pid: int) -> None:
+        self.emit("unmap", folio, nr=0, level="pmd", tid=pid)
+        self._drop_pmd(folio, pid)
+
+    def split_pmd(self, folio: Folio, pid: int, actor: int | None = None) -> None:
+        """A PMD mapping becomes PTE mappings; a file's is only removed."""
+        tid = actor or pid
+        self.emit("split_pmd", folio, nr=0, level="pmd", tid=tid)
+        every = {(pid, page) for page in range(folio.pages)}
+        if not folio.anon:
+            self.emit("unmap", folio, nr=0, level="pmd", tid=tid)
+        elif self.trace.era == "large":
+            self.emit("map_anon", folio, nr=folio.pages, tid=tid)
+            folio.ptes |= every
+            self.emit("unmap", folio, nr=0, level="pmd", tid=tid)
+        else:
+            folio.ptes |= every
+            folio.doubled |= len(folio.pmds) >= 2
+        self._drop_pmd(folio, pid)
+
+    def fork(self, folio: Folio, parent: int, child: int) -> None:
+        if parent in folio.pmds:
+            self.emit("dup_pmd", folio, nr=0, level="pmd", tid=parent)
+            folio.pmds.append(child)
+            self.emit("dup_pmd_done", folio, nr=0, level="pmd", tid=parent, aux=0)
+        for page in sorted(page for pid, page in folio.ptes if pid == parent):
+            self.emit("dup", folio, page, tid=parent)
+            folio.ptes.add((child, page))
+
+    def exit(self, folio: Folio, pid: int) -> None:
+        while pid in folio.pmds:
+            self.unmap_pmd(folio, pid)
+        for page in sorted(page for owner, page in folio.ptes if owner == pid):
+            self.unmap_pte(folio, pid, page)
+
+    def split_folio(self, folio: Folio, actor: int = 100) -> list[Folio]:
+        """Split to order 0; the mapped pages become folios, in the order of the remap."""
+        self.emit("split", folio, nr=0, tid=actor, aux=0)
+        for pid in list(folio.pmds):
+            self.split_pmd(folio, pid, actor)
+        mapped = sorted(folio.ptes, key=lambda one: (one[1], one[0]))
+        for pid, page in mapped:
+            self.emit("unmap", folio, page, tid=actor)
+            folio.ptes.remove((pid, page))
+        self.folios.remove(folio)
+        small: dict[int, Folio] = {}
+        for pid, page in mapped if folio.anon else []:
+            one = small.setdefault(page, Folio(folio.head + page, 0, True, era=self.trace.era))
+            self.emit("map_anon", one, tid=actor)
+            one.ptes.add((pid, 0))
+        done = Folio(folio.head, 0, folio.anon, era=self.trace.era)
+        self.emit("split_done", done, tid=actor, aux=0)
+        self.folios += small.values()
+        return list(small.values())
+
+    def free(self, folio: Folio, tid: int = 100) -> None:
+        self.emit("free", folio, nr=0, tid=tid)
+        self.folios.remove(folio)
+
+    def snapshot(self, name: str, tasks: tuple[int, ...] = ()) -> None:
+        """Ground truth of every frame that holds a folio."""
+        frames = sorted({folio.head // FRAME_PAGES * FRAME_PAGES for folio in self.folios})
+        raw = bytearray(len(frames) * FRAME_PAGES * 64)
+        for at in range(48, len(raw), 64):
+            struct.pack_into("<i", raw, at, -1)
+        counts, mappers = [0] * (len(raw) // 64), [0] * (len(raw) // 64)
+        for folio in self.folios:
+            base = frames.index(folio.head // FRAME_PAGES * FRAME_PAGES) * FRAME_PAGES
+            first = base + folio.head % FRAME_PAGES
+            self._struct_pages(raw, first * 64, folio)
+            for page in range(folio.pages):
+                counts[first + page] = folio.kpagecount(page)
+                mappers[first + page] = folio.kpagecount(page)
+        self.trace.truth(name, frames, bytes(raw), counts, mappers, tasks)
+
+    def _struct_pages(self, raw: bytearray, at: int, folio: Folio) -> None:
+        old = self.trace.era == "double_map"
+        for page in range(folio.pages):
+            struct.pack_into("<i", raw, at + page * 64 + 48, folio.mapcount(page) - 1)
+            if page:
+                struct.pack_into("<Q", raw, at + page * 64 + 8, 0xFFFF0001)
+        struct.pack_into("<Q", raw, at + 24, 0xFFFF8000 | folio.anon)
+        if folio.order == 0:
+            return
+        struct.pack_into("<Q", raw, at, 1 << (16 if old else 6))
+        struct.pack_into("<i", raw, at + 84, len(folio.pmds) - 1)
+        if old:
+            struct.pack_into("<B", raw, at + 81, folio.order)
+            struct.pack_into("<Q", raw, at + 64, int(folio.doubled) << 6)
+        else:
+            struct.pack_into("<Q", raw, at + 64, folio.order | 1 << 9)
+            struct.pack_into("<i", raw, at + 80, folio.large_mapcount() - 1)
+            struct.pack_into("<i", raw, at + 88, folio.nr_pages_mapped())

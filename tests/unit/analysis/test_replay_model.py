@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Random rmap programs on one folio: the replay against a naive model of page tables."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import analysis
+from tests.mock import MockTrace
+from tests.mock_kernel import Folio, MockKernel
+
+HEAD = 0x400
+PIDS = (100, 101, 102)
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(("map_pmd", "map_pte", "unmap_pte", "unmap_pmd", "fork", "split_pmd")),
+        st.sampled_from(PIDS),
+        st.sampled_from(PIDS),
+        st.integers(0, 3),
+        st.integers(1, 4),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+def _maps(folio: Folio, pid: int) -> bool:
+    return pid in folio.pmds or any(owner == pid for owner, _ in folio.ptes)
+
+
+def _apply(kernel: MockKernel, folio: Folio, step: tuple[str, int, int, int, int]) -> None:
+    """Do a step if the page tables allow it, as a process could."""
+    what, pid, other, page, nr = step
+    nr = min(nr, folio.pages - page)
+    mapped = {at for owner, at in folio.ptes if owner == pid}
+    wanted = set(range(page, page + nr))
+    if what == "map_pmd" and not _maps(folio, pid):
+        kernel.map_pmd(folio, pid)
+    elif what == "map_pte" and pid not in folio.pmds and not wanted & mapped:
+        kernel.map_pte(folio, pid, page, nr)
+    elif what == "unmap_pte" and wanted <= mapped:
+        kernel.unmap_pte(folio, pid, page, nr)
+    elif what == "unmap_pmd" and pid in folio.pmds:
+        kernel.unmap_pmd(folio, pid)
+    elif what == "fork" and _maps(folio, pid) and not _maps(folio, other):
+        kernel.fork(folio, pid, other)
+    elif what == "split_pmd" and pid in folio.pmds:
+        kernel.split_pmd(folio, pid)
+
+
+def _expected(folio: Folio) -> dict[tuple[str, int], int]:
+    values = {("entire_mapcount", -1): len(folio.pmds)}
+    for page in range(folio.pages):
+        values["pte_mappings", page] = folio.pte_mappings(page)
+        values["mapcount", page] = folio.mapcount(page)
+    if folio.era == "large":
+        values["large_mapcount", -1] = folio.large_mapcount()
+        values["nr_pages_mapped", -1] = folio.nr_pages_mapped()
+    elif folio.anon:
+        values["double_map", -1] = int(folio.doubled)
+    return values
+
+
+@pytest.mark.parametrize("era", ["double_map", "large"])
+@pytest.mark.parametrize("anon", [True, False])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=STEPS, seen_before=st.integers(0, 10))
+def test_df_counts_equals_page_tables_when_programs_are_random(
+    era: str, anon: bool, steps: list[tuple[str, int, int, int, int]], seen_before: int
+) -> None:
+    # GIVEN a folio of four pages, the first steps of whose life may not be recorded
+    trace = MockTrace(era)
+    kernel = MockKernel(trace)
+    unseen = seen_before >= 5
+    folio = kernel.older(HEAD, 2, anon) if unseen else kernel.alloc(HEAD, 2, anon)
+    for step in steps[: seen_before if unseen else 0]:
+        _apply(kernel, folio, step)
+    if unseen:
+        trace.items.clear()
+        kernel.snapshot("start")
+    history = [(trace.now, _expected(folio))]
+    for step in steps[seen_before if unseen else 0 :]:
+        _apply(kernel, folio, step)
+        history.append((trace.now, _expected(folio)))
+
+    # WHEN its life is replayed from the trace
+    with tempfile.TemporaryDirectory() as folder:
+        path = trace.write(Path(folder) / "t.mapcount")
+        opened = analysis.open_trace(str(path))
+        frame = None if len(opened.lives) == 0 else opened.df_counts(0)
+    if frame is None:
+        assert unseen
+        return
+    frame = frame[frame["source"] == "replayed"]
+
+    # THEN after each operation every counter is what the page tables say; a folio that
+    # nobody mapped was never seen to be anonymous
+    known_anon = bool(opened.df_lives()["anon"][0])
+    assert known_anon == (anon and len(opened.log) > (0 if unseen else 1))
+    for ts, expected in history:
+        if ts < opened.log.ts[0]:
+            continue
+        if not known_anon:
+            expected.pop(("double_map", -1), None)
+        now = frame[frame["ts"] <= ts].groupby(["counter", "subpage"], observed=True)["value"]
+        assert now.last().to_dict() == expected
+        state = opened.counts(0).at(ts)
+        assert state.entire == expected["entire_mapcount", -1]
+        np.testing.assert_array_equal(
+            state.pte, [expected["pte_mappings", page] for page in range(4)]
+        )
