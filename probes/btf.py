@@ -38,6 +38,8 @@ class Btf:
 
     def __init__(self) -> None:
         self._lib = self._load_library()
+        # What it says on stderr, this module says in one line.
+        self._lib.libbpf_set_print(None)
         for load in ("btf__load_vmlinux_btf", "libbpf_find_kernel_btf"):
             if hasattr(self._lib, load):
                 break

@@ -10,7 +10,7 @@ from typing import Callable, List, Optional, Tuple
 
 from probes.btf import Btf
 from probes.errors import ProbeError
-from probes.kernel import Kcore, Symbols
+from probes.kernel import Kcore, Symbols, check_kprobes
 from probes.layout import find_layout
 from probes.plan import resolve
 
@@ -26,14 +26,15 @@ def doctor() -> int:
         ("root", _root),
         ("bcc", _bcc),
         ("kernel headers", _headers),
-        ("kprobes", _kprobes),
+        ("kprobes", check_kprobes),
         ("lockdown", _lockdown),
-        ("tracefs", _tracefs),
-        ("huge pages", _huge_pages),
     ]
     good = True
     for name, check in checks:
         good &= _print(name, check)
+    # Recording works without these; something just stays invisible.
+    for name, check in (("tracefs", _tracefs), ("huge pages", _huge_pages)):
+        _print(name, check)
     found: List[Optional[object]] = [None, None, None]
 
     def symbols() -> str:
@@ -119,17 +120,6 @@ def _headers() -> str:
     )
 
 
-def _kprobes() -> str:
-    try:
-        with open("/sys/kernel/debug/kprobes/enabled") as file:
-            if file.read().strip() != "1":
-                raise ProbeError("switched off: write 1 to /sys/kernel/debug/kprobes/enabled")
-    except OSError:
-        if not os.path.exists("/sys/bus/event_source/devices/kprobe"):
-            raise ProbeError("this kernel has none: use one built with CONFIG_KPROBES=y") from None
-    return "enabled"
-
-
 def _lockdown() -> str:
     try:
         with open("/sys/kernel/security/lockdown") as file:
@@ -144,7 +134,9 @@ def _lockdown() -> str:
 
 def _tracefs() -> str:
     if not os.path.exists("/sys/kernel/tracing/trace_marker"):
-        raise ProbeError("not mounted: mount -t tracefs tracefs /sys/kernel/tracing")
+        raise ProbeError(
+            "not mounted, marks are not seen: mount -t tracefs tracefs /sys/kernel/tracing"
+        )
     return "/sys/kernel/tracing"
 
 
@@ -153,5 +145,7 @@ def _huge_pages() -> str:
         with open("/sys/kernel/mm/transparent_hugepage/enabled") as file:
             text = file.read()
     except OSError:
-        raise ProbeError("this kernel is built without CONFIG_TRANSPARENT_HUGEPAGE") from None
+        raise ProbeError(
+            "this kernel is built without CONFIG_TRANSPARENT_HUGEPAGE: only hugetlb is seen"
+        ) from None
     return f"transparent huge pages: {text[text.index('[') + 1 : text.index(']')]}"

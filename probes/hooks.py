@@ -338,7 +338,9 @@ MARK_FUNCTION, MARK_OPS = "vfs_write", "tracing_mark_fops"
 class Site:
     """A counter update that the compiler inlined: probed at its instruction.
 
-    field: the layout field that the ``lock incl`` addresses.
+    field:    the layout field that the ``lock incl`` or ``lock decl`` addresses.
+    hugetlb:  the update is of a hugetlb folio; at others the instruction means something else.
+    optional: in some kernels the update lies in a called function, or does not exist.
     """
 
     op: str
@@ -347,17 +349,17 @@ class Site:
     level: str
     delta: int
     lost: str
+    hugetlb: bool = False
+    optional: bool = False
+
+
+def _hugetlb(op: str, delta: int, *functions: str) -> Tuple[Site, ...]:
+    lost = "hugetlb mappings changed inline"
+    return tuple(Site(op, f, "entire", "pmd", delta, lost, True, True) for f in functions)
 
 
 SITES: Tuple[Site, ...] = (
-    Site(
-        "dup",
-        "copy_page_range",
-        "mapcount",
-        "pte",
-        1,
-        "PTE mappings copied by fork, page by page",
-    ),
+    Site("dup", "copy_page_range", "mapcount", "pte", 1, "PTE mappings copied by fork"),
     Site(
         "dup",
         "copy_hugetlb_page_range",
@@ -365,5 +367,25 @@ SITES: Tuple[Site, ...] = (
         "pmd",
         1,
         "hugetlb mappings copied by fork",
+        hugetlb=True,
+    ),
+    # page_dup_file_rmap() and hugetlb_add_file_rmap(): a shared hugetlb page is mapped.
+    *_hugetlb(
+        "map",
+        1,
+        "hugetlb_no_page",
+        "hugetlb_fault",
+        "hugetlb_mcopy_atomic_pte",
+        "hugetlb_mfill_atomic_pte",
+        "remove_migration_pte",
+    ),
+    # hugetlb_remove_rmap() of 6.7+; before, page_remove_rmap() was called.
+    *_hugetlb(
+        "unmap",
+        -1,
+        "__unmap_hugepage_range",
+        "hugetlb_wp",
+        "try_to_unmap_one",
+        "try_to_migrate_one",
     ),
 )

@@ -99,7 +99,12 @@ class Kcore:
                 f"cannot open {path}: {error.strerror}; run as root on a kernel with "
                 "CONFIG_PROC_KCORE and without lockdown"
             ) from None
-        head = self._HEADER.unpack(os.pread(self._fd, self._HEADER.size, 0))
+        start = os.pread(self._fd, self._HEADER.size, 0)
+        if len(start) < self._HEADER.size or not start.startswith(b"\x7fELF"):
+            raise ProbeError(
+                f"{path} is no ELF core: use a kernel with CONFIG_PROC_KCORE and without lockdown"
+            )
+        head = self._HEADER.unpack(start)
         offset, count = head[5], head[10]
         table = os.pread(self._fd, count * self._SEGMENT.size, offset)
         self._segments = [
@@ -129,6 +134,23 @@ class Kcore:
     def close(self) -> None:
         """Close the file."""
         os.close(self._fd)
+
+
+def check_kprobes() -> str:
+    """ "enabled".  Raises ProbeError where the kernel has no kprobes, or has them switched off:
+    it would attach them all the same, and none would ever fire."""
+    try:
+        with open("/sys/kernel/debug/kprobes/enabled") as file:
+            if file.read().strip() != "1":
+                raise ProbeError(
+                    "kprobes are switched off: write 1 to /sys/kernel/debug/kprobes/enabled"
+                )
+    except OSError:
+        if not os.path.exists("/sys/bus/event_source/devices/kprobe"):
+            raise ProbeError(
+                "this kernel has no kprobes: use one built with CONFIG_KPROBES=y"
+            ) from None
+    return "enabled"
 
 
 def build_id() -> Optional[str]:

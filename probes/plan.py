@@ -10,7 +10,7 @@ from probes.btf import Btf
 from probes.hooks import HOOKS, MARK_FUNCTION, MARK_OPS, SITES, TRACEPOINTS, Candidate, Hook
 from probes.kernel import Kcore, Symbols
 from probes.layout import Layout
-from probes.sites import increments
+from probes.sites import updates
 
 #: How the kernel attaches a stub.
 KPROBE, KRETPROBE, RAW_TRACEPOINT = "kprobe", "kretprobe", "raw_tracepoint"
@@ -264,31 +264,27 @@ def _within(plan: Plan, hook: Hook) -> int:
 def _resolve_sites(plan: Plan, symbols: Symbols, kcore: Kcore, layout: Layout) -> None:
     for site in SITES:
         offset = layout.fields[site.field]
-        start = symbols.address.get(site.function)
-        if start is None or offset is None:
-            plan.missing.append(Missing(site.op, (site.function,), "no such symbol", site.lost))
-            continue
-        text = kcore.read(start, symbols.end_of(site.function) - start)
-        found = increments(text, offset)
-        for at, register in found:
-            nr = 1 if site.level == "pte" else 0
-            plan.add(
-                function=site.function,
-                attach=KPROBE,
-                offset=at,
-                call=f"on_point(ctx, {len(plan.probes)}, ctx->{register}, 0, {nr}, "
-                f"{site.level.upper()})",
-                op=site.op,
-                phase="point",
-                group="dup",
-                delta=site.delta,
-            )
-        if not found:
-            plan.missing.append(
-                Missing(
-                    site.op,
-                    (site.function,),
-                    "its inlined counter update was not found in the kernel's text",
-                    site.lost,
+        names = symbols.functions(site.function)
+        found = 0
+        for name in names if offset is not None else []:
+            start = symbols.address[name]
+            text = kcore.read(start, symbols.end_of(name) - start)
+            for at, register in updates(text, offset or 0, site.delta):
+                found += 1
+                nr = 1 if site.level == "pte" else 0
+                plan.add(
+                    function=name,
+                    attach=KPROBE,
+                    offset=at,
+                    call=f"on_site(ctx, {len(plan.probes)}, ctx->{register}, {nr}, "
+                    f"{site.level.upper()}, {'BIT_HUGETLB' if site.hugetlb else '0'})",
+                    op=site.op,
+                    phase="point",
+                    group="dup" if site.op == "dup" else "rmap",
+                    delta=site.delta,
                 )
+        if not found and not site.optional:
+            reason = "its inlined counter update was not found in the kernel's text"
+            plan.missing.append(
+                Missing(site.op, (site.function,), reason if names else "no such symbol", site.lost)
             )

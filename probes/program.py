@@ -143,7 +143,8 @@ class Program:
         self._type = BPF
         self.shape = shape
         try:
-            self._bpf: Any = BPF(text=text.encode())
+            # Old headers redefine what a newer clang defines; that says nothing of the probes.
+            self._bpf: Any = BPF(text=text.encode(), cflags=["-Wno-macro-redefined"])
         except Exception as error:  # bcc raises plain Exception
             raise ProbeError(
                 f"BCC cannot compile the probes ({error}): are the headers of the running "

@@ -18,7 +18,7 @@ import probes
 from probes import events
 from probes.btf import Btf
 from probes.errors import ProbeError
-from probes.kernel import Kcore, Symbols, build_id, end_pfn, possible_cpus
+from probes.kernel import Kcore, Symbols, build_id, check_kprobes, end_pfn, possible_cpus
 from probes.layout import find_layout
 from probes.losses import RingLosses, recursion_misses
 from probes.plan import Missing, resolve
@@ -73,6 +73,7 @@ class Recording:
 
     def prepare(self) -> None:
         """Find the layout, compile, write the header, attach.  Raises ProbeError."""
+        check_kprobes()
         say("reading the kernel's symbols and types")
         self.symbols = Symbols()
         self.kcore = Kcore()
@@ -314,6 +315,8 @@ def record(request: Request) -> int:
     command = Command(list(request.command)) if request.command else None
     recording = None
     try:
+        if os.geteuid() != 0:
+            raise ProbeError("recording needs root: run it with sudo")
         with _output(request.output) as writer:
             recording = Recording(request, writer)
             try:

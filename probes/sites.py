@@ -2,7 +2,8 @@
 """Finds inlined counter updates in the live kernel's text.
 
 gcc compiles ``atomic_inc(&page->_mapcount)`` to ``lock incl OFFSET(%reg)``: bytes F0,
-an optional REX.B (41), FF, a ModRM byte that names the register, the offset.  The
+an optional REX.B (41), FF, a ModRM byte that names the register, the offset; and
+``atomic_dec()`` to ``lock decl``.  The
 register holds the struct page.  A kprobe may sit on any instruction boundary, and the
 kernel itself refuses an address that is none.
 """
@@ -19,20 +20,42 @@ REGISTERS = (
 )  # fmt: skip
 
 
-def increments(text: bytes, offset: int) -> List[Tuple[int, str]]:
-    """(position, pt_regs field) of each ``lock incl offset(%reg)`` in machine code.
+#: How many bytes before its use a pointer to the field is made.
+POINTER_REACH = 16
+
+#: The /digit of ModRM that tells the two apart: FF /0 is INC, FF /1 is DEC.
+_DIGITS = {1: 0, -1: 1}
+
+
+def updates(text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
+    """(position, pt_regs field) of each ``lock incl`` (delta 1) or ``lock decl`` (delta -1)
+    of ``offset(%reg)`` in machine code.
 
     Only the form with an 8-bit displacement is looked for, which covers the offsets up to
     127 that struct page and the first tail's counters have.
     """
     if not 0 <= offset < 128:
         return []
+    # ModRM 01 digit reg: displacement of 8 bits; register 100 would mean a SIB byte.
+    base = 0x40 | _DIGITS[delta] << 3
+    modrm = b"".join(b"\\x%02x" % (base | reg) for reg in (0, 1, 2, 3, 5, 6, 7))
+    pattern = b"\xf0(\x41?)\xff([" + modrm + b"])" + re.escape(bytes([offset]))
     found = []
-    # ModRM 01 000 reg: displacement of 8 bits, /0 = INC; reg 100 would mean a SIB byte.
-    pattern = re.compile(
-        b"\xf0(\x41?)\xff([\x40-\x43\x45-\x47])" + re.escape(bytes([offset])), re.S
-    )
-    for match in pattern.finditer(text):
+    for match in re.finditer(pattern, text, re.DOTALL):
         number = (match.group(2)[0] & 7) + (8 if match.group(1) else 0)
         found.append((match.start(), REGISTERS[number]))
+    return sorted(found + _through_pointer(text, offset, delta))
+
+
+def _through_pointer(text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
+    """Updates through a register that was moved to the field itself: ``add $offset,%reg``
+    not far before ``lock incl (%reg)``, which a loop then moves from page to page."""
+    base = _DIGITS[delta] << 3
+    modrm = b"".join(b"\\x%02x" % (base | reg) for reg in (0, 1, 2, 3, 6, 7))
+    found = []
+    for match in re.finditer(b"\xf0(\x41?)\xff([" + modrm + b"])", text, re.DOTALL):
+        low, high = match.group(2)[0] & 7, bool(match.group(1))
+        add = bytes([0x49 if high else 0x48, 0x83, 0xC0 | low, offset])
+        if add in text[max(0, match.start() - POINTER_REACH) : match.start()]:
+            found.append((match.start(), f"{REGISTERS[low + 8 * high]} - {offset}"))
     return found

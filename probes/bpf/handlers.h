@@ -73,7 +73,11 @@ static __always_inline int watch(u64 page, u64 vma, struct seen *s, u8 *bits)
 		if (hf)
 			set_state(hf, head, s->order, WATCHED);
 	} else if (state == FREED) {
-		set_state(f, pfn, 0, UNWATCHED);
+		/*
+		 * In use again, though no allocation was seen: compaction has no tracepoint
+		 * for it.  Followed to its next free, or its life would have a hole.
+		 */
+		set_state(f, pfn, 0, WATCHED);
 	} else {
 		return 0;
 	}
@@ -82,15 +86,15 @@ static __always_inline int watch(u64 page, u64 vma, struct seen *s, u8 *bits)
 	return 1;
 }
 
-/* A change of map counts, or a queueing: one record, before it happens. */
-static __always_inline int on_point(struct pt_regs *ctx, u32 probe, u64 page, u64 vma,
-				    u32 nr, u8 level)
+/* need: bits that the folio must have, else the probe does not mean it. */
+static __always_inline int point(struct pt_regs *ctx, u32 probe, u64 page, u64 vma, u32 nr,
+				 u8 level, u8 need)
 {
 	u64 ts = bpf_ktime_get_ns();
 	struct seen s;
 	u8 bits = 0;
 
-	if (!watch(page, vma, &s, &bits))
+	if (!watch(page, vma, &s, &bits) || (s.bits & need) != need)
 		return 0;
 	if (level == BY_FOLIO) {
 		level = s.order >= FRAME_SHIFT ? PMD : PTE;
@@ -98,6 +102,20 @@ static __always_inline int on_point(struct pt_regs *ctx, u32 probe, u64 page, u6
 	}
 	emit(probe, page, &s, ts, nr, level | bits, take_stack(ctx));
 	return 0;
+}
+
+/* A change of map counts, or a queueing: one record, before it happens. */
+static __always_inline int on_point(struct pt_regs *ctx, u32 probe, u64 page, u64 vma,
+				    u32 nr, u8 level)
+{
+	return point(ctx, probe, page, vma, nr, level, 0);
+}
+
+/* An inlined update, at its instruction: a register holds the page. */
+static __always_inline int on_site(struct pt_regs *ctx, u32 probe, u64 page, u32 nr, u8 level,
+				   u8 need)
+{
+	return point(ctx, probe, page, 0, nr, level, need);
 }
 
 /* Entry of a function whose return matters.  pmd: where to look whether it changed. */

@@ -47,6 +47,9 @@ static __always_inline struct frame *frame_of(u64 pfn)
 {
 	u32 i = pfn >> FRAME_SHIFT;
 
+	/* Not every register that looks like a struct page is one. */
+	if (pfn >> FRAME_SHIFT >= NR_FRAMES)
+		return 0;
 	return frames.lookup(&i);
 }
 

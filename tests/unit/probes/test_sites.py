@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Instruction sites: found by their bytes, with the register that holds the page."""
 
-from probes.sites import increments
+from probes.sites import updates
 
 
-def test_increments_when_the_text_holds_several_forms():
+def test_updates_when_the_text_holds_several_forms():
     # GIVEN lock incl 0x30(%rax), 0x30(%rbp), 0x30(%r14), and look-alikes
     text = (
         b"\x90\xf0\xff\x40\x30"  # rax
@@ -15,11 +15,20 @@ def test_increments_when_the_text_holds_several_forms():
         b"\xff\x40\x30"  # not locked
     )
     # WHEN increments at offset 0x30 are looked for
-    found = increments(text, 0x30)
+    found = updates(text, 0x30, 1)
     # THEN exactly the three are found, with their registers
     assert found == [(1, "ax"), (5, "bp"), (10, "r14")]
+    # AND the decrement is found as such
+    assert updates(text, 0x30, -1) == [(19, "ax")]
 
 
-def test_increments_when_the_offset_needs_32_bits():
+def test_updates_when_the_offset_needs_32_bits():
     # GIVEN an offset that the 8-bit form cannot hold, THEN nothing is guessed
-    assert increments(b"\xf0\xff\x40\x80", 128) == []
+    assert updates(b"\xf0\xff\x40\x80", 128, 1) == []
+
+
+def test_updates_when_a_loop_moves_a_pointer_to_the_field():
+    # GIVEN add $0x30,%r10; mov; lock incl (%r10), as gcc compiles a batch, and a look-alike
+    text = b"\x49\x83\xc2\x30\x89\xc8\xf0\x41\xff\x02" + bytes(32) + b"\xf0\x41\xff\x02"
+    # THEN the page is the register less the offset, and what has no such start is left out
+    assert updates(text, 0x30, 1) == [(6, "r10 - 48")]
