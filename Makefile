@@ -4,7 +4,7 @@
 PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check clean
+.PHONY: help setup demo test matrix check clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -17,6 +17,12 @@ demo: setup ## record a huge page's life on the lab kernel and draw it: out/demo
 
 test: setup ## every test, those that boot guests included
 	MAPCOUNT_REQUIRE_KERNEL=1 $(PYTHON) -m pytest tests
+
+matrix: setup ## every kernel with every workload: out/matrix/, and docs/support-matrix.md
+	@status=0; $(PYTHON) mapcount.py lab matrix -o out/matrix || status=$$?; \
+	[ $$status -gt 1 ] || \
+	$(PYTHON) -m vm.matrix_text out/matrix/matrix.json docs/support-matrix.md || status=1; \
+	exit $$status
 
 check: setup ## style and types
 	$(PYTHON) -m ruff check .

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The command line of the lab: `mapcount lab list | fetch | run | shell`."""
+"""The command line of the lab: `mapcount lab list | fetch | run | shell | matrix`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from vm import chroot, kernels, lab, pagetypes, procs, say, scenarios
+from vm import chroot, kernels, lab, matrix, matrix_text, pagetypes, procs, say, scenarios
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,6 +46,34 @@ def _parser() -> argparse.ArgumentParser:
 
     shell = commands.add_parser("shell", help="an interactive shell in a guest")
     _guest_options(shell)
+
+    every = commands.add_parser(
+        "matrix",
+        help="every kernel with every workload, verified against the kernel's own counters",
+        description="Boot each kernel once, record every workload in it, and verify each trace. "
+        "Exit 1 on a difference, a failed workload or a lost guest.",
+    )
+    every.add_argument(
+        "--kernel",
+        nargs="+",
+        action="extend",
+        metavar="K",
+        help="only these (default: all of `lab list`)",
+    )
+    every.add_argument("--workload", nargs="+", action="extend", metavar="W", help="only these")
+    every.add_argument(
+        "-o",
+        "--output",
+        default="out/matrix",
+        metavar="DIR",
+        help="where the traces and matrix.json go (default: out/matrix)",
+    )
+    every.add_argument(
+        "--seconds-per-guest",
+        type=_positive,
+        metavar="N",
+        help="time limit for one kernel (default: five minutes for each workload)",
+    )
     return parser
 
 
@@ -114,6 +142,25 @@ def _run(args: argparse.Namespace, command: list[str]) -> int:
     return lab.run(plan, options, None if args.no_record else Path(args.output)).exit_code
 
 
+def _matrix(args: argparse.Namespace) -> int:
+    names = args.kernel or [kernel.name for kernel in kernels.LAB_KERNELS]
+    workloads = args.workload or list(scenarios.SCENARIOS)
+    for name in names:  # a slip of the pen shall not show after the first guest
+        kernels.resolve(name)
+    for workload in workloads:
+        scenarios.find(workload)
+    folder = Path(args.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    results = matrix.run(
+        list(dict.fromkeys(names)), list(dict.fromkeys(workloads)), folder, args.seconds_per_guest
+    )
+    print(matrix_text.table(results))
+    for cell in results.cells:
+        if not cell.good:
+            say.error(f"{cell.workload} on {cell.kernel}: {cell.reason or cell.outcome}")
+    return 0 if results.good else 1
+
+
 def main(argv: list[str]) -> int:
     """Run `mapcount lab ARGV`; returns the exit status."""
     command: list[str] = []
@@ -129,6 +176,8 @@ def main(argv: list[str]) -> int:
                 return _fetch(args.kernel)
             if args.command == "shell":
                 return lab.shell(_options(args))
+            if args.command == "matrix":
+                return _matrix(args)
             return _run(args, command)
     except say.LabError as problem:
         say.error(str(problem))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 # Places in the guest; chroot.MOUNT_POINTS makes them.
 OUT = "/mapcount/out"
@@ -13,33 +14,65 @@ SOURCE = "/mapcount/src"
 CWD = "/mapcount/cwd"
 HEADERS = "/mapcount/headers"
 
+STEPS = "steps"  # below OUT (and the run directory): a folder for each step of a batch
+
 _SETTINGS = """\
 # Settings that a kernel lacks are passed over: not every kernel has them all.
 put() { [ -w "$2" ] && echo "$1" >"$2" 2>/dev/null; return 0; }
 mounted() { mountpoint -q "$2" || mount -t "$1" none "$2"; }
-mounted debugfs /sys/kernel/debug
-mounted tracefs /sys/kernel/tracing
+settle() {
+	mounted debugfs /sys/kernel/debug
+	mounted tracefs /sys/kernel/tracing
 
-thp=/sys/kernel/mm/transparent_hugepage
-# khugepaged would collapse what a workload has just split: it sleeps for an hour at a time.
-put 3600000 $thp/khugepaged/scan_sleep_millisecs
-put 3600000 $thp/khugepaged/alloc_sleep_millisecs
-put $policy $thp/enabled
-put always $thp/defrag
-put advise $thp/shmem_enabled
+	thp=/sys/kernel/mm/transparent_hugepage
+	# khugepaged would collapse what a workload has just split: it sleeps for an hour at a time.
+	put 3600000 $thp/khugepaged/scan_sleep_millisecs
+	put 3600000 $thp/khugepaged/alloc_sleep_millisecs
+	put $policy $thp/enabled
+	put always $thp/defrag
+	put advise $thp/shmem_enabled
 
-# Nothing may move or scan pages on its own account.
-put 0 /proc/sys/kernel/numa_balancing
-put 0 /proc/sys/vm/compaction_proactiveness
-put 0 /sys/kernel/mm/ksm/run
-# An emulated CPU can stand still for longer than a watchdog's patience.
-put 0 /proc/sys/kernel/watchdog
-put 0 /proc/sys/kernel/kptr_restrict
-# A kernel bug must end the guest, not leave half of one: the host then reports "VM lost".
-put 1 /proc/sys/kernel/panic_on_oops
+	# Nothing may move or scan pages on its own account.
+	put 0 /proc/sys/kernel/numa_balancing
+	put 0 /proc/sys/vm/compaction_proactiveness
+	put 0 /sys/kernel/mm/ksm/run
+	# An emulated CPU can stand still for longer than a watchdog's patience.
+	put 0 /proc/sys/kernel/watchdog
+	put 0 /proc/sys/kernel/kptr_restrict
+	# A kernel bug must end the guest, not leave half of one: the host then reports "VM lost".
+	put 1 /proc/sys/kernel/panic_on_oops
+}
 # BCC needs headers where none are installed: a kernel may carry its own.
 [ -e "/lib/modules/$(uname -r)/build" ] || modprobe -q kheaders || true
+# Renamed into place, so that the host never reads a half-written number.
+leave() { echo "$1" >"$2.part" && sync && mv "$2.part" "$2" && sync; }
+settle
 """
+
+# Each step finds the settings as the first one did, whatever the one before it changed.
+_STEP = """\
+step() {
+	limit=$1 out=$2
+	shift 2
+	mkdir -p "$out"
+	settle
+	read -r begin _ </proc/uptime
+	timeout --kill-after=20 "$limit" "$@" >"$out/stdout" 2>"$out/stderr"
+	status=$?
+	read -r end _ </proc/uptime
+	echo "$begin $end" >"$out/uptime"
+	leave $status "$out/status"
+}
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a batch."""
+
+    name: str
+    command: Sequence[str]
+    seconds: float  # its time limit
 
 
 def script(
@@ -55,6 +88,36 @@ def script(
     Output goes to files and not to the console: a Debian kernel has no console port before its
     modules are loaded, and the status must never be parsed from what a program prints.
     """
+    return f"""\
+{_head(env, policy)}
+cd {shlex.quote(cwd)} || exit 1
+{shlex.join(command)}
+leave $? {OUT}/status
+"""
+
+
+def batch(
+    steps: Sequence[Step], env: Mapping[str, str] | None = None, policy: str = "always"
+) -> str:
+    """A shell script that runs STEPS one after the other, whatever becomes of each.
+
+    Output, status and time (two readings of the uptime) of a step are in OUT/STEPS/NAME; a step
+    without a status did not end.
+    """
+    calls = "\n".join(
+        f"step {step.seconds:.0f} {OUT}/{STEPS}/{shlex.quote(step.name)} {shlex.join(step.command)}"
+        for step in steps
+    )
+    return f"""\
+{_head(env, policy)}
+cd {OUT} || exit 1
+{_STEP}
+{calls}
+leave 0 {OUT}/status
+"""
+
+
+def _head(env: Mapping[str, str] | None, policy: str) -> str:
     settings = {"PYTHONPATH": SOURCE, "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/root"}
     settings.update(env or {})
     exports = "\n".join(f"export {name}={shlex.quote(text)}" for name, text in settings.items())
@@ -65,13 +128,4 @@ exec >{OUT}/stdout 2>{OUT}/stderr </dev/null
 policy={policy}
 {_SETTINGS}
 {exports}
-cd {shlex.quote(cwd)} || exit 1
-uname -r >{OUT}/release
-{shlex.join(command)}
-status=$?
-# Renamed into place, so that the host never reads a half-written number.
-echo $status >{OUT}/status.part
-sync
-mv {OUT}/status.part {OUT}/status
-sync
-"""
+uname -r >{OUT}/release"""

@@ -69,9 +69,7 @@ def run(plan: Plan, options: Options, trace: Path | None) -> guest.Result:
         trace = trace.resolve()
         plan = recorded(plan, options, trace)
     machine, run_dir = prepare(options, plan)
-    env = {"BCC_KERNEL_SOURCE": job.HEADERS} if options.kernel.headers else {}
-    how = "KVM" if machine.kvm else "emulated"
-    say.phase(f"booting {options.kernel.name} ({how}) for {plan.name}")
+    say.phase(f"booting {options.kernel.name} ({how(machine)}) for {plan.name}")
     relays = [
         Relay(run_dir / "stdout", sys.stdout.buffer),
         Relay(run_dir / "stderr", sys.stderr.buffer),
@@ -81,12 +79,22 @@ def run(plan: Plan, options: Options, trace: Path | None) -> guest.Result:
         for relay in relays:
             relay()
 
-    script = job.script(plan.command, plan.cwd, env, plan.policy)
+    script = job.script(plan.command, plan.cwd, environment(options), plan.policy)
     result = guest.run(machine, script, run_dir, options.limit, poll)
     _report(plan.name, result, options)
     if trace is not None and trace.exists():
         say.phase(f"the trace is {trace}")  # the recorder only knows its place in the guest
     return result
+
+
+def how(machine: guest.Machine) -> str:
+    """How MACHINE runs, in a word."""
+    return "KVM" if machine.kvm else "emulated"
+
+
+def environment(options: Options) -> dict[str, str]:
+    """The variables that the guest's recorder needs for this kernel."""
+    return {"BCC_KERNEL_SOURCE": job.HEADERS} if options.kernel.headers else {}
 
 
 def recorded(plan: Plan, options: Options, trace: Path) -> Plan:
@@ -95,21 +103,29 @@ def recorded(plan: Plan, options: Options, trace: Path) -> Plan:
         raise say.LabError(f"{trace.parent} does not exist: create it, or change -o", 2)
     if trace.is_dir():
         raise say.LabError(f"{trace} is a directory: give -o a file's name", 2)
-    if not (PROBES / "__main__.py").is_file():
-        raise say.LabError(f"no recorder in {PROBES}: take the whole repository, or --no-record")
     # Should the guest never get to its recorder, an older trace must not pass for this run's.
     trace.unlink(missing_ok=True)
-    recorder = ["python3", "-m", "probes", "record", "-o", f"{job.TRACE}/{trace.name}"]
     return replace(
         plan,
-        command=[*recorder, *plan.record, *options.record, "--", *plan.command],
-        shares=[
-            *plan.shares,
-            guest.Share(f"{job.SOURCE}/probes", PROBES),
-            # The trace grows on the host itself, so that it can be followed while it is written.
-            guest.Share(job.TRACE, trace.parent, writable=True),
-        ],
+        command=record_command(plan, trace.name, options.record),
+        shares=[*plan.shares, trace_share(trace.parent)],
     )
+
+
+def record_command(plan: Plan, trace: str, more: Sequence[str] = ()) -> list[str]:
+    """PLAN's command in the guest under the recorder, which writes the file TRACE."""
+    recorder = ["python3", "-m", "probes", "record", "-o", f"{job.TRACE}/{trace}"]
+    return [*recorder, *plan.record, *more, "--", *plan.command]
+
+
+def trace_share(traces: Path) -> guest.Share:
+    """The share through which a guest records into the host's directory TRACES.
+
+    A trace grows on the host itself, so that it can be followed while it is written.
+    """
+    if not (PROBES / "__main__.py").is_file():
+        raise say.LabError(f"no recorder in {PROBES}: take the whole repository, or --no-record")
+    return guest.Share(job.TRACE, traces, writable=True)
 
 
 def prepare(options: Options, plan: Plan | None = None) -> tuple[guest.Machine, Path]:
@@ -119,6 +135,9 @@ def prepare(options: Options, plan: Plan | None = None) -> tuple[guest.Machine, 
     machine = guest.Machine(image, root, accel.usable_kvm(image), options.cpus, options.memory)
     if options.kernel.headers is not None:
         machine = _with_shares(machine, guest.Share(job.HEADERS, options.kernel.headers))
+    # Also where nothing is recorded by the lab: a user's script may call the recorder.
+    if (PROBES / "__main__.py").is_file():
+        machine = _with_shares(machine, guest.Share(f"{job.SOURCE}/probes", PROBES))
     run_dir = cache.new_run_dir(plan.name if plan else "shell")
     if plan is not None:
         machine = _with_shares(machine, *plan.shares)
@@ -131,8 +150,6 @@ def shell(options: Options) -> int:
     """An interactive shell in a guest, with the current directory at job.CWD."""
     machine, run_dir = prepare(options)
     machine = _with_shares(machine, guest.Share(job.CWD, Path.cwd(), writable=True))
-    if (PROBES / "__main__.py").is_file():
-        machine = _with_shares(machine, guest.Share(f"{job.SOURCE}/probes", PROBES))
     say.phase(f"booting {options.kernel.name}; this directory is {job.CWD}, leave with `exit`")
     say.phase(f"there, the recorder is `PYTHONPATH={job.SOURCE} python3 -m probes`")
     command = guest.vng_command(machine, run_dir, None)

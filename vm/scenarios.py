@@ -5,12 +5,19 @@ A table (workloads/NAME.toml) has `kind` ("anon" or "file": which rules of the k
 `address` (where the 2 MiB region lies in the workload), and for every mark, in order:
 
 name        the mark's name
-folio       "thp": one folio of 512 pages; "pages": 512 pages of order 0; "gone": freed, so the
-            frames may belong to anyone and their counters say nothing about the workload
+folio       "thp": one folio of 512 pages; "pages": split, into 512 pages of order 0 (or, for a
+            file on kernels that split no further than they must, folios of several orders);
+            "gone": freed, so the frames may belong to anyone and their counters say nothing
+            about the workload
 pmd         how many PMD mappings the folio has
 double_map  the DoubleMap bit, on kernels that have one (elsewhere to be ignored)
 ptes        the number of PTE mappings of each page, as runs [first, end (exclusive), count]
 why         the kernel function that made it so
+
+A workload without a table is held against the kernel alone: `mapcount verify` compares the
+reconstruction with the kernel's own counters at each of its marks. A workload that the kernel or
+the guest cannot run ends with status SKIPPED and a line `skip: REASON`; a step that it cannot
+take is told by a line `note: step NAME not on this kernel: REASON`.
 
 The counts are those of page tables, so they hold for every kernel; how a kernel's fields encode
 them is its own affair.
@@ -26,6 +33,8 @@ from vm.say import LabError
 
 WORKLOADS = Path(__file__).parent / "workloads"
 PAGES = 512
+#: The exit status of a workload that cannot be run on this kernel (story.h).
+SKIPPED = 77
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,11 @@ class Scenario:
     def source(self) -> Path:
         return WORKLOADS / f"{self.name}.c"
 
+    @property
+    def has_table(self) -> bool:
+        """A table says what the kernel must count at its marks."""
+        return (WORKLOADS / f"{self.name}.toml").exists()
+
 
 SCENARIOS = {
     scenario.name: scenario
@@ -53,6 +67,24 @@ SCENARIOS = {
             "mmap and munmap in a loop beside readers of /proc/kpage*",
             args=("10",),
             page_types=True,
+        ),
+        # One for each family of operations; proven by `mapcount verify` at every mark.
+        Scenario("anon-parts", "parts of anonymous huge pages: protected, dropped, moved, copied"),
+        Scenario("fork-thp", "fork of PMD, PTE and pinned mappings; exit and exec"),
+        Scenario("swap-thp", "huge pages to swap and back: whole, in parts, shared"),
+        Scenario("collapse", "small pages made huge, by MADV_COLLAPSE and by khugepaged"),
+        Scenario("split-folio", "folios split by debugfs and by memory pressure"),
+        Scenario("migrate", "pages moved: nodes, memory offline, compaction, soft offline"),
+        Scenario("ksm", "equal pages merged and broken by KSM"),
+        # userfaultfd copies pages of order 0, which are not watched otherwise.
+        Scenario("uffd", "userfaultfd: copy, continue, move", record=("--min-order", "0")),
+        Scenario("file-thp", "huge pages of files: truncated, punched, privately copied"),
+        Scenario("hugetlb", "the hugetlb pool: private, shared, forked, 2 MiB and 1 GiB"),
+        Scenario("mthp", "anonymous folios of 16 KiB to 1 MiB"),
+        Scenario(
+            "fuzz",
+            "random programs of all of these over several processes, by seed",
+            args=("1", "4", "40", "5"),
         ),
     )
 }

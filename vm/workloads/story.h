@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,21 @@
 
 /* The exit status when the kernel gave no huge page: the story cannot be told, nothing is wrong. */
 #define NO_HUGE_PAGE 3
+
+/* The exit status when the kernel or the guest lacks what the story is about (as in automake). */
+#define SKIPPED 77
+
+/* Newer than the C library of some hosts. */
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#define MADV_PAGEOUT 21
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE 101
+#endif
 
 static void die(int status, const char *format, ...)
 {
@@ -142,6 +158,139 @@ static void must(int failed, const char *what)
 {
 	if (failed)
 		die(1, "%s: %s", what, strerror(errno));
+}
+
+/* The whole story cannot be told here. */
+static void skip(const char *format, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "skip: ");
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fprintf(stderr, "\n");
+	exit(SKIPPED);
+}
+
+/* One step of it cannot. */
+static void note(const char *step, const char *why)
+{
+	fprintf(stderr, "note: step %s not on this kernel: %s\n", step, why);
+}
+
+/* Writes one of the kernel's settings; -1 with errno where that fails. */
+static int put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), saved, failed;
+
+	if (fd < 0)
+		return -1;
+	failed = write(fd, text, strlen(text)) < 0;
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return failed ? -1 : 0;
+}
+
+/* The number in one of the kernel's files, or -1. */
+static long get(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	long number = -1;
+
+	if (!file)
+		return -1;
+	if (fscanf(file, "%ld", &number) != 1)
+		number = -1;
+	fclose(file);
+	return number;
+}
+
+/* The 2 MiB region number n: far enough apart that the kernel merges no two. */
+static char *place(int n)
+{
+	return (char *)0x700000000000UL + n * 4 * HUGE;
+}
+
+/* Writes to some pages: a byte that differs from page to page, so that KSM sees no twins. */
+static void write_pages(char *at, unsigned long first, unsigned long end)
+{
+	for (unsigned long page = first; page < end; page++)
+		*(volatile unsigned long *)(at + page * PAGE) = (unsigned long)at + page;
+}
+
+static void map_anon(char *at, size_t size)
+{
+	must(mmap(at, size, PROT_READ | PROT_WRITE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != at, "mmap");
+}
+
+/* Maps one anonymous huge page, and keeps khugepaged away from it. */
+static void map_huge(char *at)
+{
+	map_anon(at, HUGE);
+	must(madvise(at, HUGE, MADV_HUGEPAGE), "madvise");
+	at[0] = 1;
+	if (smaps_kib(at, "AnonHugePages:") != (long)(HUGE / 1024))
+		die(NO_HUGE_PAGE, "the kernel gave no huge page: free some memory and allow "
+		    "/sys/kernel/mm/transparent_hugepage/enabled");
+	must(madvise(at, HUGE, MADV_NOHUGEPAGE), "madvise");
+}
+
+/* Splits the folios of this process's mapping. */
+static void split_folios(char *at, size_t size)
+{
+	static const char path[] = "/sys/kernel/debug/split_huge_pages";
+	char line[64];
+
+	snprintf(line, sizeof(line), "%d,0x%lx,0x%lx", getpid(), (unsigned long)at,
+		 (unsigned long)at + size);
+	/* Kernels before 5.13 only know how to split every huge page there is. */
+	if (put(path, line))
+		must(put(path, "1"), "debugfs split_huge_pages");
+}
+
+/* The page frame behind an address, or 0. */
+static unsigned long frame_at(const void *address)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t entry = 0;
+
+	must(fd < 0, "/proc/self/pagemap");
+	if (pread(fd, &entry, 8, (unsigned long)address / PAGE * 8) != 8 || !(entry >> 63))
+		entry = 0;
+	close(fd);
+	return entry & ((1UL << 55) - 1);
+}
+
+/* Makes sure that there is swap, in compressed memory; -1 where that cannot be. */
+static int swap_on(void)
+{
+	FILE *file = fopen("/proc/swaps", "re");
+	char line[256];
+	int lines = 0;
+
+	while (file && fgets(line, sizeof(line), file))
+		lines++;
+	if (file)
+		fclose(file);
+	if (lines > 1)
+		return 0;
+	return system("PATH=/usr/sbin:/sbin:/usr/bin:/bin; exec 2>/dev/null >&2; "
+		      "modprobe zram num_devices=1; cd /sys/block/zram0 && echo 1 >reset && "
+		      "echo 256M >disksize && mkswap /dev/zram0 && swapon /dev/zram0") ? -1 : 0;
+}
+
+/* Waits until condition() holds; -1 if it does not within some seconds. */
+static int wait_until(int (*condition)(void), double seconds)
+{
+	for (double waited = 0; waited < seconds; waited += 0.02) {
+		if (condition())
+			return 0;
+		usleep(20000);
+	}
+	return -1;
 }
 
 #endif

@@ -60,6 +60,18 @@ def test_no_root_is_left_when_the_build_fails(mmdebstrap: Path) -> None:
     assert chroot.ensure("bookworm").is_dir()
 
 
+def test_root_is_built_without_security_when_the_mirror_lacks_it(
+    mmdebstrap: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN a mirror without the suite's security archive
+    words = "E: The repository 'http://m bookworm-security Release' does not have a Release file."
+    lacking = f'case $* in *-security*) echo "{words}"; exit 25 ;; esac\n'
+    put(mmdebstrap, "#!/bin/sh\n" + lacking + GOOD.removeprefix("#!/bin/sh\n"))
+    # WHEN the root is asked for THEN it is built without, and the user is told
+    assert chroot.ensure("bookworm").is_dir()
+    assert "warning: no security archive for bookworm" in capsys.readouterr().err
+
+
 def test_error_says_who_can_build_when_not_root(
     mmdebstrap: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

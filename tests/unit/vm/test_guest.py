@@ -137,6 +137,13 @@ def test_shares_are_refused_when_qemu_could_not_parse_them(tmp_path: Path) -> No
         guest.vng_command(machine, tmp_path, "/mapcount/out/job.sh")
 
 
+def test_recorder_is_there_when_a_script_calls_it(fake_vng: FakeVng) -> None:
+    # GIVEN a user's script that calls the recorder itself WHEN run THEN the guest sees it
+    fake_vng.does('echo 0 >"$out/status"')
+    assert vm.__main__.main(["run", "--no-record", "--", "./mine.sh"]) == 0
+    assert f"--rodir /mapcount/src/probes={lab.PROBES}" in fake_vng.log.read_text()
+
+
 def test_recorder_wraps_the_command_when_recording(
     fake_vng: FakeVng, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

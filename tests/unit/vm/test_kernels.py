@@ -23,6 +23,15 @@ def test_kernel_is_the_suites_own_when_named_or_not_given() -> None:
         assert (kernel.name, kernel.suite, kernel.image) == ("6.1", "bookworm", None)
 
 
+@pytest.mark.parametrize(
+    ("name", "suite"),
+    [("5.10", "bullseye"), ("6.1", "bookworm"), ("6.12", "trixie"), ("7.x", "forky")],
+)
+def test_kernel_has_its_own_suites_root_when_named(name: str, suite: str) -> None:
+    # GIVEN the names that users type WHEN resolved THEN each has the BCC of its own suite
+    assert kernels.resolve(name).suite == suite
+
+
 def test_kernel_is_an_image_when_the_path_is_a_file(tmp_path: Path) -> None:
     # GIVEN a bzImage
     image = write_image(tmp_path / "bzImage")

@@ -11,9 +11,11 @@ from vm import build, scenarios
 from vm.say import LabError
 
 NAMES = sorted(scenarios.SCENARIOS)
+WITH_TABLE = [name for name in NAMES if scenarios.SCENARIOS[name].has_table]
+TABLED = [name for name in NAMES if scenarios.SCENARIOS[name].has_table]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TABLED)
 def test_table_has_a_row_for_every_mark_when_read_beside_the_source(name: str) -> None:
     # GIVEN the marks in the order in which the C source sets them
     source = scenarios.SCENARIOS[name].source.read_text()
@@ -22,7 +24,7 @@ def test_table_has_a_row_for_every_mark_when_read_beside_the_source(name: str) -
     assert [mark.name for mark in scenarios.table(name).marks] == marks
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TABLED)
 def test_rows_are_well_formed_when_read(name: str) -> None:
     # GIVEN a table
     table = scenarios.table(name)
@@ -41,6 +43,21 @@ def test_rows_are_well_formed_when_read(name: str) -> None:
         assert mark.double_map in (0, 1)
         assert mark.pmd == 0 or mark.folio == "thp"
         assert mark.why.endswith(".")
+
+
+def test_tables_belong_to_scenarios_when_listed() -> None:
+    # GIVEN the tables on disk THEN each belongs to a scenario, and the first stories have theirs
+    assert {path.stem for path in scenarios.WORKLOADS.glob("*.toml")} == set(TABLED)
+    assert {"lifecycle", "shmem-thp", "seed-2015"} <= set(TABLED)
+
+
+@pytest.mark.parametrize("name", WITH_TABLE)
+def test_marks_fit_a_record_when_written_in_a_source(name: str) -> None:
+    # GIVEN the marks of a workload THEN each name fits into a record, and no two are the same
+    source = scenarios.SCENARIOS[name].source.read_text()
+    marks = re.findall(r'\b(?:mark|phase)\("([^"]+)"', source)
+    assert all(re.fullmatch(r"[a-z0-9_-]{1,24}", mark) for mark in marks)
+    assert len(set(marks)) == len(marks)
 
 
 def test_counts_follow_the_runs_when_expanded() -> None:

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tests of the matrix: what a fake guest leaves behind, and what becomes of it in the table."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import vm.__main__
+from vm import build, chroot, job, lab, matrix, matrix_text, scenarios
+
+WORKLOADS = ("lifecycle", "shmem-thp", "seed-2015")
+
+# Finds its shared directories among its arguments; ended() is what a step of the batch leaves.
+FAKE_VNG = """\
+#!/bin/bash
+for word; do
+	case $word in
+	/mapcount/out=*) out=${word#*=} ;;
+	/mapcount/trace=*) traces=${word#*=} ;;
+	esac
+done
+begun() { mkdir -p "$out/steps/$1"; }
+ended() { # NAME STATUS [STDERR]
+	begun "$1"
+	echo "100.5 112.75" >"$out/steps/$1/uptime"
+	echo "$3" >"$out/steps/$1/stderr"
+	[ "$2" != 0 ] || echo "$1" >"$traces/$1.mapcount"
+	echo "$2" >"$out/steps/$1/status"
+}
+finished() { echo 6.1.0-fake >"$out/release"; echo 0 >"$out/status"; }
+"""
+
+# In place of `mapcount stats|verify FILE`: a trace is a line of text, the name of its workload.
+FAKE_MAPCOUNT = """\
+import sys
+from pathlib import Path
+command, path = sys.argv[1:]
+name = Path(path).read_text().strip()
+if command == "stats":
+    print("events      120, 12 per second, 90 change a map count\\nlost        3")
+    print("  missing   folio_dup: not in this kernel; unseen: forks")
+elif name == "seed-2015":
+    print("0 values checked in 4 snapshots: 0 differences, 0 possible")
+    sys.exit("error: nothing was checked")
+else:
+    wrong = name in {wrong!r}
+    if wrong:
+        print("difference: faulted: life 1: entire: replayed 1, truth 2")
+    found = "1 difference" if wrong else "0 differences"
+    print(f"500 values checked in 2 snapshots: {{found}}, 0 possible")
+    sys.exit(wrong)
+"""
+
+
+class Lab:
+    """A lab whose guests and whose analysis only pretend."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.output = folder / "matrix"
+        self.vng = folder / "bin/vng"
+        self.mapcount = folder / "mapcount.py"
+        self.vng.parent.mkdir()
+        self.compares()
+
+    def does(self, body: str) -> None:
+        self.vng.write_text(FAKE_VNG + body)
+        self.vng.chmod(0o755)
+
+    def compares(self, wrong: tuple[str, ...] = ()) -> None:
+        self.mapcount.write_text(FAKE_MAPCOUNT.format(wrong=wrong))
+
+    def run(self, *more: str) -> int:
+        argv = ["matrix", "-o", str(self.output), "--workload", *WORKLOADS, *more]
+        return vm.__main__.main(argv if "--kernel" in more else [*argv, "--kernel", "6.1"])
+
+    def cells(self) -> dict[tuple[str, str], matrix.Cell]:
+        found = matrix_text.read(self.output / "matrix.json")
+        return {(cell.kernel, cell.workload): cell for cell in found.cells}
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    fake = Lab(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MAPCOUNT_ACCEL", "tcg")
+    monkeypatch.setattr(matrix, "MAPCOUNT", fake.mapcount)
+    monkeypatch.setattr(lab.pagetypes, "ensure", lambda: touched(tmp_path / "page-types"))
+    monkeypatch.setattr(build, "workload", lambda source: touched(tmp_path / source.stem))
+    for suite in ("bookworm", "trixie"):  # roots that look complete: nothing is fetched
+        root = chroot.path_of(suite)
+        touched(root / "boot/vmlinuz-6.1.0-fake")
+        touched(root / "mapcount/versions.json").write_text('{"python3-bpfcc": "0.26"}')
+    return fake
+
+
+def touched(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+ALL_GOOD = 'for w in lifecycle shmem-thp seed-2015; do ended "$w" 0; done\nfinished\n'
+
+
+def test_matrix_is_good_when_every_workload_was_verified(
+    fake: Lab, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN guests in which everything went well WHEN two kernels are run
+    fake.does(ALL_GOOD)
+    assert fake.run("--kernel", "6.1", "6.12") == 0
+    # THEN each combination has its line with the figures of the analysis
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0].split() == list(matrix_text.COLUMNS)
+    assert lines[1].split() == ["6.1", "lifecycle", "120", "3", "500", "0", "0", "12.2"]
+    assert [line.split()[:2] for line in lines[4:7]] == [["6.12", each] for each in WORKLOADS]
+    assert lines[-1].startswith("6 combinations, 0 left out, 0 failed; 2000 values checked: 0 diff")
+    # AND the file says the same, for programs, and where the traces are
+    data = json.loads((fake.output / "matrix.json").read_text())
+    assert data["good"] is True
+    assert data["kernels"][0]["release"] == "6.1.0-fake"
+    assert data["kernels"][0]["packages"] == {"python3-bpfcc": "0.26"}
+    assert (fake.output / data["cells"][0]["trace"]).is_file()
+
+
+def test_matrix_is_bad_when_there_is_a_difference(
+    fake: Lab, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN one trace in which the reconstruction is wrong WHEN run
+    fake.does(ALL_GOOD)
+    fake.compares(wrong=("shmem-thp",))
+    # THEN the status says so, and the message says where
+    assert fake.run() == 1
+    assert "error: shmem-thp on 6.1: difference: faulted" in capfd.readouterr().err
+    assert fake.cells()["6.1", "shmem-thp"].differences == 1
+
+
+def test_combination_is_left_out_when_the_workload_skips(
+    fake: Lab, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN a kernel that lacks what a workload is about, and a step of another WHEN run
+    fake.does(
+        "ended lifecycle 1 $'skip: no swap\\nwarning: the command failed with status 77; see'\n"
+        "ended shmem-thp 0 'note: step punch not on this kernel: no holes'\n"
+        "ended seed-2015 0\nfinished\n"
+    )
+    # THEN that is no failure, and both reasons are in the table
+    assert fake.run() == 0
+    output = capfd.readouterr().out
+    assert "left out: no swap" in output and "1 left out" in output
+    assert "shmem-thp on 6.1: step punch not on this kernel: no holes" in output
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        ("ended lifecycle 1 'error: mmap: Out of memory'", "error: mmap: Out of memory"),
+        # A reason without the status, or the status without a reason, is no leave to skip.
+        ("ended lifecycle 1 'skip: lunch'", "skip: lunch"),
+        ("ended lifecycle 1 'the command failed with status 77'", "status 77"),
+        ("ended lifecycle 124", "ended after"),
+        ("ended lifecycle 0; rm $traces/lifecycle.mapcount", "no trace"),
+    ],
+)
+def test_matrix_is_bad_when_a_workload_fails(fake: Lab, step: str, reason: str) -> None:
+    # GIVEN a workload that failed in one of the ways there are WHEN run
+    fake.does(f"{step}\nended shmem-thp 0\nended seed-2015 0\nfinished\n")
+    assert fake.run() == 1
+    # THEN it has its reason, and the others have their figures
+    cell = fake.cells()["6.1", "lifecycle"]
+    assert not cell.good and reason in cell.reason
+    assert fake.cells()["6.1", "shmem-thp"].checked == 500
+
+
+def test_results_before_are_kept_when_the_guest_dies(
+    fake: Lab, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN a kernel that dies in its second workload WHEN run with another kernel after it
+    fake.does("ended lifecycle 0\nbegun shmem-thp\necho 'kernel BUG at mm/rmap.c:1200!'\n")
+    # THEN the first has its figures, the second the kernel's words, the third its fate
+    assert fake.run("--kernel", "6.1", "6.12") == 1
+    cells = fake.cells()
+    for kernel in ("6.1", "6.12"):
+        assert cells[kernel, "lifecycle"].checked == 500
+        lost, after = cells[kernel, "shmem-thp"], cells[kernel, "seed-2015"]
+        assert (lost.outcome, after.outcome) == (matrix.LOST, matrix.LOST)
+        assert "mm/rmap.c:1200" in lost.reason and "before it began" in after.reason
+    assert "error: 6.1: the VM was lost" in capfd.readouterr().err
+
+
+def test_results_before_are_kept_when_the_guests_time_is_up(fake: Lab) -> None:
+    # GIVEN a guest that hangs in its second workload WHEN run with a limit
+    fake.does("ended lifecycle 0\nbegun shmem-thp\nexec sleep 1000\n")
+    assert fake.run("--seconds-per-guest", "1") == 1
+    # THEN what was done is there, and the rest says why it is not
+    outcomes = [cell.outcome for cell in fake.cells().values()]
+    assert outcomes == [matrix.CHECKED, matrix.TIMED_OUT, matrix.TIMED_OUT]
+
+
+def test_other_kernels_are_run_when_one_has_no_root(
+    fake: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a kernel whose root cannot be built WHEN two are run
+    fake.does(ALL_GOOD)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert fake.run("--kernel", "5.10", "6.1") == 1
+    # THEN it has failed with the reason, and the other is done
+    assert "needs root" in fake.cells()["5.10", "lifecycle"].reason
+    assert fake.cells()["6.1", "lifecycle"].good
+
+
+def test_nothing_checked_is_a_failure_when_the_table_has_folios(fake: Lab) -> None:
+    # GIVEN a trace without one value to check, of a workload whose marks show folios
+    fake.does(
+        ALL_GOOD.replace("ended", 'echo() { builtin echo "${1/#lifecycle/seed-2015}"; }; ended')
+    )
+    assert fake.run() == 1
+    # THEN it is not taken for a success; where the table has none, it is
+    assert "nothing was checked" in fake.cells()["6.1", "lifecycle"].reason
+    assert fake.cells()["6.1", "seed-2015"].good
+
+
+@pytest.mark.parametrize("more", [("--kernel", "2.4"), ("--kernel", "6.1", "--workload", "chess")])
+def test_matrix_is_a_usage_error_when_a_name_is_unknown(fake: Lab, more: tuple[str, ...]) -> None:
+    # GIVEN a name that is none WHEN run THEN nothing is booted
+    fake.does("exit 99\n")
+    assert fake.run(*more) == 2
+    assert not fake.output.exists()
+
+
+def test_batch_leaves_each_steps_status_when_run(tmp_path: Path) -> None:
+    # GIVEN a batch of a good, a failing and a hanging step, with its places moved to a folder
+    steps = [
+        job.Step("good", ["echo", "a b"], 5),
+        job.Step("bad", ["sh", "-c", "echo no >&2; exit 9"], 5),
+        job.Step("hangs", ["sleep", "100"], 1),
+        job.Step("last", ["true"], 5),
+    ]
+    script = job.batch(steps, {"WHAT": "x y"}).replace(job.OUT, str(tmp_path))
+    # A test must not change this machine's own settings.
+    script = script.replace("settle\n", ":\n")
+    # WHEN it is run
+    done = subprocess.run(["sh", "-c", script])
+    # THEN each has left what it printed and how it ended, and the batch ended well
+    assert done.returncode == 0
+    folder = tmp_path / job.STEPS
+    assert [(folder / step.name / "status").read_text() for step in steps] == [
+        *("0\n", "9\n", "124\n", "0\n")
+    ]
+    assert (folder / "good/stdout").read_text() == "a b\n"
+    assert (folder / "bad/stderr").read_text() == "no\n"
+    assert len((folder / "last/uptime").read_text().split()) == 2
+    assert (tmp_path / "status").read_text() == "0\n"
+
+
+def test_page_has_every_combination_when_made(fake: Lab) -> None:
+    # GIVEN a matrix with a good, a skipped and a wrong combination
+    fake.does(ALL_GOOD)
+    fake.compares(wrong=("shmem-thp",))
+    fake.run("--kernel", "6.1", "6.12")
+    # WHEN the page is made
+    page = matrix_text.page(matrix_text.read(fake.output / "matrix.json"), "2026-01-02")
+    # THEN it says that it is made, by what, and shows the figures, a difference in bold
+    assert "Generated by `make matrix`" in page and "2026-01-02" in page
+    assert "| workload | 6.1 | 6.12 |" in page
+    assert "| `lifecycle` | 500: 0 (1) |" in page
+    assert "**500: 1**" in page
+    assert "- 6.12: folio_dup: not in this kernel; unseen: forks" in page
+
+
+def test_every_workload_is_in_the_matrix_when_none_is_named(fake: Lab) -> None:
+    # GIVEN no choice WHEN run THEN all of them are there, done or not
+    fake.does("finished\n")
+    argv = ["matrix", "-o", str(fake.output), "--kernel", "6.1"]
+    assert vm.__main__.main(argv) == 1
+    assert [workload for _, workload in fake.cells()] == list(scenarios.SCENARIOS)

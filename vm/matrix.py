@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Every kernel with every workload: recorded in one guest a kernel, verified on the host."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vm import chroot, guest, job, kernels, lab, say, scenarios
+
+MAPCOUNT = Path(__file__).resolve().parent.parent / "mapcount.py"
+RESULTS = "matrix.json"
+# Generous, for an emulated guest on a busy machine: a recording compiles its probes first.
+STEP_SECONDS = 300.0
+BOOT_SECONDS = 180.0
+READ_SECONDS = 900.0  # for one look at a trace on the host
+
+CHECKED = "checked"
+LEFT_OUT = "left out"
+FAILED = "failed"
+TIMED_OUT = "time limit"
+LOST = "VM lost"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What became of one workload on one kernel."""
+
+    kernel: str
+    workload: str
+    outcome: str
+    reason: str = ""  # why it is left out, or what went wrong
+    seconds: float | None = None  # in the guest, the recorder's compile included
+    events: int | None = None
+    lost: int | None = None
+    checked: int | None = None  # values held against the kernel's own
+    differences: int | None = None
+    possible: int | None = None  # differences that a loss or a change meanwhile may explain
+    notes: tuple[str, ...] = ()  # steps that the workload left out on this kernel, and why
+    missing: tuple[str, ...] = ()  # what no probe saw on this kernel, and why
+    trace: str | None = None  # relative to the matrix's directory
+
+    @property
+    def good(self) -> bool:
+        """True where nothing is wrong: no difference, or left out with a reason."""
+        if self.outcome == LEFT_OUT:
+            return bool(self.reason)
+        return self.outcome == CHECKED and not self.differences
+
+
+@dataclass(frozen=True)
+class Booted:
+    """One kernel of the matrix as it really was."""
+
+    name: str
+    suite: str
+    release: str = ""  # what uname -r said; empty if the guest did not get so far
+    packages: dict[str, str] = field(default_factory=dict)
+    how: str = ""
+    seconds: float = 0.0
+
+
+@dataclass
+class Matrix:
+    """All results, in the order in which they were asked for."""
+
+    kernels: list[Booted] = field(default_factory=list)
+    cells: list[Cell] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        return all(cell.good for cell in self.cells)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "good": self.good,
+            "kernels": [asdict(kernel) for kernel in self.kernels],
+            "cells": [asdict(cell) for cell in self.cells],
+        }
+
+
+def run(
+    names: Sequence[str], workloads: Sequence[str], folder: Path, limit: float | None = None
+) -> Matrix:
+    """Record WORKLOADS on the kernels NAMES into FOLDER, and verify each trace.
+
+    LIMIT is the time in seconds that one guest may take (None: as its workloads need). The results
+    so far are in FOLDER/RESULTS after each kernel.
+    """
+    matrix = Matrix()
+    folder = folder.resolve()
+    (folder / RESULTS).unlink(missing_ok=True)
+    for name in names:
+        booted, cells = _kernel(kernels.resolve(name), workloads, folder, limit)
+        matrix.kernels.append(booted)
+        matrix.cells += cells
+        (folder / RESULTS).write_text(json.dumps(matrix.as_json(), indent=1) + "\n")
+    return matrix
+
+
+def _kernel(
+    kernel: kernels.Kernel, workloads: Sequence[str], folder: Path, limit: float | None
+) -> tuple[Booted, list[Cell]]:
+    """One guest, all WORKLOADS; nothing that happens here ends the matrix."""
+    booted = Booted(kernel.name, kernel.suite)
+    traces = folder / kernel.name
+    traces.mkdir(parents=True, exist_ok=True)
+    for workload in workloads:  # an older trace must not pass for this run's
+        (traces / f"{workload}.mapcount").unlink(missing_ok=True)
+    try:
+        plans = [lab.plan_scenario(workload) for workload in workloads]
+        limit = limit or BOOT_SECONDS + STEP_SECONDS * len(plans)
+        options = lab.Options(kernel, limit=limit)
+        everything = lab.Plan(
+            f"matrix-{kernel.name}",
+            [],
+            shares=[*(each for plan in plans for each in plan.shares), lab.trace_share(traces)],
+            files=sorted({path for plan in plans for path in plan.files}),
+        )
+        machine, run_dir = lab.prepare(options, everything)
+    except (say.LabError, OSError) as problem:
+        say.error(f"{kernel.name}: {problem}")
+        return booted, [Cell(kernel.name, each, FAILED, str(problem)) for each in workloads]
+    steps = [
+        job.Step(plan.name, lab.record_command(plan, f"{plan.name}.mapcount"), STEP_SECONDS)
+        for plan in plans
+    ]
+    say.phase(f"booting {kernel.name} ({lab.how(machine)}) for {len(steps)} workloads")
+    with ThreadPoolExecutor(1) as pool:
+        watch = Watch(kernel.name, list(workloads), run_dir, traces, pool)
+        script = job.batch(steps, lab.environment(options), policy="madvise")
+        result = guest.run(machine, script, run_dir, limit, watch)
+        _report(kernel.name, result, limit)
+        cells = watch.cells(result)
+    return _describe(booted, machine, result), cells
+
+
+def _describe(booted: Booted, machine: guest.Machine, result: guest.Result) -> Booted:
+    try:
+        release = (result.run_dir / "release").read_text().strip()
+    except OSError:
+        release = ""
+    wanted = ("linux-image-", "python3-bpfcc")
+    packages = {
+        name: version
+        for name, version in chroot.versions(machine.root).items()
+        if name.startswith(wanted) and name != "linux-image-amd64"
+    }
+    seconds = round(result.seconds, 1)
+    return replace(
+        booted, release=release, packages=packages, how=lab.how(machine), seconds=seconds
+    )
+
+
+class Watch:
+    """Looks at a guest's steps while it runs, and has each trace verified as soon as it is whole.
+
+    The host's reading goes on beside the guest's next recording: a guest that dies later takes
+    nothing of it away.
+    """
+
+    def __init__(
+        self,
+        kernel: str,
+        workloads: list[str],
+        run_dir: Path,
+        traces: Path,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self.kernel = kernel
+        self.workloads = workloads
+        self.run_dir = run_dir
+        self.traces = traces
+        self.pool = pool
+        self.ended: dict[str, Future[Cell]] = {}
+
+    def __call__(self) -> None:
+        for workload in self.workloads:
+            folder = self.run_dir / job.STEPS / workload
+            if workload in self.ended or guest.read_status(folder / "status") is None:
+                continue
+            cell = read_step(self.kernel, workload, folder)
+            self.ended[workload] = self.pool.submit(finish, cell, self.traces)
+            say.phase(
+                f"{self.kernel}: {workload} took {cell.seconds or 0:.0f} s "
+                f"({len(self.ended)} of {len(self.workloads)})"
+            )
+
+    def cells(self, result: guest.Result) -> list[Cell]:
+        """One cell for each workload, now that the guest has ended."""
+        return [
+            self.ended[workload].result()
+            if workload in self.ended
+            else self._lost(workload, result)
+            for workload in self.workloads
+        ]
+
+    def _lost(self, workload: str, result: guest.Result) -> Cell:
+        started = (self.run_dir / job.STEPS / workload).is_dir()
+        if result.outcome is guest.Outcome.TIMED_OUT:
+            reason = "the guest's time was up" + ("" if started else " before it began")
+            return Cell(self.kernel, workload, TIMED_OUT, reason)
+        words = guest.last_words(result.run_dir) if started else "the VM was lost before it began"
+        return Cell(self.kernel, workload, LOST, words)
+
+
+def read_step(kernel: str, workload: str, folder: Path) -> Cell:
+    """How a step went in the guest: a cell without figures as yet."""
+    status = guest.read_status(folder / "status")
+    try:
+        begin, end = map(float, (folder / "uptime").read_text().split())
+        seconds: float | None = round(end - begin, 1)
+    except (OSError, ValueError):
+        seconds = None
+    errors = (folder / "stderr").read_text(errors="replace").splitlines()
+    # A workload says "note: step NAME not on this kernel: REASON" for a part that it leaves out.
+    notes = tuple(line.removeprefix("note: ") for line in errors if line.startswith("note: step "))
+    cell = Cell(kernel, workload, CHECKED, seconds=seconds, notes=notes)
+    if status == 0:
+        return cell
+    if status == 124:
+        return replace(cell, outcome=TIMED_OUT, reason=f"ended after {STEP_SECONDS:.0f} s")
+    skip = [line.removeprefix("skip: ") for line in errors if line.startswith("skip: ")]
+    # The recorder's own status only says that its command failed; the number is in its words.
+    if skip and any(f"status {scenarios.SKIPPED}" in line for line in errors):
+        return replace(cell, outcome=LEFT_OUT, reason=skip[-1])
+    words = [line for line in errors if line.startswith("error: ")] or errors[-1:] or ["no output"]
+    return replace(cell, outcome=FAILED, reason=f"{words[0]} (status {status}, see {folder})")
+
+
+def finish(cell: Cell, traces: Path) -> Cell:
+    """CELL with the figures of its trace."""
+    trace = traces / f"{cell.workload}.mapcount"
+    if cell.outcome != CHECKED:
+        return cell
+    if not trace.is_file():
+        return replace(cell, outcome=FAILED, reason="the recorder left no trace")
+    cell = replace(cell, trace=f"{traces.name}/{trace.name}")
+    try:
+        return _verified(_counted(cell, trace), trace)
+    except subprocess.TimeoutExpired:
+        return replace(cell, outcome=FAILED, reason=f"{trace} was not read within {READ_SECONDS} s")
+
+
+def _mapcount(*argv: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(MAPCOUNT), *argv]
+    # In a session of its own a Ctrl-C would not reach it; here it does, and ends it with us.
+    return subprocess.run(command, capture_output=True, text=True, timeout=READ_SECONDS)
+
+
+def _counted(cell: Cell, trace: Path) -> Cell:
+    """What `mapcount stats` says: events, losses, and what no probe saw."""
+    done = _mapcount("stats", str(trace))
+    events = re.search(r"^events +(\d+)", done.stdout, re.MULTILINE)
+    lost = re.search(r"^lost +(\d+)", done.stdout, re.MULTILINE)
+    if done.returncode != 0 or not events or not lost:
+        return replace(cell, outcome=FAILED, reason=_complaint("stats", done))
+    missing = re.findall(r"^ +missing +(.+)", done.stdout, re.MULTILINE)
+    return replace(cell, events=int(events[1]), lost=int(lost[1]), missing=tuple(missing))
+
+
+def _verified(cell: Cell, trace: Path) -> Cell:
+    """What `mapcount verify` says."""
+    if cell.outcome != CHECKED:
+        return cell
+    done = _mapcount("verify", str(trace))
+    found = re.search(
+        r"^(\d+) values? checked in \d+ snapshots?: (\d+) differences?, (\d+) possible$",
+        done.stdout,
+        re.MULTILINE,
+    )
+    if not found:
+        return replace(cell, outcome=FAILED, reason=_complaint("verify", done))
+    checked, differences, possible = map(int, found.groups())
+    cell = replace(cell, checked=checked, differences=differences, possible=possible)
+    if differences:
+        words = [line for line in done.stdout.splitlines() if line.startswith("difference:")]
+        return replace(cell, reason=words[0] if words else "see `mapcount verify`")
+    if not checked:
+        if not _leaves_nothing(cell.workload):
+            return replace(cell, outcome=FAILED, reason=_complaint("verify", done))
+        return replace(cell, reason="nothing of it lives at a mark: recorded, nothing to verify")
+    if done.returncode != 0:
+        return replace(cell, outcome=FAILED, reason=_complaint("verify", done))
+    return cell
+
+
+def _leaves_nothing(workload: str) -> bool:
+    """True where the workload's own table says that nothing of it lives at any mark."""
+    known = scenarios.find(workload).has_table
+    return known and all(mark.folio == "gone" for mark in scenarios.table(workload).marks)
+
+
+def _complaint(command: str, done: subprocess.CompletedProcess[str]) -> str:
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    words = errors[-1] if errors else f"status {done.returncode} and no error line"
+    return f"mapcount {command}: {words}"
+
+
+def _report(name: str, result: guest.Result, limit: float) -> None:
+    kept = f"its output and console.log are in {result.run_dir}"
+    if result.outcome is guest.Outcome.TIMED_OUT:
+        say.error(f"{name}: ended after {limit:.0f} s: raise --seconds-per-guest; {kept}")
+    elif result.outcome is guest.Outcome.LOST:
+        words = guest.last_words(result.run_dir)
+        say.error(f"{name}: the VM was lost after {result.seconds:.0f} s ({words}); {kept}")
+    else:
+        say.phase(f"{name}: the guest took {result.seconds:.0f} s")

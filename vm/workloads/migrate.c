@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Pages that move: to another node (where the guest has two), out of a block of memory that goes
+ * offline, out of compaction's way, and away from a page that is taken out of use.
+ */
+#include "story.h"
+
+#include <sys/syscall.h>
+
+#define MEMORY "/sys/devices/system/memory/"
+#define SCOUTS 192UL
+
+static char *whole, *parts, *file;
+
+static void act(char command)
+{
+	if (command == 'u')
+		must(munmap(parts + 256 * PAGE, 64 * PAGE), "munmap in the child");
+	else if (command == 't')
+		write_pages(file, 0, 32);
+}
+
+static int is_huge(char *at, const char *key)
+{
+	return smaps_kib(at, key) == (long)(HUGE / 1024);
+}
+
+/*
+ * One huge page mapped by PMD, one both ways, one of a file: all of them by two processes. The
+ * first two are new, or taken from elsewhere.
+ */
+static struct child map_all(int number, int fd, char *const *taken)
+{
+	struct child child;
+
+	whole = place(number);
+	parts = place(number + 1);
+	file = place(number + 2);
+	if (taken) {
+		must(mremap(taken[0], HUGE, HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, whole) != whole ||
+		     mremap(taken[1], HUGE, HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, parts) != parts,
+		     "mremap");
+	} else {
+		map_huge(whole);
+		map_huge(parts);
+	}
+	must(ftruncate(fd, HUGE), "ftruncate");
+	must(mmap(file, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0) !=
+	     file, "mmap");
+	must(madvise(file, HUGE, MADV_HUGEPAGE), "madvise");
+	write_pages(file, 0, 1);
+	if (!is_huge(file, "ShmemPmdMapped:"))
+		die(NO_HUGE_PAGE, "the kernel gave no huge page: write advise to "
+		    "/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+	child = child_start(act);
+	child_do(&child, 'u');
+	child_do(&child, 't');
+	return child;
+}
+
+static void unmap_all(struct child *child)
+{
+	child_exit(child);
+	must(munmap(whole, HUGE) || munmap(parts, HUGE) || munmap(file, HUGE), "munmap");
+}
+
+static int move_to(char *at, unsigned long pages, int node)
+{
+	static void *page[PAGES];
+	static int nodes[PAGES], status[PAGES];
+
+	for (unsigned long i = 0; i < pages; i++) {
+		page[i] = at + i * PAGE;
+		nodes[i] = node;
+	}
+	/* 4 is MPOL_MF_MOVE_ALL: pages that another process maps, too. */
+	if (syscall(SYS_move_pages, 0, pages, page, nodes, status, 4) < 0)
+		return -1;
+	return status[0] == node ? 0 : -1;
+}
+
+static void between_nodes(void)
+{
+	int fd = memfd_create("migrate", MFD_CLOEXEC);
+	struct child child;
+
+	must(fd < 0, "memfd_create");
+	if (access("/sys/devices/system/node/node1", F_OK)) {
+		note("moved_to_node", "the guest has one node: boot it with numa=fake=2");
+		close(fd);
+		return;
+	}
+	child = map_all(0, fd, NULL);
+	mark("nodes_mapped");
+	for (int node = 1; node >= 0; node--) {
+		if (move_to(whole, 1, node) || move_to(parts, PAGES, node) ||
+		    move_to(file, 1, node))
+			note("moved_to_node", "a page stayed where it was");
+		mark(node ? "moved_to_node" : "moved_back");
+	}
+	unmap_all(&child);
+	close(fd);
+	mark("nodes_gone");
+}
+
+/* The size of the blocks of memory that go offline, 0 where none can. */
+static unsigned long block_size(void)
+{
+	char text[32] = {0};
+	int fd = open(MEMORY "block_size_bytes", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return 0;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = 0;
+	close(fd);
+	return strtoul(text, NULL, 16);
+}
+
+static long block_of(const char *at)
+{
+	unsigned long frame = frame_at(at), size = block_size();
+
+	return frame && size ? (long)(frame * PAGE / size) : -1;
+}
+
+/*
+ * Two huge pages in a block that has nothing but huge pages of ours, so that it can go offline;
+ * the others are given back. -1 where there is no such block.
+ */
+static int find_block(char **taken)
+{
+	char *const all = (char *)0x730000000000UL;
+	unsigned long wanted = block_size() / HUGE, same = 0, first = 0, n;
+
+	if (!wanted || wanted > SCOUTS / 2)
+		return -1;
+	map_anon(all, SCOUTS * HUGE);
+	must(madvise(all, SCOUTS * HUGE, MADV_HUGEPAGE), "madvise");
+	for (n = 0; n < SCOUTS; n++)
+		all[n * HUGE] = 1;
+	for (n = 0; n < SCOUTS && same < wanted; n++) {
+		/* A block that is all ours was given out huge page by huge page. */
+		if (n == 0 || block_of(all + n * HUGE) != block_of(all + first * HUGE)) {
+			first = n;
+			same = 0;
+		}
+		same += frame_at(all + n * HUGE) % PAGES == 0;
+	}
+	must(madvise(all, SCOUTS * HUGE, MADV_NOHUGEPAGE), "madvise");
+	for (n = 0; n < SCOUTS; n++)
+		if (same < wanted || n < first || n > first + 1)
+			must(munmap(all + n * HUGE, HUGE), "munmap");
+	taken[0] = all + first * HUGE;
+	taken[1] = all + (first + 1) * HUGE;
+	return same < wanted ? -1 : 0;
+}
+
+/* Takes the memory behind an address out of use for a moment; the kernel moves what is there. */
+static int offline(const char *at, const char *name)
+{
+	long block = block_of(at);
+	char path[96];
+
+	if (block < 0)
+		return -1;
+	snprintf(path, sizeof(path), MEMORY "memory%ld/state", block);
+	if (put(path, "offline"))
+		return -1;
+	mark(name);
+	must(put(path, "online"), "memory back online");
+	return 0;
+}
+
+static void off_line(void)
+{
+	int fd = memfd_create("offline", MFD_CLOEXEC);
+	struct child child;
+	char *taken[2];
+
+	must(fd < 0, "memfd_create");
+	if (find_block(taken)) {
+		note("offline_whole", "no block of memory that could go offline");
+		note("offline_parts", "no block of memory that could go offline");
+		note("offline_file", "no block of memory that could go offline");
+		close(fd);
+		return;
+	}
+	child = map_all(3, fd, taken);
+	mark("offline_mapped");
+	/* Refused where the block has memory that cannot move: then the step is none. */
+	if (offline(whole, "offline_whole"))
+		note("offline_whole", strerror(errno));
+	if (offline(parts, "offline_parts"))
+		note("offline_parts", strerror(errno));
+	if (offline(file, "offline_file"))
+		note("offline_file", strerror(errno));
+	mark("offline_done");
+	unmap_all(&child);
+	close(fd);
+	mark("offline_gone");
+}
+
+static void compaction(void)
+{
+	int fd = memfd_create("compact", MFD_CLOEXEC);
+	struct child child;
+
+	must(fd < 0, "memfd_create");
+	child = map_all(6, fd, NULL);
+	/* Compaction moves small pages: those of split folios, thinned out. */
+	split_folios(parts, HUGE);
+	for (unsigned long page = 0; page < PAGES; page += 2)
+		must(madvise(parts + page * PAGE, PAGE, MADV_DONTNEED), "MADV_DONTNEED");
+	mark("compact_mapped");
+	must(put("/proc/sys/vm/compact_memory", "1"), "compact_memory");
+	mark("compacted");
+	unmap_all(&child);
+	close(fd);
+	mark("compact_gone");
+}
+
+static void soft_offline(void)
+{
+	struct child child;
+	int fd = memfd_create("soft", MFD_CLOEXEC);
+
+	must(fd < 0, "memfd_create");
+	child = map_all(9, fd, NULL);
+	mark("soft_mapped");
+	/* It splits the folio and moves the one page. */
+	if (madvise(whole + 7 * PAGE, PAGE, MADV_SOFT_OFFLINE))
+		note("soft_whole", strerror(errno));
+	mark("soft_whole");
+	if (madvise(parts + 7 * PAGE, PAGE, MADV_SOFT_OFFLINE))
+		note("soft_parts", strerror(errno));
+	mark("soft_parts");
+	/* Again: by now it is a page of order 0. */
+	if (madvise(parts + 8 * PAGE, 2 * PAGE, MADV_SOFT_OFFLINE))
+		note("soft_small", strerror(errno));
+	mark("soft_small");
+	unmap_all(&child);
+	close(fd);
+	mark("soft_gone");
+}
+
+int main(void)
+{
+	between_nodes();
+	off_line();
+	compaction();
+	soft_offline();
+	return 0;
+}
