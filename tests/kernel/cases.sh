@@ -1,0 +1,84 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The recorder in trouble: runs in a guest, leaves each case's status, messages and trace.
+# Usage: cases.sh WORKLOAD (the seed-2015 program; its argument is its run time in seconds).
+set -u
+workload=$PWD/$1
+record() { python3 -m probes record "$@"; }
+
+# case NAME COMMAND...: run it, keep what it says.
+case_() {
+	local name=$1
+	shift
+	"$@" >"$name.out" 2>"$name.err"
+	echo $? >"$name.status"
+}
+
+# Wait until a trace holds more than its header.
+wait_for_events() {
+	for _ in $(seq 600); do
+		[ "$(stat -c %s "$1" 2>/dev/null || echo 0)" -gt 20000 ] && return 0
+		sleep 0.1
+	done
+	return 1
+}
+
+killed() {
+	# Not through record(): $! must be the recorder itself.
+	python3 -m probes record -o killed.mapcount -- "$workload" 60 &
+	local recorder=$!
+	wait_for_events killed.mapcount || return 99
+	kill -KILL $recorder
+	wait $recorder
+	local status=$?
+	pkill -KILL -f "$workload"
+	return $status
+}
+
+interrupted() {
+	python3 -m probes record -o interrupted.mapcount -- "$workload" 60 &
+	local recorder=$!
+	wait_for_events interrupted.mapcount || return 99
+	kill -INT $recorder
+	wait $recorder
+}
+
+full_disk() {
+	mkdir -p /run/small
+	mount -t tmpfs -o size=128k none /run/small
+	record -o /run/small/full.mapcount -- "$workload" 20
+	local status=$?
+	cp /run/small/full.mapcount .
+	umount /run/small
+	return $status
+}
+
+by_pid_for_a_time() {
+	"$workload" 60 >/dev/null &
+	local loop=$!
+	sleep 1
+	record -d 3 --pid $loop --stacks -o pid.mapcount
+	local status=$?
+	kill $loop
+	return $status
+}
+
+by_pfn() {
+	# Frames of the guest's upper memory, from which the allocator serves first.
+	record --pfn 0x100000+0x20000 -o pfn.mapcount -- python3 -c 'bytearray(32 << 20)'
+}
+
+failing_command() {
+	record -o failing.mapcount -- /bin/false
+}
+
+case_ doctor python3 -m probes doctor
+case_ no_root setpriv --reuid 65534 --clear-groups python3 -m probes record -o /tmp/no_root
+case_ no_place record -o /nowhere/at/all -- /bin/true
+case_ killed killed
+case_ interrupted interrupted
+case_ full_disk full_disk
+case_ by_pid by_pid_for_a_time
+case_ by_pfn by_pfn
+case_ failing failing_command
+exit 0

@@ -1,0 +1,55 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What doctor and record say on a kernel that lacks something: runs in a guest, hides one thing at a
+# time, and leaves NAME.doctor.{out,err,status} and NAME.record.{err,status} for each case.
+# Usage: doctor_cases.sh WORKLOAD (a program with huge pages, for record to show what it can do).
+set -u
+export workload=$PWD/$1
+build=/lib/modules/$(uname -r)/build
+empty=/run/empty
+mkdir -p $empty
+
+# case NAME COMMAND...: COMMAND hides something, in a mount namespace of its own.
+case_() {
+	local name=$1
+	shift
+	# shellcheck disable=SC2016 # the inner shell expands it
+	unshare --mount sh -c '
+		name=$1
+		shift
+		"$@" || exit 1
+		python3 -m probes doctor >"$name.doctor.out" 2>"$name.doctor.err"
+		echo $? >"$name.doctor.status"
+		python3 -m probes record -o "/run/$name" -- "$workload" >"$name.record.err" 2>&1
+		echo $? >"$name.record.status"
+	' sh "$name" "$@" || echo "the case $name cannot be made" >&2
+}
+
+case_ complete true
+case_ no_btf mount --bind /dev/null /sys/kernel/btf/vmlinux
+case_ no_headers mount --bind $empty "$build"
+# All three ways in: the switch, the perf device, and the file of tracefs.
+case_ no_kprobes sh -c "mount --bind $empty /sys/kernel/debug/kprobes &&
+	mount --bind $empty /sys/bus/event_source/devices &&
+	mount --bind /dev/null /sys/kernel/debug/tracing/kprobe_events &&
+	mount --bind /dev/null /sys/kernel/tracing/kprobe_events"
+case_ no_tracefs umount --lazy /sys/kernel/tracing
+case_ no_kcore mount --bind /dev/null /proc/kcore
+case_ no_huge_pages mount --bind $empty /sys/kernel/mm/transparent_hugepage
+# An empty folder of bcc's own name would still be a package to Python.
+case_ no_bcc mount --bind $empty /usr/lib/python3/dist-packages
+
+# These are not of a namespace but of the kernel: put back, or, the last one, final.
+echo 0 >/sys/kernel/debug/kprobes/enabled
+case_ kprobes_off true
+echo 1 >/sys/kernel/debug/kprobes/enabled
+
+echo 2 >/proc/sys/kernel/kptr_restrict
+case_ no_symbols true
+echo 0 >/proc/sys/kernel/kptr_restrict
+
+mountpoint -q /sys/kernel/security || mount -t securityfs none /sys/kernel/security
+if echo confidentiality >/sys/kernel/security/lockdown; then
+	case_ lockdown true
+fi
+exit 0

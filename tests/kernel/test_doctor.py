@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What doctor says on a kernel that lacks something, and whether it is true (doctor_cases.sh)."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import GUEST_SECONDS, lab_run
+from vm import build, scenarios
+
+KERNEL = os.environ.get("MAPCOUNT_KERNEL", "6.1")
+#: case -> (the line that must be there, a word of what to do). One line each.
+LACKS = {
+    "no_btf": ("types", "CONFIG_DEBUG_INFO_BTF"),
+    "no_headers": ("kernel headers", "apt install linux-headers"),
+    "no_kprobes": ("kprobes", "CONFIG_KPROBES"),
+    "kprobes_off": ("kprobes", "write 1 to"),
+    "no_symbols": ("symbols", "kptr_restrict"),
+    "no_tracefs": ("tracefs", "mount -t tracefs"),
+    "no_kcore": ("memory", "CONFIG_PROC_KCORE"),
+    "no_huge_pages": ("huge pages", "CONFIG_TRANSPARENT_HUGEPAGE"),
+    "no_bcc": ("bcc", "apt install python3-bpfcc"),
+    "lockdown": ("lockdown", "boot without"),
+}
+#: Hidden from doctor alone: the kernel still has huge pages, so record has something to show.
+PRETENDED = ("no_huge_pages",)
+#: lifecycle makes thousands; without kprobes the few of the tracepoints are left.
+EVENTS = 1000
+
+
+class Case:
+    """What one case of doctor_cases.sh left behind."""
+
+    def __init__(self, folder, name):
+        self.folder, self.name = folder, name
+
+    def text(self, what):
+        return (self.folder / f"{self.name}.{what}").read_text()
+
+    @property
+    def made(self):
+        return (self.folder / f"{self.name}.record.status").exists()
+
+    @property
+    def works(self):
+        """Record said so, and saw what the workload did."""
+        seen = re.search(r"^mapcount: (\d+) events", self.text("record.err"), re.MULTILINE)
+        status = int(self.text("record.status"))
+        return status == 0 and seen is not None and int(seen[1]) > EVENTS
+
+    @property
+    def status(self):
+        return int(self.text("doctor.status"))
+
+    @property
+    def lines(self):
+        return [line for line in self.text("doctor.out").splitlines() if line.startswith("LACKS")]
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    """A function: name -> what doctor and record said in that case; all from one guest."""
+    folder = tmp_path_factory.mktemp("doctor")
+    shutil.copy2(Path(__file__).with_name("doctor_cases.sh"), folder / "doctor_cases.sh")
+    shutil.copy2(build.workload(scenarios.find("lifecycle").source), folder / "workload")
+    run = lab_run(
+        *("--kernel", KERNEL, "--no-record", "--timeout", GUEST_SECONDS, "--"),
+        *("./doctor_cases.sh", "workload"),
+        cwd=folder,
+    )
+    assert run.returncode == 0, run.stderr
+
+    def find(name):
+        found = Case(folder, name)
+        if not found.made:
+            pytest.skip(f"{KERNEL} cannot show the case {name}: {run.stderr[-300:]}")
+        return found
+
+    return find
+
+
+def test_doctor_when_nothing_is_hidden(case):
+    # GIVEN the lab's kernel as it is THEN doctor is content, and recording works
+    assert case("complete").status == 0
+    assert not case("complete").lines
+    assert case("complete").works
+
+
+@pytest.mark.parametrize("name", LACKS)
+def test_doctor_when_one_thing_is_hidden(case, name):
+    # GIVEN a kernel that lacks one thing WHEN doctor looks
+    what, remedy = LACKS[name]
+    # THEN one line names it and says what to do, without a traceback
+    found = [line for line in case(name).lines if line.startswith(f"LACKS  {what}: ")]
+    assert len(found) == 1, case(name).text("doctor.out") + case(name).text("doctor.err")
+    assert remedy in found[0]
+    assert "Traceback" not in case(name).text("doctor.err")
+
+
+@pytest.mark.parametrize("name", [name for name in LACKS if name not in PRETENDED])
+def test_doctors_status_when_record_tries_the_same(case, name):
+    # GIVEN the same kernel WHEN recording is tried THEN it works where doctor said 0, only there
+    tried = case(name).text("record.err")
+    assert case(name).status == (0 if case(name).works else 1), tried
+    # AND where it does not, one line says why, and no traceback
+    if not case(name).works:
+        errors = [line for line in tried.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, tried
+        assert "Traceback" not in tried

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Every operation that changes a map count, provoked by a workload and verified at each mark.
+
+One guest records them all: `mapcount lab matrix`.  MAPCOUNT_KERNEL names another kernel.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+import analysis
+from tests.conftest import GUEST_SECONDS, ROOT
+from vm import scenarios
+
+KERNEL = os.environ.get("MAPCOUNT_KERNEL", "6.1")
+#: What a workload is about: operations that must be in its trace, unless it left the step out.
+OPERATIONS = {
+    "anon-parts": {"map", "unmap", "split_pmd", "split_folio", "dup"},
+    "fork-thp": {"dup", "fork", "split_pmd", "split_folio"},
+    "swap-thp": {"map", "unmap", "split_folio", "dup"},
+    "collapse": {"collapse", "split_folio"},
+    "split-folio": {"split_folio", "deferred_split"},
+    "migrate": {"migrate", "split_folio"},
+    "ksm": {"map", "unmap", "split_folio"},
+    "uffd": {"map", "unmap"},
+    "file-thp": {"map", "unmap", "split_pmd", "split_folio"},
+    "hugetlb": {"map", "unmap", "dup"},
+    "mthp": {"map", "unmap", "dup", "split_folio"},
+}
+#: Marks after steps that not every kernel takes: left out with a note on stderr.
+STEP = re.compile(r'note\("([a-z0-9_]+)"')
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory):
+    """workload -> (its cell of the matrix, its trace)."""
+    folder = tmp_path_factory.mktemp("matrix")
+    subprocess.run(
+        [sys.executable, ROOT / "mapcount.py", "lab", "matrix", "--kernel", KERNEL]
+        + ["--workload", *OPERATIONS, "-o", folder],
+        timeout=GUEST_SECONDS * 3,
+        check=False,
+    )
+    cells = json.loads((folder / "matrix.json").read_text())["cells"]
+    return {
+        cell["workload"]: (cell, folder / cell["trace"] if cell["trace"] else None)
+        for cell in cells
+    }
+
+
+@pytest.fixture
+def ran(matrix):
+    """A function: workload -> its cell and trace; skips what this kernel cannot do."""
+
+    def find(workload):
+        cell, trace = matrix[workload]
+        if cell["outcome"] == "left out":
+            pytest.skip(f"{workload} on {KERNEL}: {cell['reason']}")
+        return cell, trace
+
+    return find
+
+
+@pytest.mark.parametrize("workload", OPERATIONS)
+def test_verify_when_the_workload_is_recorded(ran, workload):
+    # GIVEN a workload recorded in a guest
+    cell, _ = ran(workload)
+    # THEN the replay and the kernel agree on every counter at every mark, and nothing is lost
+    assert cell["outcome"] == "checked", cell["reason"]
+    assert (cell["differences"], cell["possible"], cell["lost"]) == (0, 0, 0), cell["reason"]
+    assert cell["checked"] > 0
+
+
+@pytest.mark.parametrize("workload", OPERATIONS)
+def test_operations_are_in_the_trace_when_the_workload_provokes_them(ran, workload):
+    # GIVEN the trace of a workload WHEN its events are read THEN what it is about is there
+    _, path = ran(workload)
+    seen = set(analysis.open_trace(str(path)).df_events()["op"])
+    assert seen >= OPERATIONS[workload]
+
+
+@pytest.mark.parametrize("workload", OPERATIONS)
+def test_marks_when_steps_are_left_out(ran, workload):
+    # GIVEN the marks in a workload's source and the steps that it says it left out
+    cell, path = ran(workload)
+    source = scenarios.find(workload).source.read_text()
+    told = {note.split()[1] for note in cell["notes"]}
+    marks = set(re.findall(r'\bmark\("([^"]+)"', source))
+    # THEN a snapshot was taken at every other mark
+    seen = set(analysis.open_trace(str(path)).df_marks()["name"])
+    assert told <= set(STEP.findall(source))
+    prefixes = tuple(step.split("_")[0] for step in told)
+    unexplained = {mark for mark in marks - seen if not mark.startswith(prefixes)}
+    assert not unexplained

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The recorder in trouble and with each of its options, on a real kernel (cases.sh)."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import analysis
+from analysis.__main__ import main as analysis_main
+from tests.conftest import GUEST_SECONDS, lab_run
+from vm import build, scenarios
+
+
+@dataclass
+class Case:
+    """What one case of cases.sh left behind."""
+
+    folder: Path
+    name: str
+
+    @property
+    def status(self):
+        return int((self.folder / f"{self.name}.status").read_text())
+
+    @property
+    def errors(self):
+        return (self.folder / f"{self.name}.err").read_text()
+
+    @property
+    def output(self):
+        return (self.folder / f"{self.name}.out").read_text()
+
+    def trace(self, name):
+        return analysis.open_trace(str(self.folder / f"{name}.mapcount"))
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cases")
+    program = build.workload(scenarios.find("seed-2015").source)
+    shutil.copy2(program, folder / "workload")
+    shutil.copy2(Path(__file__).with_name("cases.sh"), folder / "cases.sh")
+    run = lab_run(
+        "--no-record", "--timeout", GUEST_SECONDS, "--", "./cases.sh", "workload", cwd=folder
+    )
+    assert run.returncode == 0, run.stderr
+    return lambda name: Case(folder, name)
+
+
+def test_doctor_when_nothing_is_missing(case):
+    # GIVEN the lab's kernel THEN doctor finds nothing to complain of
+    assert case("doctor").status == 0
+    assert "LACKS" not in case("doctor").output
+
+
+def test_record_when_not_root(case):
+    # GIVEN an ordinary user THEN one line says what to do
+    assert case("no_root").status == 1
+    error = case("no_root").errors.splitlines()[-1]
+    assert error == "error: recording needs root: run it with sudo"
+
+
+def test_record_when_the_output_cannot_be_written(case):
+    assert case("no_place").status == 1
+    assert "error: cannot write /nowhere/at/all" in case("no_place").errors
+
+
+def test_trace_when_the_recorder_was_killed(case, capsys):
+    # GIVEN a recorder that got SIGKILL in the middle of a run
+    assert case("killed").status == 128 + 9
+    # WHEN its trace is opened
+    trace = case("killed").trace("killed")
+    # THEN the events are there, and a warning says that the end is not
+    assert len(trace.df_events()) > 50
+    assert any("killed" in warning for warning in trace.warnings)
+    assert analysis_main(["stats", str(case("killed").folder / "killed.mapcount")]) == 0
+    assert "warning:" in capsys.readouterr().err
+
+
+def test_trace_when_the_recorder_was_interrupted(case):
+    # GIVEN SIGINT THEN the recording ends in order
+    assert case("interrupted").status == 0
+    trace = case("interrupted").trace("interrupted")
+    assert not trace.warnings
+    assert "SIGINT" in case("interrupted").errors
+
+
+def test_trace_when_the_disk_is_full(case):
+    # GIVEN a full disk THEN one error says so, and what was written is readable
+    assert case("full_disk").status == 1
+    errors = [e for e in case("full_disk").errors.splitlines() if e.startswith("error:")]
+    assert len(errors) == 1 and "No space left" in errors[0]
+    assert len(case("full_disk").trace("full").df_events()) > 100
+
+
+def test_trace_when_recorded_by_pid_with_stacks(case):
+    # GIVEN three seconds of a running process, with stacks
+    assert case("by_pid").status == 0
+    trace = case("by_pid").trace("pid")
+    events = trace.df_events()
+    # THEN its folios are followed, and their maps have stacks that lead to the fault
+    maps = events[events["op"] == "map"]
+    assert len(maps) > 10
+    assert maps["stack"].notna().all()
+    stack = " ".join(name for name, _ in trace.stacks[int(maps["stack"].iloc[0])])
+    assert "do_huge_pmd_anonymous_page" in stack
+
+
+def test_trace_when_recorded_by_pfn(case):
+    # GIVEN a span of page frames THEN records of other frames are not there
+    assert case("by_pfn").status == 0
+    events = case("by_pfn").trace("pfn").df_events()
+    pages = events[events["life"] >= 0]
+    assert len(pages)
+    assert (pages["pfn"] >= 0x100000).all() and (pages["pfn"] < 0x120000).all()
+
+
+def test_record_when_the_command_fails(case):
+    # GIVEN a command that fails THEN record says so
+    assert case("failing").status == 1
+    assert "warning: the command failed with status 1" in case("failing").errors
