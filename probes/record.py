@@ -24,8 +24,8 @@ from probes.losses import RingLosses, recursion_misses
 from probes.plan import Missing, resolve
 from probes.program import FRAME_BYTES, FRAME_PAGES, MARK_SLOTS, Filters, Program, Shape, source
 from probes.ring import Ring
-from probes.snapshot import Snapshots, descendants
-from probes.tasks import Command, running_tasks, state
+from probes.snapshot import Snapshots
+from probes.tasks import Command, descendants, running_tasks, state
 from probes.tracefile import BlockType, Writer
 
 #: Seconds between looks at the ring: it is looked at again at once while it fills.

@@ -18,7 +18,7 @@ import json
 import os
 import struct
 import time
-from typing import Any, Dict, Iterable, List, Set
+from typing import Any, Dict, List
 
 from probes.kernel import Kcore
 from probes.layout import Layout
@@ -48,25 +48,6 @@ def watched_frames(frames: memoryview) -> List[int]:
 def _next_nonzero(data: bytes, start: int) -> int:
     rest = data[start:].lstrip(b"\0")
     return len(data) - len(rest) if rest else -1
-
-
-def descendants(roots: Iterable[int]) -> List[int]:
-    """The given processes that still exist, and their children at any depth."""
-    parents: Dict[int, int] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat") as file:
-                    parents[int(name)] = int(file.read().rpartition(")")[2].split()[1])
-            except OSError:
-                continue  # it ended meanwhile
-    found: Set[int] = {pid for pid in roots if pid in parents}
-    grew = True
-    while grew:
-        more = {pid for pid, parent in parents.items() if parent in found} - found
-        found |= more
-        grew = bool(more)
-    return sorted(found)
 
 
 class Snapshots:

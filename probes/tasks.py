@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import sys
 import time
-from typing import List, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Set, Tuple
 
 from probes.errors import ProbeError
 
@@ -26,6 +27,25 @@ def running_tasks() -> List[Tuple[int, int, str]]:
         except OSError:
             continue  # it ended meanwhile
     return found
+
+
+def descendants(roots: Iterable[int]) -> List[int]:
+    """The given processes that still exist, and their children at any depth."""
+    parents: Dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat") as file:
+                    parents[int(name)] = int(file.read().rpartition(")")[2].split()[1])
+            except OSError:
+                continue  # it ended meanwhile
+    found: Set[int] = {pid for pid in roots if pid in parents}
+    grew = True
+    while grew:
+        more = {pid for pid, parent in parents.items() if parent in found} - found
+        found |= more
+        grew = bool(more)
+    return sorted(found)
 
 
 def state(tid: int) -> str:
@@ -72,12 +92,15 @@ class Command:
         return self._wait(os.WNOHANG)
 
     def end(self, patience: float = 5.0) -> Optional[int]:
-        """End the command: SIGTERM, after ``patience`` seconds SIGKILL.  Returns its status."""
+        """End the command and its children: SIGTERM, after ``patience`` seconds SIGKILL for
+        the command itself.  Returns its status."""
         os.close(self._go)
         deadline = time.monotonic() + patience
-        for kill in (signal.SIGTERM, signal.SIGCONT):
-            if self.status() is None:
-                os.kill(self.pid, kill)
+        if self.status() is None:
+            for pid in descendants([self.pid]):
+                for kill in (signal.SIGTERM, signal.SIGCONT):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, kill)
         while self.status() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         if self.status() is None:

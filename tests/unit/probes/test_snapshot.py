@@ -6,7 +6,8 @@ import os
 import struct
 
 from probes.program import FRAME_BYTES, FRAME_PAGES
-from probes.snapshot import _page_tables, descendants, watched_frames
+from probes.snapshot import _page_tables, watched_frames
+from probes.tasks import descendants
 
 
 def frames_with(states):
