@@ -340,7 +340,8 @@ class Site:
 
     field:    the layout field that the ``lock incl`` or ``lock decl`` addresses.
     hugetlb:  the update is of a hugetlb folio; at others the instruction means something else.
-    optional: in some kernels the update lies in a called function, or does not exist.
+    optional: in some kernels the update lies in another of these functions.
+    instead:  a function that makes these updates where the kernel has it.
     """
 
     op: str
@@ -351,11 +352,12 @@ class Site:
     lost: str
     hugetlb: bool = False
     optional: bool = False
+    instead: str = ""
 
 
-def _hugetlb(op: str, delta: int, *functions: str) -> Tuple[Site, ...]:
+def _hugetlb(op: str, delta: int, *functions: str, instead: str = "") -> Tuple[Site, ...]:
     lost = "hugetlb mappings changed inline"
-    return tuple(Site(op, f, "entire", "pmd", delta, lost, True, True) for f in functions)
+    return tuple(Site(op, f, "entire", "pmd", delta, lost, True, True, instead) for f in functions)
 
 
 SITES: Tuple[Site, ...] = (
@@ -387,5 +389,6 @@ SITES: Tuple[Site, ...] = (
         "hugetlb_wp",
         "try_to_unmap_one",
         "try_to_migrate_one",
+        instead="page_remove_rmap",
     ),
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Tuple
 
 from probes.btf import Btf
-from probes.hooks import HOOKS, MARK_FUNCTION, MARK_OPS, SITES, TRACEPOINTS, Candidate, Hook
+from probes.hooks import HOOKS, MARK_FUNCTION, MARK_OPS, SITES, TRACEPOINTS, Candidate, Hook, Site
 from probes.kernel import Kcore, Symbols
 from probes.layout import Layout
 from probes.sites import updates
@@ -262,29 +262,50 @@ def _within(plan: Plan, hook: Hook) -> int:
 
 
 def _resolve_sites(plan: Plan, symbols: Symbols, kcore: Kcore, layout: Layout) -> None:
+    empty: Dict[Tuple[str, str], List[Site]] = {}
+    seen = set()
     for site in SITES:
-        offset = layout.fields[site.field]
         names = symbols.functions(site.function)
-        found = 0
-        for name in names if offset is not None else []:
-            start = symbols.address[name]
-            text = kcore.read(start, symbols.end_of(name) - start)
-            for at, register in updates(text, offset or 0, site.delta):
-                found += 1
-                nr = 1 if site.level == "pte" else 0
-                plan.add(
-                    function=name,
-                    attach=KPROBE,
-                    offset=at,
-                    call=f"on_site(ctx, {len(plan.probes)}, ctx->{register}, {nr}, "
-                    f"{site.level.upper()}, {'BIT_HUGETLB' if site.hugetlb else '0'})",
-                    op=site.op,
-                    phase="point",
-                    group="dup" if site.op == "dup" else "rmap",
-                    delta=site.delta,
-                )
-        if not found and not site.optional:
-            reason = "its inlined counter update was not found in the kernel's text"
-            plan.missing.append(
-                Missing(site.op, (site.function,), reason if names else "no such symbol", site.lost)
+        if _add_sites(plan, site, names, symbols, kcore, layout):
+            seen.add((site.op, site.instead))
+        elif not site.optional:
+            plan.missing.append(_no_site([site], bool(names)))
+        elif names:
+            empty.setdefault((site.op, site.instead), []).append(site)
+    for (op, instead), sites in empty.items():
+        if (op, instead) not in seen and not any(p.function == instead for p in plan.probes):
+            plan.missing.append(_no_site(sites, True))
+
+
+def _no_site(sites: List[Site], exists: bool) -> Missing:
+    reason = "its inlined counter update was not found in the kernel's text"
+    functions = tuple(site.function for site in sites)
+    return Missing(sites[0].op, functions, reason if exists else "no such symbol", sites[0].lost)
+
+
+def _add_sites(
+    plan: Plan, site: Site, names: List[str], symbols: Symbols, kcore: Kcore, layout: Layout
+) -> int:
+    """Plan a probe at each update in these functions.  Returns how many there are."""
+    offset = layout.fields[site.field]
+    if offset is None:
+        return 0
+    before = len(plan.probes)
+    nr = 1 if site.level == "pte" else 0
+    need = "BIT_HUGETLB" if site.hugetlb else "0"
+    for name in names:
+        start = symbols.address[name]
+        text = kcore.read(start, symbols.end_of(name) - start)
+        for at, register in updates(text, offset, site.delta):
+            plan.add(
+                function=name,
+                attach=KPROBE,
+                offset=at,
+                call=f"on_site(ctx, {len(plan.probes)}, ctx->{register}, {nr}, "
+                f"{site.level.upper()}, {need})",
+                op=site.op,
+                phase="point",
+                group="dup" if site.op == "dup" else "rmap",
+                delta=site.delta,
             )
+    return len(plan.probes) - before

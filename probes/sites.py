@@ -36,10 +36,12 @@ def updates(text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
     """
     if not 0 <= offset < 128:
         return []
-    # ModRM 01 digit reg: displacement of 8 bits; register 100 would mean a SIB byte.
+    # ModRM 01 digit reg: displacement of 8 bits.  Register 100 (rsp, r12) means that a SIB
+    # byte follows, of which 24 names that register alone.
     base = 0x40 | _DIGITS[delta] << 3
     modrm = b"".join(b"\\x%02x" % (base | reg) for reg in (0, 1, 2, 3, 5, 6, 7))
-    pattern = b"\xf0(\x41?)\xff([" + modrm + b"])" + re.escape(bytes([offset]))
+    with_sib = b"\\x%02x\\x24" % (base | 4)
+    pattern = b"\xf0(\x41?)\xff([" + modrm + b"]|" + with_sib + b")" + re.escape(bytes([offset]))
     found = []
     for match in re.finditer(pattern, text, re.DOTALL):
         number = (match.group(2)[0] & 7) + (8 if match.group(1) else 0)

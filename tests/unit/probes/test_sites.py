@@ -13,11 +13,12 @@ def test_updates_when_the_text_holds_several_forms():
         b"\xf0\xff\x40\x34"  # another offset: _refcount
         b"\xf0\xff\x48\x30"  # lock decl
         b"\xff\x40\x30"  # not locked
+        b"\xf0\x41\xff\x44\x24\x30"  # r12, which takes a SIB byte
     )
     # WHEN increments at offset 0x30 are looked for
     found = updates(text, 0x30, 1)
     # THEN exactly the three are found, with their registers
-    assert found == [(1, "ax"), (5, "bp"), (10, "r14")]
+    assert found == [(1, "ax"), (5, "bp"), (10, "r14"), (26, "r12")]
     # AND the decrement is found as such
     assert updates(text, 0x30, -1) == [(19, "ax")]
 
