@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seconds-per-guest",
         type=_positive,
         metavar="N",
-        help="time limit for one kernel (default: five minutes for each workload)",
+        help="time limit for one kernel (default: ten minutes for each workload)",
     )
     return parser
 

@@ -19,7 +19,7 @@ from vm import chroot, guest, job, kernels, lab, say, scenarios
 MAPCOUNT = Path(__file__).resolve().parent.parent / "mapcount.py"
 RESULTS = "matrix.json"
 # Generous, for an emulated guest on a busy machine: a recording compiles its probes first.
-STEP_SECONDS = 300.0
+STEP_SECONDS = 600.0
 BOOT_SECONDS = 180.0
 READ_SECONDS = 900.0  # for one look at a trace on the host
 

@@ -54,8 +54,13 @@ full_disk() {
 }
 
 by_pid_for_a_time() {
-	# Each round maps and unmaps 8 MiB, in huge pages.
-	python3 -c 'while True: bytearray(8 << 20)' &
+	# Each round maps, touches and unmaps 8 MiB: some huge pages are in there.
+	python3 -c '
+import mmap
+while True:
+	area = mmap.mmap(-1, 8 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+	area.write(b"x" * len(area))
+	area.close()' &
 	local loop=$!
 	record -d 3 --pid $loop --stacks -o pid.mapcount
 	local status=$?
@@ -65,7 +70,7 @@ by_pid_for_a_time() {
 
 by_pfn() {
 	# Frames of the guest's upper memory, from which the allocator serves first.
-	record --pfn 0x100000+0x20000 -o pfn.mapcount -- python3 -c 'bytearray(32 << 20)'
+	record --pfn 0x100000+0x20000 -o pfn.mapcount -- python3 -c 'b"x" * (32 << 20)'
 }
 
 failing_command() {
