@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 
 #define MEMORY "/sys/devices/system/memory/"
-#define SCOUTS 320UL /* huge pages that are tried for a place in a block of our own */
+#define SCOUTS 192UL
 
 static char *whole, *parts, *file;
 
@@ -131,33 +131,29 @@ static long block_of(const char *at)
 static int find_block(char **taken)
 {
 	char *const all = (char *)0x730000000000UL;
-	unsigned long wanted = block_size() / HUGE, same, kept = 0;
-	long blocks[SCOUTS], found = -1;
+	unsigned long wanted = block_size() / HUGE, same = 0, first = 0, n;
 
-	if (!wanted)
+	if (!wanted || wanted > SCOUTS / 2)
 		return -1;
 	map_anon(all, SCOUTS * HUGE);
 	must(madvise(all, SCOUTS * HUGE, MADV_HUGEPAGE), "madvise");
-	for (unsigned long n = 0; n < SCOUTS; n++) {
+	for (n = 0; n < SCOUTS; n++)
 		all[n * HUGE] = 1;
-		/* A page that is none of 2 MiB belongs to no block. */
-		blocks[n] = frame_at(all + n * HUGE) % PAGES ? -1 : block_of(all + n * HUGE);
-	}
-	for (unsigned long n = 0; n < SCOUTS && found < 0; n++) {
-		same = 0;
-		for (unsigned long other = 0; other < SCOUTS; other++)
-			same += blocks[n] >= 0 && blocks[other] == blocks[n];
-		if (same == wanted)
-			found = blocks[n];
+	for (n = 0; n < SCOUTS && same < wanted; n++) {
+		/* A block that is all ours was given out huge page by huge page. */
+		if (n == 0 || block_of(all + n * HUGE) != block_of(all + first * HUGE)) {
+			first = n;
+			same = 0;
+		}
+		same += frame_at(all + n * HUGE) % PAGES == 0;
 	}
 	must(madvise(all, SCOUTS * HUGE, MADV_NOHUGEPAGE), "madvise");
-	for (unsigned long n = 0; n < SCOUTS; n++) {
-		if (found >= 0 && blocks[n] == found && kept < 2)
-			taken[kept++] = all + n * HUGE;
-		else
+	for (n = 0; n < SCOUTS; n++)
+		if (same < wanted || n < first || n > first + 1)
 			must(munmap(all + n * HUGE, HUGE), "munmap");
-	}
-	return found < 0 ? -1 : 0;
+	taken[0] = all + first * HUGE;
+	taken[1] = all + (first + 1) * HUGE;
+	return same < wanted ? -1 : 0;
 }
 
 /* Takes the memory behind an address out of use for a moment; the kernel moves what is there. */
