@@ -140,7 +140,6 @@ class Program:
             raise ProbeError(
                 "python3-bpfcc is missing: apt install python3-bpfcc, and use the system's python3"
             ) from None
-        self._type = BPF
         self.shape = shape
         try:
             # Old headers redefine what a newer clang defines; that says nothing of the probes.

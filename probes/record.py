@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 import probes
 from probes import events
@@ -67,7 +67,7 @@ class Recording:
         self.end = ""
         self._signal = 0
         self._marks_seen = 0
-        self._written_stacks: List[int] = []
+        self._written_stacks: Set[int] = set()
 
     # -- set-up ----------------------------------------------------------------------
 
@@ -230,10 +230,10 @@ class Recording:
             self.writer.json(BlockType.LOSS, loss, len(loss["lost"]))
 
     def _write_stacks(self) -> None:
-        new = [i for i in self.program.stack_ids() if i not in set(self._written_stacks)]
+        new = [i for i in self.program.stack_ids() if i not in self._written_stacks]
         if not new:
             return
-        self._written_stacks += new
+        self._written_stacks.update(new)
         stacks = {
             str(i): [(self.symbols.locate(at), f"{at:#x}") for at in self.program.stack(i)]
             for i in new
