@@ -15,6 +15,7 @@ COMMANDS = {
     "dump": ("analysis", "every record of a trace as one line of text"),
     "lives": ("analysis", "one line for each life of a folio"),
     "timeline": ("analysis", "draw the map counts of a folio over time"),
+    "audit": ("analysis", "what is wrong in a trace: counters, rules, readers that raced"),
     "verify": ("analysis", "compare the reconstruction with the recorded ground truth"),
     "lab": ("vm", "boot test kernels in virtual machines and record workloads there"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,9 @@ from analysis.truth import Layout, Snapshot, decode
 from analysis.truth_frame import truth_frame
 from analysis.windows import reader_windows
 from probes.tracefile import TraceError
+
+if TYPE_CHECKING:
+    from analysis.audit import Audit
 
 
 class Trace:
@@ -85,6 +88,13 @@ class Trace:
     def windows(self) -> pd.DataFrame:
         """Readers' windows, see ``analysis.windows.reader_windows``."""
         return reader_windows(self.log, self.lives)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """What is wrong in the trace, see ``analysis.audit``; ``df_findings`` is the frame."""
+        from analysis.audit import audit
+
+        return audit(self)
 
     @cached_property
     def _start(self) -> StartValues:
@@ -200,6 +210,28 @@ class Trace:
         * ``cpu``, ``probe``: int64; ``event``: str, the probe's name; ``lost``: int64
         """
         return losses_frame(self._losses, self.plan)
+
+    def df_findings(self) -> pd.DataFrame:
+        """What an audit finds, in the order of time; empty for a healthy kernel.
+
+        * ``rule``: category, see ``analysis.audit.rules``, and ``rests_on``: str, the
+          kernel's rule behind it
+        * ``severity``: category, error (a counter is wrong) or race
+        * ``certainty``: category, certain or possible; ``reason``: str, why it is only
+          possible and what would make it certain
+        * ``life``: int64, label in ``df_lives``; ``pfn``: int64, the (first) page
+        * ``ts``, ``end_ts``: int64, ns, of the first and the last of its events
+        * ``function``: str, ``comm``: str, ``tid``, ``pid``: int64, ``stack``: Int32: the
+          operation or the reader that did it
+        * ``other_function``, ``other_comm``: str, ``other_tid``: Int64: the second party,
+          as who freed the folio under a reader
+        * ``counter``: str, ``expected``, ``observed``: Int64, logical values
+        * ``events``: tuples of int, labels in ``df_events`` of the records that show it
+        * ``sentence``: str, the finding in plain words
+        """
+        from analysis.findings_frame import findings_frame
+
+        return findings_frame(self, self.audit.findings)
 
     def df_truth(self) -> pd.DataFrame:
         """The pages of all ground-truth snapshots, decoded.

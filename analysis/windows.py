@@ -6,10 +6,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.arrays import Bools
+from analysis.arrays import Bools, Ints
 from analysis.lives import DEATHS, Lives
 from analysis.log import Log
-from analysis.plan import OP, RETURN
+from analysis.plan import ENTER, OP, RETURN
 
 
 def over_death(lives: Lives, enter: pd.Series[int], leave: pd.Series[int]) -> Bools:
@@ -25,21 +25,33 @@ def over_death(lives: Lives, enter: pd.Series[int], leave: pd.Series[int]) -> Bo
     return np.asarray(hit)
 
 
+def _never_left(log: Log) -> Ints:
+    """Entries of readers that are the last record of their thread: it is still inside."""
+    last = np.full(int(log.tid.max(initial=0)) + 1, -1, dtype=np.int64)
+    last[log.tid] = np.arange(len(log))
+    enter = np.flatnonzero((log.op == OP["read"]) & (log.phase == ENTER))
+    inside: Ints = enter[last[log.tid[enter]] == enter]
+    return inside
+
+
 def reader_windows(log: Log, lives: Lives) -> pd.DataFrame:
-    """One row per reader's window whose entry and return were both recorded.
+    """One row per reader's window.
 
     Columns: ``enter``, ``leave`` (rows of the log), ``ts``, ``end_ts`` (ns), ``tid``,
     ``function`` (code of the plan), ``pfn``, ``life`` (-1: none), ``over_death`` (the
-    folio was freed or split inside the window).
+    folio was freed or split inside the window).  A reader that never came back, because
+    the kernel died of it or the recording ended, left after the last row.
     """
-    leave = np.flatnonzero((log.op == OP["read"]) & (log.phase == RETURN) & (log.enter_of >= 0))
-    enter = log.enter_of[leave]
+    closed = np.flatnonzero((log.op == OP["read"]) & (log.phase == RETURN) & (log.enter_of >= 0))
+    inside = _never_left(log)
+    enter = np.concatenate([log.enter_of[closed], inside])
+    leave = np.concatenate([closed, np.full(len(inside), len(log), dtype=np.int64)])
     frame = pd.DataFrame(
         {
             "enter": enter,
             "leave": leave,
             "ts": log.ts[enter],
-            "end_ts": log.ts[leave],
+            "end_ts": log.ts[np.minimum(leave, len(log) - 1)],
             "tid": log.tid[enter],
             "function": log.function[enter],
             "pfn": log.pfn[enter],

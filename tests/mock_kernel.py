@@ -63,6 +63,8 @@ class MockKernel:
         seen: dict[str, object] = dict(
             order=folio.order, mapcount=folio.mapcount(page), entire=len(folio.pmds),
             double_map=folio.doubled, anon=folio.anon,
+            # One reference for each mapping and for each that an operation may add.
+            refcount=folio.large_mapcount() + folio.pages,
             nr_mapped=folio.nr_pages_mapped() if large else 0,
             large=folio.large_mapcount() if large else 0,
         )  # fmt: skip

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Double entry: where the operations stop explaining what records and snapshots read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.arrays import Bools, Ints, changes
+from analysis.audit.doubt import Doubt, in_flight
+from analysis.audit.finding import Finding
+from analysis.divergence import divergences
+from analysis.effects import Effects, effects
+from analysis.plan import OP
+from analysis.replay import Replay
+from analysis.trace import Trace
+from analysis.verify import Verification
+
+
+@dataclass(frozen=True)
+class Break:
+    """The books of one counter stop balancing at ``row``, on ``pages`` (-1: the folio).
+
+    ``row`` is the record that saw it or, for a snapshot, the first record after it.
+    """
+
+    life: int
+    counter: str
+    pages: tuple[int, ...]
+    row: int
+    expected: int
+    observed: int
+    snapshot: str = ""
+
+
+class Books:
+    """The replay of a trace, held against its observations."""
+
+    def __init__(self, trace: Trace, run: Replay, doubt: Doubt) -> None:
+        self.trace = trace
+        self.run = run
+        self.doubt = doubt
+        self.era = "double_map" in trace.counters
+        self.acts: Effects = effects(trace.log, trace.lives, run.rows, self.era)
+        self._covers = np.zeros((len(run.rows), 2), dtype=np.int64)
+        self._covers[self.acts.some_at, 0] = self.acts.some_start
+        self._covers[self.acts.some_at, 1] = self.acts.some_start + self.acts.some_nr
+        self.set_aside = 0
+
+    def breaks(self) -> list[Break]:
+        """Where observations leave the replay, first of each counter, page and size."""
+        log, lives = self.trace.log, self.trace.lives
+        found: list[Break] = []
+        for one in divergences(log, lives, self.run, self.trace.counters):
+            aside = in_flight(log, lives, one.row)
+            if one.counter == "large_mapcount":
+                # Fork raises the pages one by one and then, at once, the sum.
+                aside |= log.op[one.row] == OP["dup"]
+            self.set_aside += int(aside.sum())
+            keep = np.flatnonzero(~aside)
+            page = np.full(len(keep), -1, dtype=np.int64)
+            if one.counter == "mapcount":
+                page = log.pfn[one.row[keep]] - lives.head[one.life[keep]]
+            found += _first_breaks(
+                one.counter, one.life[keep], page, one.row[keep],
+                one.observed[keep], one.replayed[keep],
+            )  # fmt: skip
+        return sorted(found, key=lambda one: (one.life, one.row))
+
+    def snapshot_breaks(self, result: Verification, known: list[Break]) -> Iterator[Break]:
+        """Differences of a snapshot from the replay that no record had shown before."""
+        seen = {
+            (one.life, one.counter, page, one.observed - one.expected)
+            for one in known
+            for page in one.pages
+        }
+        wrong = result.differences
+        groups: dict[tuple[str, int, str, int, int], list[int]] = {}
+        mapcounts: set[tuple[str, int, int]] = set()
+        # A folio that changed while the snapshot was taken may have been read before or after.
+        busy = wrong["busy"].to_numpy().astype(bool)
+        self.set_aside += int(busy.sum())
+        rows = wrong[~busy].to_dict("records")
+        rows.sort(key=lambda one: one["counter"] == "kpagecount")
+        for one in rows:
+            life, page, counter = int(one["life"]), int(one["subpage"]), str(one["counter"])
+            key = (life, counter, page, int(one["truth"]) - int(one["replayed"]))
+            if counter == "mapcount":
+                mapcounts.add((one["snapshot"], life, page))
+            # What /proc says follows from the counter where the counter itself is wrong.
+            follows = counter in ("kpagecount", "page tables")
+            if key in seen or (follows and (one["snapshot"], life, page) in mapcounts):
+                continue
+            seen.add(key)
+            group = (one["snapshot"], life, counter, int(one["replayed"]), int(one["truth"]))
+            groups.setdefault(group, []).append(page)
+        ends = dict(zip(result.table["snapshot"], self._snapshot_rows(), strict=True))
+        for (snapshot, life, counter, expected, observed), pages in groups.items():
+            at = ends[snapshot]
+            yield Break(life, counter, tuple(sorted(pages)), at, expected, observed, snapshot)
+
+    def _snapshot_rows(self) -> list[int]:
+        begins = [shot.ts_begin for shot in self.trace.snapshots]
+        return [int(row) for row in np.searchsorted(self.trace.log.ts, begins, "right")]
+
+    def _touches(self, counter: str, page: int, at: slice) -> Bools:
+        """Which operations of a stretch change this counter."""
+        acts = self.acts
+        entire = acts.entire[at] != 0
+        if counter == "entire_mapcount":
+            return np.asarray(entire)
+        if counter == "double_map":
+            return np.asarray(entire | acts.splits[at])
+        every = (acts.every[at] != 0) | (entire & self.era)
+        low, high = self._covers[at, 0], self._covers[at, 1]
+        inside = (low <= page) & (page < high) if page >= 0 else high > low
+        if counter in ("mapcount", "kpagecount", "page tables"):
+            return np.asarray(every | inside | (entire & (counter != "mapcount")))
+        return np.asarray(every | inside | entire)
+
+    def evidence(self, one: Break) -> tuple[int, int, int]:
+        """The last record that still agreed (-1: none), the operation since, and how many.
+
+        It is the last one that changes this counter or, where none does, the last one on
+        the folio: it did what it had not declared.
+        """
+        log, run = self.trace.log, self.run
+        place = int(np.searchsorted(run.lives, one.life))
+        begin, end = int(run.bounds[place]), int(run.bounds[place + 1])
+        end = begin + int(np.searchsorted(run.rows[begin:end], one.row))
+        rows = run.rows[begin:end]
+        page = one.pages[0]
+        looks = np.ones(len(rows), dtype=bool)
+        if page >= 0:
+            looks = log.pfn[rows] - self.trace.lives.head[one.life] == page
+        good = np.flatnonzero(looks)
+        since = int(good[-1]) if len(good) else 0
+        touching = np.flatnonzero(self._touches(one.counter, page, slice(begin + since, end)))
+        last = since + int(touching[-1]) if len(touching) else len(rows) - 1
+        actor = int(rows[last]) if len(rows) else -1
+        return (int(rows[since]) if len(good) else -1), actor, max(1, len(touching))
+
+    def finding(self, one: Break) -> Finding:
+        """Put a break into words."""
+        log, lives = self.trace.log, self.trace.lives
+        good, actor, candidates = self.evidence(one)
+        seen_by = [] if one.snapshot else [one.row]
+        born = int(log.ts[lives.first[one.life]])
+        doubt = self.doubt.books(born, int(log.ts[min(one.row, len(log) - 1)]))
+        where = "the folio" if one.pages[0] < 0 else pages_text(one.pages)
+        by = f"the snapshot {one.snapshot!r}" if one.snapshot else f"event {one.row}"
+        words = (
+            f"{one.counter} of {where} is {one.observed} where the operations give "
+            f"{one.expected}: seen by {by}, after {{function}} by {{actor}}"
+        )
+        if candidates > 1:
+            words += f", the last of {candidates} operations on it since event {good}"
+        return Finding(
+            rule=self._rule(one, actor),
+            life=one.life,
+            pfn=int(lives.head[one.life]) + max(0, one.pages[0]),
+            rows=tuple(sorted({row for row in (good, actor, *seen_by) if row >= 0})),
+            actor=actor,
+            words=words,
+            doubt=doubt,
+            counter=one.counter,
+            expected=one.expected,
+            observed=one.observed,
+        )
+
+    def _rule(self, one: Break, actor: int) -> str:
+        if one.counter == "page tables":
+            return "page-tables"
+        if one.counter == "double_map":
+            return "double-map"
+        # Only a PMD-level operation moves the offset that DoubleMap stands for.
+        anon = self.era and bool(self.trace.lives.anon[one.life])
+        if one.counter == "mapcount" and anon and actor >= 0 and self.trace.log.level[actor] > 0:
+            return "double-map"
+        return "double-entry"
+
+
+def _first_breaks(
+    counter: str, life: Ints, page: Ints, row: Ints, observed: Ints, expected: Ints
+) -> Iterator[Break]:
+    """The first record of each life, page and size of difference; pages joined."""
+    if len(row) == 0:
+        return
+    off = observed - expected
+    order = np.lexsort((row, page, life))
+    life, page, row, off = life[order], page[order], row[order], off[order]
+    observed, expected = observed[order], expected[order]
+    at = np.flatnonzero(changes(life, page, off))
+    at = at[np.lexsort((row[at], off[at], life[at]))]
+    group = np.cumsum(changes(life[at], off[at])) - 1
+    for members in np.split(at, np.flatnonzero(np.diff(group)) + 1):
+        one = members[0]
+        pages = tuple(sorted({int(page[member]) for member in members}))
+        first = int(page[one])
+        # The page that showed it first leads, for its record is the evidence.
+        pages = (first, *(other for other in pages if other != first))
+        yield Break(
+            int(life[one]), counter, pages, int(row[one]), int(expected[one]), int(observed[one])
+        )
+
+
+def pages_text(pages: tuple[int, ...]) -> str:
+    """Some pages of a folio in words."""
+    if len(pages) == 1:
+        return f"page {pages[0]}"
+    low, high = min(pages), max(pages)
+    if high - low + 1 == len(pages):
+        return f"pages {low} to {high}"
+    return f"{len(pages)} pages between {low} and {high}"

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Folios that are still mapped at the end of a recording though their tasks are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.audit.doubt import Doubt
+from analysis.audit.finding import Finding
+from analysis.plan import OP
+from analysis.replay import Replay
+from analysis.trace import Trace
+
+
+def leaks(trace: Trace, run: Replay, doubt: Doubt) -> Iterator[Finding]:
+    """Lives with mappings left at the end, all of whose mapping tasks have ended."""
+    if trace.trailer is None or len(trace.log) == 0:
+        return
+    log, lives = trace.log, trace.lives
+    ended = log.tid[np.flatnonzero(log.op == OP["task_exit"])]
+    maps = np.flatnonzero(np.isin(log.op, [OP["map"], OP["dup"]]) & (lives.of >= 0))
+    last_map = np.full(len(lives), -1, dtype=np.int64)
+    last_map[lives.of[maps]] = maps
+    alone = last_map >= 0
+    alone[lives.of[maps[~np.isin(log.pid[maps], ended)]]] = False
+
+    here = np.flatnonzero(np.diff(run.bounds) > 0)
+    last = run.bounds[here + 1] - 1
+    left = run.entire[last] + run.pte_sum[last] + run.pte_start[here]
+    known = run.entire_known[here] & run.pte_start_known[here]
+    life = run.lives[here]
+    gone = known & (left > 0) & (lives.death_row[life] < 0) & alone[life]
+    for at in np.flatnonzero(gone).tolist():
+        one = int(life[at])
+        row = int(last_map[one])
+        begin, end = int(log.ts[lives.first[one]]), int(log.ts[-1])
+        yield Finding(
+            rule="leak",
+            life=one,
+            pfn=int(lives.head[one]),
+            rows=(row, int(run.rows[last[at]])),
+            actor=row,
+            words=f"{left[at]} mappings are left at the end, and every task that mapped it has "
+            "ended; the last to map it was {function} by {actor}",
+            doubt=doubt.books(begin, end)
+            or "another task may hold the address space, or the exit was still going on; "
+            "certain if the page is still mapped in a later recording",
+            counter="mappings",
+            expected=0,
+            observed=int(left[at]),
+        )

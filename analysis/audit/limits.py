@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What no record of a healthy kernel shows, whatever happened before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.arrays import Bools, Ints, first_of
+from analysis.audit.doubt import Doubt, in_flight
+from analysis.audit.finding import Finding
+from analysis.lives import CUTTING, DEATHS
+from analysis.plan import OP, RETURN
+from analysis.replay import Replay
+from analysis.trace import Trace
+
+COUNTED = ("mapcount", "entire_mapcount", "large_mapcount")
+
+
+class Limits:
+    """The records of a trace whose function held the folio, and so reads it as it is."""
+
+    def __init__(self, trace: Trace, run: Replay, doubt: Doubt) -> None:
+        self.trace = trace
+        self.run = run
+        self.doubt = doubt
+        log = trace.log
+        held = log.read & np.isin(log.op, [OP[name] for name in CUTTING])
+        held &= (log.phase != RETURN) | log.after
+        self.held: Bools = held & (trace.lives.of >= 0)
+
+    def _first_per_life(self, rows: Bools) -> Ints:
+        at = np.flatnonzero(rows)
+        _, place = first_of(self.trace.lives.of[at])
+        return at[place]
+
+    def _before(self, row: int) -> int:
+        """The record of the same life before this one, -1: none."""
+        mine = np.flatnonzero(self.trace.lives.of[:row] == self.trace.lives.of[row])
+        return int(mine[-1]) if len(mine) else -1
+
+    def _finding(
+        self, rule: str, row: int, words: str, counter: str = "", expected: int | None = None,
+        observed: int | None = None, doubt: str = "",
+    ) -> Finding:  # fmt: skip
+        log, lives = self.trace.log, self.trace.lives
+        before = self._before(row)
+        return Finding(
+            rule=rule,
+            life=int(lives.of[row]),
+            pfn=int(log.pfn[row]),
+            rows=tuple(one for one in (before, row) if one >= 0),
+            actor=before if before >= 0 else row,
+            other=row,
+            words=words,
+            doubt=doubt,
+            counter=counter,
+            expected=expected,
+            observed=observed,
+        )
+
+    def underflow(self) -> Iterator[Finding]:
+        """A map count below zero."""
+        for counter in COUNTED:
+            if counter not in self.trace.counters:
+                continue
+            value, there = self.trace.log.counter(counter)
+            for row in self._first_per_life(self.held & there & (value < 0)).tolist():
+                yield self._finding(
+                    "underflow", row,
+                    f"{counter} is {value[row]} at event {row}, after {{function}} by {{actor}}",
+                    counter, 0, int(value[row]),
+                )  # fmt: skip
+
+    def mapped_at_free(self) -> Iterator[Finding]:
+        """Counters that are left when the page allocator takes a folio back."""
+        log = self.trace.log
+        free = self.held & (log.op == OP["free"]) & ~log.freed
+        counters = [*COUNTED, "nr_pages_mapped"]
+        if "double_map" in self.trace.counters:
+            # A file folio's DoubleMap is sticky and means nothing.
+            counters.append("double_map")
+        for counter in counters:
+            if counter not in self.trace.counters:
+                continue
+            value, there = log.counter(counter)
+            wrong = free & there & (value > 0)
+            if counter == "double_map":
+                wrong &= self.trace.lives.anon[self.trace.lives.of]
+            for row in self._first_per_life(wrong).tolist():
+                yield self._finding(
+                    "mapped-at-free", row,
+                    f"freed by {{other}} with {counter} {value[row]}: the last to touch it was "
+                    "{function} by {actor}",
+                    counter, 0, int(value[row]),
+                )  # fmt: skip
+
+    def without_reference(self) -> Iterator[Finding]:
+        """Pages that are mapped though nobody holds them."""
+        log = self.trace.log
+        refcount = log.raw["refcount"].astype(np.int64)
+        maps = self.held & np.isin(log.op, [OP["map"], OP["dup"]])
+        for row in self._first_per_life(maps & (refcount <= 0)).tolist():
+            after = " after it was freed" if log.freed[row] else ""
+            yield self._finding(
+                "map-without-reference", row,
+                f"{{other}} maps it with a refcount of {refcount[row]}{after}",
+                "refcount", 1, int(refcount[row]),
+            )  # fmt: skip
+
+    def refcount_below(self) -> Iterator[Finding]:
+        """Folios with more mappings than references."""
+        log, lives, run = self.trace.log, self.trace.lives, self.run
+        batch = np.searchsorted(run.lives, lives.of[run.rows])
+        known = run.pte_start_known[batch] & run.entire_known[batch]
+        mapped = run.entire + run.pte_sum + run.pte_start[batch]
+        # Replayed counts are those after a record, the refcount is that before it: a
+        # mapping that comes has its reference already, one that goes has it still.
+        refcount = log.raw["refcount"][run.rows].astype(np.int64)
+        held = self.held[run.rows] & np.isin(log.op[run.rows], [OP["map"], OP["unmap"]])
+        # A PMD split maps all pages with one reference less than it needs: that of the PMD
+        # mapping, which it takes away only then.
+        whole = log.nr[run.rows] >= np.int64(1) << lives.order[run.lives][batch]
+        spare = (whole & (log.op[run.rows] == OP["map"])).astype(np.int64)
+        rows = np.zeros(len(log), dtype=bool)
+        rows[run.rows[held & known & (refcount < mapped - spare)]] = True
+        most = np.zeros(len(log), dtype=np.int64)
+        most[run.rows] = mapped
+        at = self._first_per_life(rows)
+        for row, busy in zip(at.tolist(), in_flight(log, lives, at).tolist(), strict=True):
+            doubt = "another CPU was at work on the folio; certain at rest" if busy else ""
+            born = int(log.ts[lives.first[lives.of[row]]])
+            yield self._finding(
+                "refcount-below-mapcount", row,
+                f"{int(log.raw['refcount'][row])} references for {most[row]} mappings at "
+                f"event {row}, after {{function}} by {{actor}}",
+                "refcount", int(most[row]), int(log.raw["refcount"][row]),
+                doubt or self.doubt.books(born, int(log.ts[row])),
+            )  # fmt: skip
+
+    def mapped_at_split(self) -> Iterator[Finding]:
+        """Folios that were split while the books still had mappings of them."""
+        log, lives, run = self.trace.log, self.trace.lives, self.run
+        split = lives.death[run.lives] == DEATHS.index("split")
+        for place in np.flatnonzero(split & (np.diff(run.bounds) > 0)).tolist():
+            life, last = int(run.lives[place]), int(run.bounds[place + 1]) - 1
+            known = bool(run.entire_known[place] and run.pte_start_known[place])
+            entire = int(run.entire[last])
+            left = entire + int(run.pte_sum[last] + run.pte_start[place])
+            if not known or left == 0:
+                continue
+            row = int(run.rows[last])
+            born, end = int(log.ts[lives.first[life]]), int(log.ts[lives.death_row[life]])
+            level = f"{entire} PMD and {left - entire} PTE mappings"
+            yield Finding(
+                "mapped-at-split", life, int(lives.head[life]), (row, int(lives.death_row[life])),
+                row, f"split by {{other}} with {level} left: the last to touch it was "
+                "{function} by {actor}", int(lives.death_row[life]),
+                self.doubt.books(born, end), "mappings", 0, left,
+            )  # fmt: skip
+
+    def findings(self) -> Iterator[Finding]:
+        """All of them."""
+        yield from self.underflow()
+        yield from self.mapped_at_free()
+        yield from self.without_reference()
+        yield from self.refcount_below()
+        yield from self.mapped_at_split()

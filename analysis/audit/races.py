@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Readers that looked at a folio without a reference while it came or went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.audit.doubt import Doubt
+from analysis.audit.finding import Finding
+from analysis.lives import DEATHS
+from analysis.text import duration
+from analysis.trace import Trace
+
+#: What a reader's function looks at beside the page's own flags, by era (fs/proc/page.c).
+LOOKS = {
+    "__page_mapcount": "compound_mapcount and, of an anonymous folio, PG_double_map in page[1]",
+    "stable_page_flags": "the folio's map counts in page[1], by page_mapped()",
+    "get_kpage_count": "a copy of the page and its head, made without a reference",
+    "snapshot_page": "the page, then its head and page[1], to copy them",
+}
+#: Since 7.0 the flags come from a copy.
+COPIES = "snapshot_page"
+
+
+def _looks(trace: Trace, function: str) -> str:
+    if function == "stable_page_flags" and COPIES in trace.plan.functions:
+        return "a copy of the page and its head"
+    return LOOKS.get(function, "the page")
+
+
+def races(trace: Trace, doubt: Doubt) -> Iterator[Finding]:
+    """Each reader's window in which the folio was freed, split or allocated."""
+    log, lives, windows = trace.log, trace.lives, trace.windows
+    for one in windows[windows["over_death"]].to_dict("records"):
+        life, enter, leave = int(one["life"]), int(one["enter"]), int(one["leave"])
+        end = int(lives.death_row[life])
+        what = "freed" if lives.death[life] == DEATHS.index("free") else "split"
+        closed = leave < len(log)
+        span = (int(one["ts"]), int(one["end_ts"]))
+        function = trace.plan.functions[int(one["function"])]
+        stayed = (
+            f"for {duration(span[1] - span[0])}" if closed
+            else "and never came back in this recording"
+        )  # fmt: skip
+        why = doubt.lost(*span)
+        if log.ts[end] in span:
+            why = why or "both in one nanosecond; certain with a longer window"
+        yield Finding(
+            rule="reader-race",
+            life=life,
+            pfn=int(one["pfn"]),
+            rows=(enter, end, leave) if closed else (enter, end),
+            actor=enter,
+            other=end,
+            words=(
+                f"{{actor}} looked {stayed} in {{function}} without a reference, at "
+                f"{_looks(trace, function)}; {{other}} {what} the folio "
+                f"{duration(int(log.ts[end]) - span[0])} after it had come"
+            ),
+            doubt=why,
+        )
+    born = _born_inside(trace)
+    for enter, leave, life in zip(*born, strict=True):
+        yield Finding(
+            rule="reader-race",
+            life=life,
+            pfn=int(log.pfn[enter]),
+            rows=(enter, int(lives.first[life]), leave),
+            actor=enter,
+            other=int(lives.first[life]),
+            words="{actor} looked in {function} without a reference while {other} "
+            "allocated the folio",
+            doubt=doubt.lost(int(log.ts[enter]), int(log.ts[leave])),
+        )
+
+
+def _born_inside(trace: Trace) -> tuple[list[int], list[int], list[int]]:
+    """Windows on a page that another life took, seen from its allocation: its life."""
+    lives, windows = trace.lives, trace.windows
+    closed = windows[(windows["leave"] < len(trace.log)) & ~windows["over_death"]]
+    enter, leave = closed["enter"].to_numpy(), closed["leave"].to_numpy()
+    if len(lives) == 0 or len(enter) == 0:
+        return [], [], []
+    pfn = closed["pfn"].to_numpy()
+    after = lives.cover.before(pfn, leave)
+    born = (after >= 0) & (lives.birth[after] == 0)
+    born &= (lives.first[after] > enter) & (lives.first[after] < leave)
+    at = np.flatnonzero(born)
+    return enter[at].tolist(), leave[at].tolist(), after[at].tolist()

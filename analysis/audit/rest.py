@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Counters of one folio that must agree with each other in a snapshot, at rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.arrays import Bools, Ints, expand
+from analysis.at_snapshot import Present, present
+from analysis.audit.finding import Finding
+from analysis.counts import ENTIRELY_MAPPED
+from analysis.trace import Trace
+from analysis.truth import Snapshot
+from analysis.truth_frame import folio_values
+
+
+def _folios(trace: Trace, shot: Snapshot, here: Present) -> Ints:
+    """Which of the present lives the pages show as large folios, quiet meanwhile."""
+    order = trace.lives.order[here.life]
+    plain = ~trace.lives.hugetlb[here.life]
+    shown = shot.orders(here.head, here.frame) == order
+    return np.flatnonzero(shown & (order > 0) & plain & ~here.busy)
+
+
+def _checks(
+    trace: Trace, shot: Snapshot, life: Ints, head: Ints, frame: Ints
+) -> Iterator[tuple[str, Ints, Ints, Bools]]:
+    """(counter, what it must be, what it is, where it is wrong), by folio."""
+    owner, page = expand(head, np.int64(1) << trace.lives.order[life])
+    value, is_count = shot.mapcounts()
+    counts = np.where(is_count, value, 0)[frame[owner], page]
+    pages = np.bincount(owner, minlength=len(life)).astype(np.int64)
+    entire = folio_values(shot, "entire_mapcount", head, frame)
+
+    def total(values: Ints) -> Ints:
+        return np.bincount(owner, weights=values, minlength=len(life)).astype(np.int64)
+
+    if "large_mapcount" in trace.counters:
+        large = folio_values(shot, "large_mapcount", head, frame)
+        yield "large_mapcount", entire + total(counts), large, large != entire + total(counts)
+    if "nr_pages_mapped" in trace.counters:
+        want = total((counts > 0).astype(np.int64)) + ENTIRELY_MAPPED * (entire > 0)
+        have = folio_values(shot, "nr_pages_mapped", head, frame)
+        yield "nr_pages_mapped", want, have, have != want
+    if "double_map" in trace.counters:
+        anon = trace.lives.anon[life]
+        double_map = folio_values(shot, "double_map", head, frame)
+        yield "double_map", entire, double_map, anon & (double_map > entire)
+        # Every page's count holds the offset: DoubleMap's, or a file folio's PMD mappings.
+        offset = np.where(anon, double_map, entire)
+        with_it = total((counts >= offset[owner]).astype(np.int64))
+        yield "pages with the offset", pages, with_it, with_it < pages
+
+
+def at_rest(trace: Trace) -> Iterator[Finding]:
+    """Folios whose own counters contradict each other in a snapshot."""
+    for number, shot in enumerate(trace.snapshots):
+        here = present(trace.log, trace.lives, shot)
+        some = _folios(trace, shot, here)
+        if len(some) == 0:
+            continue
+        life, head, frame = here.life[some], here.head[some], here.frame[some]
+        for counter, want, have, wrong in _checks(trace, shot, life, head, frame):
+            for at in np.flatnonzero(wrong).tolist():
+                mine = np.flatnonzero(trace.lives.of[: here.row] == life[at])
+                last = int(mine[-1])
+                yield Finding(
+                    rule="counters-disagree",
+                    life=int(life[at]),
+                    pfn=int(trace.lives.head[life[at]]),
+                    rows=(last,),
+                    actor=last,
+                    words=f"{counter} is {have[at]} and its pages make it {want[at]} in the "
+                    f"snapshot '{number} {shot.name}', after {{function}} by {{actor}}",
+                    counter=counter,
+                    expected=int(want[at]),
+                    observed=int(have[at]),
+                )

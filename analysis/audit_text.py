@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The findings of an audit as text: a table of their kinds, then each in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from analysis.text import count, table
+from analysis.trace import Trace
+
+#: Findings of one kind that are told in full; the rest are in the table's count.
+TOLD = 3
+
+
+def _one(trace: Trace, one: Mapping[Any, Any]) -> str:
+    since = (one["ts"] - int(trace.log.ts[0])) / 1e6
+    life = f"life {one['life']}, " if one["life"] >= 0 else ""
+    events = ", ".join(str(row) for row in one["events"])
+    lines = [
+        f"{one['certainty']} {one['rule']}: {life}page {one['pfn']:#x}, at {since:.3f} ms:",
+        f"  {one['sentence']}",
+        f"  events {events}; rests on: {one['rests_on']}",
+    ]
+    if one["reason"]:
+        lines.append(f"  possible because {one['reason']}")
+    if not pd.isna(one["stack"]):
+        frames = trace.stacks.get(int(one["stack"]), [])
+        lines.append("  stack: " + " < ".join(name for name, _ in frames))
+    return "\n".join(lines)
+
+
+def audit_text(trace: Trace, findings: pd.DataFrame, set_aside: int, everything: bool) -> str:
+    """The table, some findings of each kind (or all) and one line that sums up."""
+    parts = []
+    kind = ["certainty", "severity", "rule", "function", "counter"]
+    if len(findings):
+        groups = findings.groupby(kind, observed=True, sort=False)
+        counted = groups.size().reset_index(name="findings")
+        parts.append(table(list(counted.columns), counted.to_numpy().tolist()))
+        told = findings if everything else groups.head(TOLD)
+        parts += [_one(trace, one) for one in told.to_dict("records")]
+        if len(told) < len(findings):
+            parts.append(f"and {len(findings) - len(told)} more like these: --all")
+    certain = int((findings["certainty"] == "certain").sum())
+    parts.append(
+        f"{count(len(findings), 'finding')}: {certain} certain, {len(findings) - certain} "
+        f"possible; {count(len(trace.log), 'event')}, {count(len(trace.lives), 'life', 'lives')}, "
+        f"{count(len(trace.snapshots), 'snapshot')}; {count(set_aside, 'observation')} set "
+        "aside, made while another operation on the folio was under way"
+    )
+    return "\n\n".join(parts)

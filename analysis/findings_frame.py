@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The findings of an audit as the data frame of ``Trace.df_findings``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.arrays import Ints
+from analysis.audit.finding import Finding
+from analysis.audit.rules import CERTAINTIES, RULES, SEVERITIES
+from analysis.columns import category, integers, texts
+from analysis.trace import Trace
+
+
+def _rows(values: list[int]) -> Ints:
+    return np.array(values, dtype=np.int64)
+
+
+class _Parties:
+    """Names of the threads behind some records; -1 is nobody."""
+
+    def __init__(self, trace: Trace, rows: Ints) -> None:
+        log = trace.log
+        self.there = rows >= 0
+        at = np.where(self.there, rows, 0)
+        known = len(log) > 0
+        self.tid = log.tid[at] if known else at
+        self.pid = log.pid[at] if known else at
+        self.stack = log.aux[at] if known else at
+        self.has_stack = (log.has_stack[at] if known else self.there) & self.there
+        self.function = [
+            trace.plan.functions[code] if there and code >= 0 else ""
+            for code, there in zip(log.function[at].tolist(), self.there.tolist(), strict=True)
+        ]
+        by_time = np.argsort(at, kind="stable")
+        ts = pd.Series(log.ts[at[by_time]], index=by_time)
+        comm = trace.names.comm(ts, pd.Series(self.tid[by_time], index=by_time))
+        self.comm = comm.sort_index().astype(str).tolist()
+
+    def names(self) -> list[str]:
+        """comm/tid of each."""
+        return [
+            f"{comm}/{tid}" if there else "nobody"
+            for comm, tid, there in zip(self.comm, self.tid.tolist(), self.there, strict=True)
+        ]
+
+
+def findings_frame(trace: Trace, findings: list[Finding]) -> pd.DataFrame:
+    """Build the frame; the columns are described at ``Trace.df_findings``."""
+    actor = _Parties(trace, _rows([one.actor for one in findings]))
+    other = _Parties(trace, _rows([one.other for one in findings]))
+    sentence = [
+        one.words.format(actor=who, other=second, function=f"{function}()" if function else "?")
+        for one, who, second, function in zip(
+            findings, actor.names(), other.names(), actor.function, strict=True
+        )
+    ]
+    ts = trace.log.ts
+    rules = [RULES[one.rule] for one in findings]
+    doubt = [one.doubt for one in findings]
+
+    def values(name: str) -> Any:
+        given = [getattr(one, name) for one in findings]
+        there = np.array([value is not None for value in given], dtype=bool)
+        return integers(_rows([value or 0 for value in given]), there, np.int64)
+
+    return pd.DataFrame(
+        {
+            "rule": category(_rows([list(RULES).index(one.rule) for one in findings]), list(RULES)),
+            "severity": category(
+                _rows([SEVERITIES.index(rule.severity) for rule in rules]), SEVERITIES
+            ),
+            "certainty": category(_rows([int(bool(text)) for text in doubt]), CERTAINTIES),
+            "reason": texts(doubt),
+            "life": _rows([one.life for one in findings]),
+            "pfn": _rows([one.pfn for one in findings]),
+            "ts": _rows([int(ts[one.rows[0]]) for one in findings]),
+            "end_ts": _rows([int(ts[one.rows[-1]]) for one in findings]),
+            "function": texts(actor.function),
+            "comm": texts(actor.comm),
+            "tid": actor.tid,
+            "pid": actor.pid,
+            "stack": integers(actor.stack, actor.has_stack),
+            "other_function": texts(other.function),
+            "other_comm": texts(
+                c if t else "" for c, t in zip(other.comm, other.there, strict=True)
+            ),
+            "other_tid": integers(other.tid, other.there, np.int64),
+            "counter": texts(one.counter for one in findings),
+            "expected": values("expected"),
+            "observed": values("observed"),
+            "events": pd.Series([one.rows for one in findings], dtype=object),
+            "sentence": texts(sentence),
+            "rests_on": texts(rule.rests_on for rule in rules),
+        }
+    )
