@@ -68,6 +68,12 @@ class Replay:
     init_value: Ints
     init_since: Ints
 
+    def rows_until(self, life: int, row: int) -> Ints:
+        """The rows of a life before a row of the log."""
+        place = int(np.searchsorted(self.lives, life))
+        rows = self.rows[self.bounds[place] : self.bounds[place + 1]]
+        return rows[: np.searchsorted(rows, row)]
+
     def points_until(self, key: Ints, at: Ints) -> Ints:
         """Sum of a page's own changes up to and including position ``at``."""
         size = len(self.rows) + 1

@@ -81,6 +81,7 @@ SCENARIOS = {
         Scenario("file-thp", "huge pages of files: truncated, punched, privately copied"),
         Scenario("hugetlb", "the hugetlb pool: private, shared, forked, 2 MiB and 1 GiB"),
         Scenario("mthp", "anonymous folios of 16 KiB to 1 MiB"),
+        Scenario("storm", "several processes at once on the same huge pages, by seed"),
         Scenario(
             "fuzz",
             "random programs of all of these over several processes, by seed",

@@ -39,5 +39,11 @@ def audit(trace: Trace) -> Audit:
         # The plainer rule says the same about the same record.
         if (one.life, one.counter, one.row) not in told
     ]
-    found = [*limits, *entries, *at_rest(trace), *races(trace, doubt), *leaks(trace, run, doubt)]
+    found = [
+        *limits,
+        *entries,
+        *at_rest(trace, run),
+        *races(trace, doubt),
+        *leaks(trace, run, doubt),
+    ]
     return Audit(sorted(found, key=lambda one: (one.rows, one.rule)), books.set_aside)

@@ -127,17 +127,17 @@ class Books:
         the folio: it did what it had not declared.
         """
         log, run = self.trace.log, self.run
-        place = int(np.searchsorted(run.lives, one.life))
-        begin, end = int(run.bounds[place]), int(run.bounds[place + 1])
-        end = begin + int(np.searchsorted(run.rows[begin:end], one.row))
-        rows = run.rows[begin:end]
+        rows = run.rows_until(one.life, one.row)
+        begin = int(run.bounds[np.searchsorted(run.lives, one.life)])
         page = one.pages[0]
         looks = np.ones(len(rows), dtype=bool)
         if page >= 0:
             looks = log.pfn[rows] - self.trace.lives.head[one.life] == page
         good = np.flatnonzero(looks)
         since = int(good[-1]) if len(good) else 0
-        touching = np.flatnonzero(self._touches(one.counter, page, slice(begin + since, end)))
+        touching = np.flatnonzero(
+            self._touches(one.counter, page, slice(begin + since, begin + len(rows)))
+        )
         last = since + int(touching[-1]) if len(touching) else len(rows) - 1
         actor = int(rows[last]) if len(rows) else -1
         return (int(rows[since]) if len(good) else -1), actor, max(1, len(touching))

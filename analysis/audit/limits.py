@@ -35,23 +35,20 @@ class Limits:
         _, place = first_of(self.trace.lives.of[at])
         return at[place]
 
-    def _before(self, row: int) -> int:
-        """The record of the same life before this one, -1: none."""
-        mine = np.flatnonzero(self.trace.lives.of[:row] == self.trace.lives.of[row])
-        return int(mine[-1]) if len(mine) else -1
-
     def _finding(
         self, rule: str, row: int, words: str, counter: str = "", expected: int | None = None,
         observed: int | None = None, doubt: str = "",
     ) -> Finding:  # fmt: skip
         log, lives = self.trace.log, self.trace.lives
-        before = self._before(row)
+        life = int(lives.of[row])
+        # Its last record but this one: who did it, as far as anybody can be named.
+        before = self.run.rows_until(life, row)[-1:].tolist()
         return Finding(
             rule=rule,
-            life=int(lives.of[row]),
+            life=life,
             pfn=int(log.pfn[row]),
-            rows=tuple(one for one in (before, row) if one >= 0),
-            actor=before if before >= 0 else row,
+            rows=(*before, row),
+            actor=(*before, row)[0],
             other=row,
             words=words,
             doubt=doubt,

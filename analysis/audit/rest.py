@@ -11,6 +11,7 @@ from analysis.arrays import Bools, Ints, expand
 from analysis.at_snapshot import Present, present
 from analysis.audit.finding import Finding
 from analysis.counts import ENTIRELY_MAPPED
+from analysis.replay import Replay
 from analysis.trace import Trace
 from analysis.truth import Snapshot
 from analysis.truth_frame import folio_values
@@ -54,7 +55,7 @@ def _checks(
         yield "pages with the offset", pages, with_it, with_it < pages
 
 
-def at_rest(trace: Trace) -> Iterator[Finding]:
+def at_rest(trace: Trace, run: Replay) -> Iterator[Finding]:
     """Folios whose own counters contradict each other in a snapshot."""
     for number, shot in enumerate(trace.snapshots):
         here = present(trace.log, trace.lives, shot)
@@ -64,8 +65,7 @@ def at_rest(trace: Trace) -> Iterator[Finding]:
         life, head, frame = here.life[some], here.head[some], here.frame[some]
         for counter, want, have, wrong in _checks(trace, shot, life, head, frame):
             for at in np.flatnonzero(wrong).tolist():
-                mine = np.flatnonzero(trace.lives.of[: here.row] == life[at])
-                last = int(mine[-1])
+                last = int(run.rows_until(int(life[at]), here.row)[-1])
                 yield Finding(
                     rule="counters-disagree",
                     life=int(life[at]),
