@@ -44,16 +44,17 @@ class Cell:
     checked: int | None = None  # values held against the kernel's own
     differences: int | None = None
     possible: int | None = None  # differences that a loss or a change meanwhile may explain
+    findings: int | None = None  # errors that the audit found; a reader's race is none of them
     notes: tuple[str, ...] = ()  # steps that the workload left out on this kernel, and why
     missing: tuple[str, ...] = ()  # what no probe saw on this kernel, and why
     trace: str | None = None  # relative to the matrix's directory
 
     @property
     def good(self) -> bool:
-        """True where nothing is wrong: no difference, or left out with a reason."""
+        """True where nothing is wrong: no difference, no finding, or left out with a reason."""
         if self.outcome == LEFT_OUT:
             return bool(self.reason)
-        return self.outcome == CHECKED and not self.differences
+        return self.outcome == CHECKED and not self.differences and not self.findings
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,7 @@ def finish(cell: Cell, traces: Path) -> Cell:
         return replace(cell, outcome=FAILED, reason="the recorder left no trace")
     cell = replace(cell, trace=f"{traces.name}/{trace.name}")
     try:
-        return _verified(_counted(cell, trace), trace)
+        return _audited(_verified(_counted(cell, trace), trace), trace)
     except subprocess.TimeoutExpired:
         return replace(cell, outcome=FAILED, reason=f"{trace} was not read within {READ_SECONDS} s")
 
@@ -292,6 +293,18 @@ def _verified(cell: Cell, trace: Path) -> Cell:
     if done.returncode != 0:
         return replace(cell, outcome=FAILED, reason=_complaint("verify", done))
     return cell
+
+
+def _audited(cell: Cell, trace: Path) -> Cell:
+    """What `mapcount audit` says about the counters."""
+    if cell.outcome != CHECKED:
+        return cell
+    done = _mapcount("audit", "--json", str(trace))
+    if done.returncode != 0:
+        return replace(cell, outcome=FAILED, reason=_complaint("audit", done))
+    wrong = [one for one in json.loads(done.stdout) if one["severity"] == "error"]
+    reason = cell.reason or (wrong[0]["sentence"] if wrong else "")
+    return replace(cell, findings=len(wrong), reason=reason)
 
 
 def _leaves_nothing(workload: str) -> bool:
