@@ -17,6 +17,7 @@ COMMANDS = {
     "timeline": ("analysis", "draw the map counts of a folio over time"),
     "audit": ("analysis", "what is wrong in a trace: counters, rules, readers that raced"),
     "verify": ("analysis", "compare the reconstruction with the recorded ground truth"),
+    "report": ("analysis", "findings, pictures and totals as one HTML page"),
     "lab": ("vm", "boot test kernels in virtual machines and record workloads there"),
 }
 

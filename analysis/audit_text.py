@@ -37,6 +37,7 @@ def audit_text(trace: Trace, findings: pd.DataFrame, set_aside: int, everything:
     parts = []
     kind = ["certainty", "severity", "rule", "function", "counter"]
     if len(findings):
+        findings = findings.sort_values(["severity", "certainty"], kind="stable")
         groups = findings.groupby(kind, observed=True, sort=False)
         counted = groups.size().reset_index(name="findings")
         parts.append(table(list(counted.columns), counted.to_numpy().tolist()))
