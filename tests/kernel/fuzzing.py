@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs the fuzz workload in guests, verifies every mark, and makes a failure short.
+"""Runs the fuzz workload in guests, verifies every mark, audits, and makes a failure short.
 
     python -m tests.kernel.fuzzing [--kernel K] [--seeds FIRST:END] [--operations N] [--per-guest N]
 
@@ -92,7 +92,7 @@ def first_failure(snapshots: Sequence[tuple[str, str]], programs: Programs) -> F
 
 
 def read(path: Path, programs: Programs) -> Outcome:
-    """Verify one trace."""
+    """Verify and audit one trace."""
     trace = analysis.open_trace(str(path))
     result = verify(trace)
     wrong = result.differences[~result.differences["busy"].astype(bool)]
@@ -104,9 +104,12 @@ def read(path: Path, programs: Programs) -> Outcome:
         )
         for one in wrong.to_dict("records")
     ]
+    found = trace.df_findings()
+    sentences = found.loc[found["severity"] == "error", "sentence"]
+    described += [("the audit", sentence) for sentence in sentences]
     return Outcome(
-        events=len(trace.df_events()),
-        lost=int(trace.df_losses()["lost"].sum()) if len(trace.df_losses()) else 0,
+        events=len(trace.log),
+        lost=int(trace.df_losses()["lost"].sum()),
         marks=len(result.table),
         checked=result.checked,
         possible=len(result.differences) - result.certain,
