@@ -85,6 +85,7 @@ OPS = (
     "read",  # a reader looks at the folio without a reference
     "fork",  # bracket: copy_page_range copies page tables
     "reader",  # bracket: one read() of /proc/kpageflags or /proc/kpagecount
+    "oops",  # the kernel begins to report its own failure
     "mark",
     "task_new",
     "task_rename",

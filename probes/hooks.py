@@ -35,7 +35,8 @@ class Candidate:
 class Hook:
     """One logical operation.
 
-    kind:     the handler: "point", "folio" or "pmd" (entry and return), "read", "bracket".
+    kind:     the handler: "point", "folio" or "pmd" (entry and return), "read", "bracket",
+              "once" (an entry without a page, in whatever task).
     delta:    the declared change of the map counts by this operation, if it is its own.
     where:    for delta: "enter", "return", or "doublemap": on enter, and only in the era
               of PG_double_map, where the PMD split changes the counters itself.
@@ -281,6 +282,21 @@ HOOKS: Tuple[Hook, ...] = (
         (C("snapshot_page", page="page"),),
         "the copying of pages by readers",
         optional=True,
+    ),
+    # kernel/panic.c: the last records of a kernel that dies; `mapcount recover` finds them.
+    Hook(
+        "oops",
+        "once",
+        "crash",
+        (C("oops_enter"),),
+        "the moment of an oops",
+    ),
+    Hook(
+        "oops",
+        "once",
+        "crash",
+        (C("panic"),),
+        "the moment of a panic",
     ),
 )
 

@@ -214,6 +214,14 @@ def _add(
             **common,
         )
         return
+    if hook.kind == "once":
+        plan.add(
+            attach=KPROBE,
+            call=f"on_bracket({probe}, take_stack(ctx))",
+            phase="point",
+            **common,
+        )
+        return
     enter, leave = {
         "folio": (
             f"on_enter(ctx, {probe}, {args.page}, {args.vma}, 0, PTE)",

@@ -12,11 +12,12 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 import probes
 from probes import events
 from probes.btf import Btf
+from probes.clocks import printk_clock
 from probes.errors import ProbeError
 from probes.kernel import Kcore, Symbols, build_id, check_kprobes, end_pfn, possible_cpus
 from probes.layout import find_layout
@@ -157,7 +158,11 @@ class Recording:
             "nr_cpus": self.shape.cpus,
             "page_size": mmap.PAGESIZE,
             "pmd_order": (FRAME_PAGES - 1).bit_length(),
-            "clock": {"monotonic_ns": time.monotonic_ns(), "realtime_ns": time.time_ns()},
+            "clock": {
+                "monotonic_ns": time.monotonic_ns(),
+                "realtime_ns": time.time_ns(),
+                "printk": self._told("the clock of the kernel's messages", printk_clock),
+            },
             "layout": self.layout.as_json(),
             "counters": self.layout.counters,
             "plan": [probe.as_json() for probe in self.plan.probes],
@@ -170,7 +175,16 @@ class Recording:
                 "stacks": request.stacks,
             },
             "ring_bytes": self.shape.ring_bytes,
+            "ring": self._told("where the ring lies in memory", self.ring.where),
         }
+
+    def _told(self, what: str, ask: Callable[[], Dict[str, Any]]) -> Optional[Dict[str, Any]]:
+        """What only a recovery after the kernel's death needs: nothing fails without it."""
+        try:
+            return ask()
+        except OSError as error:
+            say(f"note: cannot tell {what} ({error}): `mapcount recover` will lack it")
+            return None
 
     # -- the loop --------------------------------------------------------------------
 
@@ -373,4 +387,5 @@ def _report(recording: Recording, status: Optional[int]) -> int:
 
 def say(text: str) -> None:
     """One line for the user, on stderr: results alone go to stdout."""
-    print(text if text.startswith(("error:", "warning:")) else f"mapcount: {text}", file=sys.stderr)
+    told = text.startswith(("error:", "warning:", "note:"))
+    print(text if told else f"mapcount: {text}", file=sys.stderr)

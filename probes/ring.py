@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Drains the BPF ring buffer in whole chunks, without Python code per record.
 
-The kernel lets the reader map the ring: one page with the consumer's position, one with
-the producer's, then the data twice back to back, so that a chunk that wraps around is
-still contiguous (kernel/bpf/ringbuf.c).  All records have one size, so the top bytes of
-their headers lie at a constant stride, and one slice tells how many are complete.
+The kernel lets the reader map the ring: one page with the consumer's position (which alone
+may be written), one with the producer's, then the data twice back to back, so that a chunk
+that wraps around is still contiguous (kernel/bpf/ringbuf.c).  All records have one size, so
+the top bytes of their headers lie at a constant stride, and one slice tells how many are
+complete.
 
 Memory ordering has been thought through for x86-64 alone (loads are not reordered with
 loads there): the producer's position is read before the headers, the headers before the
@@ -14,9 +15,10 @@ data.
 from __future__ import annotations
 
 import mmap
-from typing import Callable
+from typing import Callable, Dict
 
-from probes.events import RING_BUSY, RING_DISCARD, SLOT_SIZE
+from probes.events import RING_BUSY, RING_DISCARD, RING_HEADER_SIZE, SLOT_SIZE
+from probes.frames import frames_of
 
 #: A header's top byte holds the busy and discard bits.
 _UNREADY = (RING_BUSY | RING_DISCARD) >> 24
@@ -30,10 +32,20 @@ class Ring:
         page = mmap.PAGESIZE
         self.size = size
         self._consumer_map = mmap.mmap(fd, page)
-        self._map = mmap.mmap(fd, page + 2 * size, prot=mmap.PROT_READ, offset=page)
+        self._map = mmap.mmap(fd, 2 * page + 2 * size, prot=mmap.PROT_READ)
         self._consumer = memoryview(self._consumer_map).cast("Q")
-        self._producer = memoryview(self._map)[:page].cast("Q")
-        self._data = memoryview(self._map)[page:]
+        self._producer = memoryview(self._map)[page : 2 * page].cast("Q")
+        self._data = memoryview(self._map)[2 * page :]
+
+    def where(self) -> Dict[str, object]:
+        """Where the ring lies in physical memory, for those who must read it when this kernel
+        is dead.  Raises OSError where the kernel does not tell."""
+        pages = 2 + self.size // mmap.PAGESIZE
+        return {
+            "slot": SLOT_SIZE,
+            "slot_header": RING_HEADER_SIZE,
+            "frames": frames_of(self._map, pages),
+        }
 
     def fill(self) -> int:
         """Bytes waiting in the ring."""

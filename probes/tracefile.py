@@ -24,7 +24,7 @@ from typing import Any, Iterator, Optional, Union
 
 #: The high bit, CR LF, ctrl-Z and LF make text-mode copies show at once (as PNG does).
 MAGIC = b"\x89MAP\r\n\x1a\n"
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
 PREAMBLE = struct.Struct("<8sHHI")
 
 BLOCK_MAGIC = b"MBLK"
@@ -34,6 +34,7 @@ BLOCK = struct.Struct("<4sHHIIQII")
 BLOCK_SIZE = BLOCK.size
 assert BLOCK_SIZE == 32
 FLAG_ZLIB = 1
+FLAG_RECOVERED = 2  # the records come from the memory of a kernel that died
 
 Payload = Union[bytes, bytearray, memoryview]
 
@@ -53,6 +54,8 @@ class BlockType(IntEnum):
     STACKS = 6  # JSON: {stack id: [["symbol+0x1f", address], ...]}, innermost first
     TRUTH = 7  # a ground-truth snapshot, see probes/snapshot.py
     TRAILER = 8  # JSON: totals; its presence says that the recorder ended in order
+    RECOVERY = 9  # JSON: what `mapcount recover` found in the memory of a dead kernel
+    OOPS = 10  # JSON: what that kernel printed about its death, and when
 
 
 class TraceError(Exception):
@@ -64,6 +67,7 @@ class Block:
     """One whole block: its type, the number of entries, where it lies, its payload."""
 
     type: int
+    flags: int
     count: int
     offset: int
     payload: memoryview
@@ -93,31 +97,39 @@ class Damage:
 
 
 class Writer:
-    """Appends blocks to a new file.
+    """Appends blocks to a new file; with ``at``, to an old one whose whole blocks end there.
 
-    A block that could not be written whole (a full disk) is cut off again, so that the
-    file ends with the last whole block; the OSError is the caller's.
+    A block that could not be written whole (a full disk, the kernel's death) is cut off
+    again, so that the file ends with the last whole block; an OSError is the caller's.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, at: Optional[int] = None) -> None:
         self.path = path
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        self._fd = os.open(path, flags, 0o644)
-        self.size = 0
+        flags = os.O_WRONLY | os.O_CLOEXEC
+        self._fd = os.open(path, flags | (os.O_CREAT | os.O_TRUNC if at is None else 0), 0o644)
+        self.size = at or 0
         try:
-            self._append([PREAMBLE.pack(MAGIC, MAJOR, MINOR, 0)])
+            if at is None:
+                self._append([PREAMBLE.pack(MAGIC, MAJOR, MINOR, 0)])
+            else:
+                self._cut()
         except OSError:
             self.close()
             raise
 
     def block(
-        self, type_: BlockType, payload: Payload, count: int = 1, compress: bool = False
+        self,
+        type_: BlockType,
+        payload: Payload,
+        count: int = 1,
+        compress: bool = False,
+        flags: int = 0,
     ) -> None:
         """Append one block.  Compressing is for rare, bulky blocks, never for events."""
-        flags = unpacked = 0
+        unpacked = 0
         if compress:
             unpacked = _nbytes(payload)
-            payload, flags = zlib.compress(payload, 1), FLAG_ZLIB
+            payload, flags = zlib.compress(payload, 1), flags | FLAG_ZLIB
         head = BLOCK.pack(BLOCK_MAGIC, type_, flags, count, unpacked, _nbytes(payload), 0, 0)[:-4]
         crc = zlib.crc32(payload, zlib.crc32(head))
         self._append([head + struct.pack("<I", crc), payload])
@@ -139,10 +151,13 @@ class Writer:
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
                     rest = rest[written:]
         except OSError:
-            os.ftruncate(self._fd, self.size)
-            os.lseek(self._fd, self.size, os.SEEK_SET)
+            self._cut()
             raise
         self.size += total
+
+    def _cut(self) -> None:
+        os.ftruncate(self._fd, self.size)
+        os.lseek(self._fd, self.size, os.SEEK_SET)
 
     def close(self) -> None:
         """Close the file; more than once is no error."""
@@ -166,15 +181,16 @@ class Reader:
     """Walks the whole blocks of a file; maps it, copies nothing but compressed payloads.
 
     ``blocks()`` may be called again after the file grew (``refresh``): it goes on where
-    it stopped.  ``damage`` tells, after a walk, why the walk ended before the end of the
-    file; for a file that is still being written that is the block in flight.
+    it stopped.  ``at`` is where the last whole block ended; ``damage`` tells, after a
+    walk, why the walk ended before the end of the file; for a file that is still being
+    written that is the block in flight.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.damage: Optional[Damage] = None
         self._file = open(path, "rb")  # noqa: SIM115  (closed by close())
-        self._at = PREAMBLE.size
+        self.at = PREAMBLE.size
         self._data: memoryview = memoryview(b"")
         self.refresh()
         self._check_preamble()
@@ -203,14 +219,14 @@ class Reader:
     def blocks(self) -> Iterator[Block]:
         """Yield each whole block from where the last walk stopped."""
         self.damage = None
-        while self._at < len(self._data):
+        while self.at < len(self._data):
             block = self._read_block()
             if block is None:
                 return
             yield block
 
     def _read_block(self) -> Optional[Block]:
-        start, end = self._at, len(self._data)
+        start, end = self.at, len(self._data)
         if end - start < BLOCK_SIZE:
             return self._stop(start, "the file ends inside a block header", cut_off=True)
         head = self._data[start : start + BLOCK_SIZE]
@@ -231,8 +247,8 @@ class Reader:
                 return self._stop(start, f"the block does not decompress: {error}")
             if len(payload) != unpacked:
                 return self._stop(start, "the block does not decompress to its stated size")
-        self._at = body + length
-        return Block(type_, count, start, payload)
+        self.at = body + length
+        return Block(type_, flags, count, start, payload)
 
     def _stop(self, offset: int, reason: str, cut_off: bool = False) -> Optional[Block]:
         self.damage = Damage(offset, len(self._data) - offset, reason, cut_off)
