@@ -11,6 +11,7 @@ import sys
 COMMANDS = {
     "record": ("probes", "record what happens to huge pages on this kernel"),
     "doctor": ("probes", "say what this kernel and host offer and lack for recording"),
+    "recover": ("probes", "add what a kernel that died left in its memory to its trace"),
     "stats": ("analysis", "totals, rates, losses and probe coverage of a trace"),
     "dump": ("analysis", "every record of a trace as one line of text"),
     "lives": ("analysis", "one line for each life of a folio"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The recorder's command line: ``python3 -m probes record`` and ``doctor``."""
+"""The recorder's command line: ``python3 -m probes record``, ``doctor`` and ``recover``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ examples:
 
 Once a folio is watched, everybody who touches it is recorded until the allocator hands
 its pages to somebody else: khugepaged and kswapd work in other tasks.
+"""
+
+
+RECOVER_EPILOG = """\
+CORE is an ELF file of the machine's physical memory: of a QEMU guest that stands still the
+one that the monitor's dump-guest-memory writes, of a machine with kdump /proc/vmcore or what
+`makedumpfile -E` makes of it.  Nothing that TRACE holds is changed: a block is added.
 """
 
 
@@ -100,6 +107,15 @@ def parser() -> argparse.ArgumentParser:
     )
     rec.add_argument("cmd", nargs="*", metavar="-- CMD", help="a command to run and follow")
     commands.add_parser("doctor", help="say what this kernel and host offer and lack")
+    rescue = commands.add_parser(
+        "recover",
+        help="add what was left in the memory of a kernel that died to its trace",
+        epilog=RECOVER_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    rescue.add_argument("--core", required=True, metavar="FILE", help="the dead kernel's memory")
+    rescue.add_argument("--console", metavar="FILE", help="what it printed, for its last words")
+    rescue.add_argument("trace", metavar="TRACE", help="what `mapcount record` wrote before")
     return top
 
 
@@ -111,6 +127,10 @@ def main(argv: Optional[List[str]] = None) -> int:
             from probes.doctor import doctor
 
             return doctor()
+        if options.action == "recover":
+            from probes.recover import recover
+
+            return recover(options.core, options.trace, options.console)
         from probes.record import Request, record
 
         return record(
