@@ -27,7 +27,7 @@ from probes.events import (
     TEXT_OFFSET,
     TEXT_SIZE,
 )
-from probes.tracefile import Block, BlockType, Reader, TraceError
+from probes.tracefile import FLAG_RECOVERED, Block, BlockType, Reader, TraceError
 
 BITS = (
     (BIT_ANON, "anon"),
@@ -65,6 +65,8 @@ class Dump:
 
     def _block(self, block: Block) -> Iterator[str]:
         if block.type in (BlockType.EVENTS, BlockType.RECORDS):
+            if block.flags & FLAG_RECOVERED:
+                yield f"# {block.count} records from the memory of the dead kernel"
             yield from self._records(block)
             return
         known = block.type in set(BlockType)
@@ -72,6 +74,9 @@ class Dump:
         text = f"# block {name} at {block.offset}"
         if block.type == BlockType.TRUTH:
             yield f"{text}: {_truth_head(block)}"
+        elif block.type == BlockType.OOPS:
+            yield f"{text}:"
+            yield from (f"#   {line}" for line in block.json()["lines"])
         elif known:
             content = block.json()
             yield f"{text}: {json.dumps(content, separators=(',', ':'))}"
@@ -86,7 +91,7 @@ class Dump:
                 self._plan[entry["id"]] = f"{entry['op']} {place} {entry.get('phase', 'point')}"
         elif type_ == BlockType.LOSS:
             self.losses += sum(number for _, _, number in content["lost"])
-        elif type_ == BlockType.TRAILER:
+        elif type_ in (BlockType.TRAILER, BlockType.RECOVERY):
             self._ended = True
 
     def _records(self, block: Block) -> Iterator[str]:

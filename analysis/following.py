@@ -18,11 +18,11 @@ from analysis.tasks import TaskNames
 
 
 def new_chunks(source: Source, poll: float) -> Iterator[list[Records]]:
-    """Read on until the trailer; yields what each look found, be it nothing."""
+    """Read on until the trailer, or a recovery; yields what each look found, be it nothing."""
     stuck = None
     while True:
         yield source.read()
-        if source.trailer is not None:
+        if source.ended:
             return
         # A block in flight is whole at the next look; a damaged one never will be.
         damage = source.damage

@@ -10,6 +10,7 @@ import numpy as np
 
 from analysis.arrays import Records
 from analysis.errors import AnalysisError
+from analysis.text import count
 from probes.events import FIELDS, RING_BUSY, RING_DISCARD
 from probes.tracefile import Block, BlockType, Damage, Reader, TraceError
 
@@ -29,6 +30,15 @@ def _records(block: Block) -> Records:
     return entries
 
 
+def recovered(recovery: dict[str, Any]) -> str:
+    """What a RECOVERY block tells, in words."""
+    text = f"{count(int(recovery['events']), 'event')} recovered from its memory"
+    for what in ("busy", "unreadable", "overwritten"):
+        if recovery.get(what):
+            text += f", {recovery[what]} {what}"
+    return text
+
+
 class Source:
     """What the blocks of one file hold, as far as the file has been read."""
 
@@ -45,6 +55,13 @@ class Source:
         self.stacks: dict[int, list[tuple[str, str]]] = {}
         self.truth: list[bytes | memoryview] = []
         self.trailer: dict[str, Any] | None = None
+        self.recovery: dict[str, Any] | None = None
+        self.oops: dict[str, Any] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more will come: the recorder ended in order, or its kernel is dead."""
+        return self.trailer is not None or self.recovery is not None
 
     @property
     def damage(self) -> Damage | None:
@@ -81,6 +98,10 @@ class Source:
             self.truth.append(block.payload)
         elif block.type == BlockType.TRAILER:
             self.trailer = dict(block.json())
+        elif block.type == BlockType.RECOVERY:
+            self.recovery = dict(block.json())
+        elif block.type == BlockType.OOPS:
+            self.oops = dict(block.json())
 
     def require_header(self) -> None:
         """Raise AnalysisError where the file ends before its header does."""
@@ -95,7 +116,9 @@ class Source:
         found = []
         if self._reader.damage is not None:
             found.append(f"{self.path}: {self._reader.damage}; the rest of the file is used")
-        if self.trailer is None:
+        if self.recovery is not None:
+            found.append(f"{self.path}: the kernel died; {recovered(self.recovery)}")
+        elif self.trailer is None:
             found.append(
                 f"{self.path} has no trailer: the recorder was killed or still runs; "
                 "the end of the story is missing"

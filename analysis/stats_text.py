@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import shlex
 
+from analysis.oops import Oops
+from analysis.source import recovered
 from analysis.stats import Stats, stats_of
 from analysis.text import count, duration, table
 from analysis.trace import Trace
@@ -17,6 +19,8 @@ def _head(trace: Trace, stats: Stats) -> list[str]:
     kernel = trace.meta.get("kernel", {})
     command = shlex.join(trace.meta.get("command") or []) or "none (the whole machine)"
     ended = trace.trailer.get("end", "in order") if trace.trailer else "no trailer"
+    if trace.recovery is not None:
+        ended = f"the kernel died; {recovered(trace.recovery)}"
     lives = ", ".join(f"{number} of order {order}" for order, number in stats.lives.items())
     births = ", ".join(f"{number} by {kind}" for kind, number in stats.births.items())
     deaths = ", ".join(f"{number} {kind}" for kind, number in stats.deaths.items())
@@ -53,6 +57,12 @@ def _losses(stats: Stats) -> list[str]:
     return lines
 
 
+def _oops(trace: Trace, oops: Oops) -> list[str]:
+    since = duration(oops.ts - int(trace.log.ts[0])) if oops.ts is not None else "a time unknown"
+    about = f" ± {duration(oops.within_ns)}" if oops.within_ns else ""
+    return [f"oops        {oops.title}, at {since}{about}", *(f"  {line}" for line in oops.lines)]
+
+
 def stats_text(trace: Trace) -> str:
     """The whole report."""
     stats = stats_of(trace)
@@ -75,4 +85,6 @@ def stats_text(trace: Trace) -> str:
         names = ", ".join(gap.get("functions", [])) or gap.get("op")
         coverage.append(f"  missing   {names}: {gap.get('reason')}; unseen: {gap.get('lost')}")
     parts.append(coverage)
+    if trace.oops is not None:
+        parts.append(_oops(trace, trace.oops))
     return "\n\n".join("\n".join(part) for part in parts)

@@ -19,6 +19,7 @@ from analysis.lives import Lives, cut
 from analysis.lives_frame import lives_frame
 from analysis.log import Log
 from analysis.losses import losses_frame
+from analysis.oops import oops_of
 from analysis.plan import Plan
 from analysis.replay import Replay, StartValues, replay
 from analysis.source import Source
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 
 class Trace:
-    """One trace.  ``meta``: the header; ``warnings``: what is missing of the file.
+    """One trace.  ``meta``: the header; ``warnings``: what is missing of the file;
+    ``recovery``: what was found in the memory of a kernel that died (a RECOVERY block).
 
     Frames are made once and shared: copy one before you change it.  Times are ns of
     CLOCK_MONOTONIC; map counts are logical (the kernel's field + 1).
@@ -45,11 +47,13 @@ class Trace:
         self.path = source.path
         self.meta: dict[str, Any] = source.header
         self.trailer = source.trailer
+        self.recovery = source.recovery
         self.warnings: list[str] = source.warnings()
         self.stacks = dict(source.stacks)
         self.counters = frozenset(self.meta.get("counters", []))
         self.plan = Plan(self.meta)
         self.log = Log(source.chunks, self.plan)
+        self.oops = oops_of(self.log, source.oops)
         self._tasks = list(source.tasks)
         self._losses = list(source.losses)
         self._truth = list(source.truth)

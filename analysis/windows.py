@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.arrays import Bools, Ints
+from analysis.arrays import Bools, Ints, first_of
 from analysis.lives import DEATHS, Lives
 from analysis.log import Log
 from analysis.plan import ENTER, OP, RETURN
@@ -25,13 +25,25 @@ def over_death(lives: Lives, enter: pd.Series[int], leave: pd.Series[int]) -> Bo
     return np.asarray(hit)
 
 
-def _never_left(log: Log) -> Ints:
-    """Entries of readers that are the last record of their thread: it is still inside."""
-    last = np.full(int(log.tid.max(initial=0)) + 1, -1, dtype=np.int64)
-    last[log.tid] = np.arange(len(log))
-    enter = np.flatnonzero((log.op == OP["read"]) & (log.phase == ENTER))
-    inside: Ints = enter[last[log.tid[enter]] == enter]
-    return inside
+def _unreturned(log: Log) -> tuple[Ints, Ints]:
+    """Readers that never came back: their entries, and the rows that end their windows.
+
+    The thread did nothing after it but die: its oops ends the window, else the recording.
+    """
+    # A panic follows on the oops, in the same thread.
+    oops = {int(log.tid[row]): row for row in np.flatnonzero(log.op == OP["oops"])[::-1].tolist()}
+    threads = int(log.tid.max(initial=0)) + 1
+    died = np.full(threads, len(log), dtype=np.int64)
+    died[list(oops)] = list(oops.values())
+    rows = np.flatnonzero((log.op != OP["read"]) & (np.arange(len(log)) < died[log.tid]))
+    last_else = np.full(threads, -1, dtype=np.int64)
+    last_else[log.tid[rows]] = rows
+    entries = np.flatnonzero((log.op == OP["read"]) & (log.phase == ENTER))[::-1]
+    # The last entry of each thread into each function, if it did not return.
+    _, last = first_of(log.tid[entries] << 32 | log.function[entries])
+    enter = np.sort(entries[last])
+    enter = enter[(enter > last_else[log.tid[enter]]) & ~np.isin(enter, log.enter_of)]
+    return enter, died[log.tid[enter]]
 
 
 def reader_windows(log: Log, lives: Lives) -> pd.DataFrame:
@@ -39,13 +51,13 @@ def reader_windows(log: Log, lives: Lives) -> pd.DataFrame:
 
     Columns: ``enter``, ``leave`` (rows of the log), ``ts``, ``end_ts`` (ns), ``tid``,
     ``function`` (code of the plan), ``pfn``, ``life`` (-1: none), ``over_death`` (the
-    folio was freed or split inside the window).  A reader that never came back, because
-    the kernel died of it or the recording ended, left after the last row.
+    folio was freed or split inside the window).  Where the reader died inside, its oops
+    ends the window; where the recording ended first, it left after the last row.
     """
     closed = np.flatnonzero((log.op == OP["read"]) & (log.phase == RETURN) & (log.enter_of >= 0))
-    inside = _never_left(log)
+    inside, until = _unreturned(log)
     enter = np.concatenate([log.enter_of[closed], inside])
-    leave = np.concatenate([closed, np.full(len(inside), len(log), dtype=np.int64)])
+    leave = np.concatenate([closed, until])
     frame = pd.DataFrame(
         {
             "enter": enter,

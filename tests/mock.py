@@ -28,7 +28,7 @@ from probes.events import (
     TEXT_OFFSET,
     TEXT_SIZE,
 )
-from probes.tracefile import BlockType, Writer
+from probes.tracefile import FLAG_RECOVERED, BlockType, Writer
 
 #: name: (function, op, phase, delta, more)
 Probe = tuple[str, str, str, int, dict[str, Any]]
@@ -43,6 +43,7 @@ COMMON: dict[str, Probe] = {
     "read": ("stable_page_flags", "read", "enter", 0, {}),
     "read_done": ("stable_page_flags", "read", "return", 0, {}),
     "migrate": ("migrate_folio", "migrate", "point", 0, {}),
+    "oops": ("oops_enter", "oops", "point", 0, {}),
 }
 PROBES: dict[str, dict[str, Probe]] = {
     "double_map": {
@@ -101,6 +102,8 @@ class MockTrace:
         self.seq = {0: 0, 1: 0}
         self.tasks: list[tuple[int, int, str]] = [(100, 100, "workload")]
         self.missing: list[dict[str, Any]] = []
+        self.streamed: int | None = None
+        self.words: list[str] = []
 
     def header(self) -> dict[str, Any]:
         """The header's JSON."""
@@ -186,6 +189,10 @@ class MockTrace:
         block = {"from": begin, "to": end, "kind": "ring", "lost": rows}
         self.items.append((BlockType.LOSS, block))
 
+    def dies(self, words: list[str]) -> None:
+        """The records from here on come from the kernel's memory; it said ``words``."""
+        self.streamed, self.words = len(self.items), words
+
     def truth(
         self, name: str, frames: list[int], pages: bytes, kpagecount: list[int],
         mappers: list[int], tasks: Iterable[int] = (),
@@ -209,7 +216,7 @@ class MockTrace:
             out.json(BlockType.HEADER, self.header())
             out.json(BlockType.TASKS, self.tasks)
             pending: list[bytes] = []
-            for kind, content in self.items:
+            for kind, content in self.items[: self.streamed]:
                 if kind is BlockType.RECORDS:
                     pending.append(content)
                 if len(pending) == block or (pending and kind is not BlockType.RECORDS):
@@ -220,7 +227,14 @@ class MockTrace:
                 elif kind is BlockType.TRUTH:
                     out.block(kind, content, compress=True)
             write_records(out, pending, ring)
-            if trailer:
+            if self.streamed is not None:
+                recovered = [record for _, record in self.items[self.streamed :]]
+                out.block(
+                    BlockType.RECORDS, b"".join(recovered), len(recovered), flags=FLAG_RECOVERED
+                )
+                out.json(BlockType.OOPS, {"lines": self.words})
+                out.json(BlockType.RECOVERY, {"events": len(recovered), "busy": 1, "to": 0})
+            elif trailer:
                 events = sum(kind is BlockType.RECORDS for kind, _ in self.items)
                 end = "command ended with status 0"
                 total = {"events": events, "lost": 0, "end": end, "monotonic_ns": self.now}

@@ -83,6 +83,30 @@ def seed_2015(era: str = "double_map", rounds: int = 5) -> MockTrace:
     return trace
 
 
+def crash(era: str = "double_map") -> MockTrace:
+    """The race of 2015 on a kernel that looks: the reader dies of the folio's free."""
+    trace = MockTrace(era)
+    trace.tasks.append((READER, READER, "page-types"))
+    kernel = MockKernel(trace)
+    folio = kernel.alloc(HEAD)
+    trace.tick(400_000)
+    kernel.map_pmd(folio, PARENT, new=True)
+    trace.tick(900_000)
+    trace.dies(
+        [
+            "[    7.100000] page dumped because: VM_BUG_ON_PAGE(!PageHead(page))",
+            "[    7.100100] kernel BUG at include/linux/page-flags.h:850!",
+        ]
+    )
+    kernel.unmap_pmd(folio, PARENT)
+    kernel.emit("read", folio, 130, tid=READER, cpu=1)
+    trace.tick(5000)
+    kernel.free(folio)
+    trace.tick(20_000)
+    trace.record("oops", tid=READER, cpu=1)
+    return trace
+
+
 def file_thp(era: str = "double_map") -> MockTrace:
     """A shmem THP, mapped by three processes by PMD and by PTE."""
     trace = MockTrace(era)

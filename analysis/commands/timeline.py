@@ -76,7 +76,7 @@ def _follow(args: argparse.Namespace) -> Trace:
     with Source(args.file) as source:
         for chunks in new_chunks(source, poll=0.2):
             fresh |= bool(chunks)
-            if fresh and time.monotonic() - drawn >= REDRAW and source.trailer is None:
+            if fresh and time.monotonic() - drawn >= REDRAW and not source.ended:
                 try:
                     _draw(args, Trace(source))
                 except AnalysisError as error:

@@ -27,7 +27,7 @@ def draw_cuts(panels: Sequence[Axes], scene: Scene) -> None:
 
 
 def draw_marks(strip: Axes, panels: Sequence[Axes], scene: Scene) -> None:
-    """Named marks: a line through all panels, the name above, staggered."""
+    """Named marks and the kernel's death: a line through all panels, the name above, staggered."""
     low, high = scene.axis.limits
     ends: list[float] = []
     labels = [
@@ -36,6 +36,10 @@ def draw_marks(strip: Axes, panels: Sequence[Axes], scene: Scene) -> None:
             scene.axis.x(scene.marks["ts"].to_numpy()), scene.marks["name"], strict=True
         )
     ]
+    if scene.oops is not None and scene.oops.ts is not None:
+        place = float(scene.axis.x(np.array([scene.oops.ts]))[0])
+        title = scene.oops.title
+        labels.append((place, title if len(title) <= 60 else f"{title[:59]}…", RACE))
     ending = {"free": "freed", "split": "folio split", "unseen": "gone, end not seen"}
     if scene.death in ending:
         place = float(scene.axis.x(np.array([scene.end]))[0])
@@ -95,11 +99,13 @@ def draw_races(panels: Sequence[Axes], words: Axes, scene: Scene) -> None:
         page = window["pfn"] - scene.counts.head
         what = "free" if scene.death == "free" else "split"
         early, late = scene.end - window["ts"], window["end_ts"] - scene.end
+        # The kernel's death is the end of the window in which it came.
+        ended = "left" if scene.oops is None or window["leave"] != scene.oops.row else "died"
         left, right = scene.axis.limits
         on_left = low - left > right - high
         words.annotate(
             f"reader window overlaps {what}: {who}\nwas in {function} on page {page},\n"
-            f"entered {duration(early)} before it, left {duration(late)} after it",
+            f"entered {duration(early)} before it, {ended} {duration(late)} after it",
             (low if on_left else high, 0.42 - 0.2 * number), xycoords=words.get_xaxis_transform(),
             xytext=(-24 if on_left else 24, 0), textcoords="offset points",
             ha="right" if on_left else "left", va="center", fontsize=9.5, color=RACE,

@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.arrays import Ints
 from analysis.counts import Counts
 from analysis.lives import DEATHS
+from analysis.oops import Oops
 from analysis.plan import RETURN
 from analysis.plot.axis import Span, TimeAxis, compress
 from analysis.trace import Trace
@@ -24,7 +25,8 @@ class Scene:
     """One life: its ``counts`` and the events, windows, marks and losses beside it.
 
     ``begin`` and ``end`` (ns) are its birth and its death, or the end of the recording.
-    ``events`` are the rows of df_events to be drawn as operations.
+    ``events`` are the rows of df_events to be drawn as operations.  ``oops``: the death of
+    the kernel, where it lies in the picture.
     """
 
     trace: Trace
@@ -37,6 +39,7 @@ class Scene:
     windows: pd.DataFrame
     marks: pd.DataFrame
     losses: pd.DataFrame
+    oops: Oops | None
 
 
 def _drawn_operations(trace: Trace, life: int) -> pd.DataFrame:
@@ -70,6 +73,10 @@ def scene_of(trace: Trace, life: int) -> Scene:
     times: list[Ints] = [counts.ts, np.array([begin, end]), marks["ts"].to_numpy()]
     times += [windows[name].to_numpy() for name in ("ts", "end_ts")]
     times += [losses[name].to_numpy().clip(begin, end) for name in ("from_ts", "to_ts")]
+    shown = np.concatenate(times)
+    oops = trace.oops
+    if oops is not None and (oops.ts is None or not begin <= oops.ts <= shown.max()):
+        oops = None
     zoomed: list[Span] = []
     for window in windows[windows["over_death"]].head(TOLD).to_dict("records"):
         zoomed.append((window["ts"], window["end_ts"], 0.14))
@@ -81,9 +88,10 @@ def scene_of(trace: Trace, life: int) -> Scene:
         begin=begin,
         end=end,
         death=death,
-        axis=compress(np.concatenate(times), zoomed),
+        axis=compress(shown, zoomed),
         events=_drawn_operations(trace, life),
         windows=windows,
         marks=marks,
         losses=losses,
+        oops=oops,
     )

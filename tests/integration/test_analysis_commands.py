@@ -150,6 +150,25 @@ def test_strict_exits_3_when_events_were_lost(tmp_path: Path) -> None:
     assert quiet.stderr == ""
 
 
+def test_commands_tell_of_the_kernels_death_when_a_trace_was_recovered(tmp_path: Path) -> None:
+    # GIVEN a trace that was completed from a dead kernel's memory
+    path = mock_stories.crash().write(tmp_path / "t.mapcount")
+    # WHEN it is summed up THEN the recovered events count, and the kernel's words are there
+    stats = _run("stats", path, "--strict")
+    assert "ended       the kernel died; 4 events recovered from its memory, 1 busy" in stats.stdout
+    assert "events      6," in stats.stdout
+    assert "oops        page dumped because: VM_BUG_ON_PAGE(!PageHead(page)), at" in stats.stdout
+    assert "  [    7.100100] kernel BUG at include/linux/page-flags.h:850!" in stats.stdout
+    # AND it is called incomplete for that reason
+    assert stats.returncode == 3
+    assert "the kernel died; 4 events recovered" in stats.stderr
+    # WHEN it is dumped THEN the recovered records are marked, and the words stand there too
+    dump = _run("dump", path).stdout
+    before, after = dump.split("# 4 records from the memory of the dead kernel\n")
+    assert before.count(" seq=") == 2 and after.count(" seq=") == 4
+    assert "#   [    7.100100] kernel BUG" in after
+
+
 def test_verify_exits_1_when_the_replay_differs_or_nothing_is_checked(tmp_path: Path) -> None:
     # GIVEN a trace with a loss before its snapshot, and one whose snapshots show no folio
     lossy = mock_stories.lossy().write(tmp_path / "lossy")

@@ -45,6 +45,14 @@ def test_follow_yields_every_event_when_blocks_arrive(tmp_path: Path) -> None:
     assert {comm for frame in frames for comm in frame["comm"]} == {"workload", "page-types"}
 
 
+def test_follow_ends_when_the_trace_was_recovered(tmp_path: Path) -> None:
+    # GIVEN a trace without a trailer, completed from a dead kernel's memory
+    path = mock_stories.crash().write(tmp_path / "t.mapcount")
+    # WHEN it is followed THEN it ends there, the recovered records among its own
+    frames = list(analysis.follow(str(path), poll=0.001))
+    assert frames[-1]["event"].iloc[-1] == "oops_enter"
+
+
 def test_follow_raises_when_the_file_is_damaged(tmp_path: Path) -> None:
     # GIVEN a file whose second half does not match its checksum
     path = mock_stories.seed_2015().write(tmp_path / "t.mapcount")

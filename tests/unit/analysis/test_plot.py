@@ -63,6 +63,17 @@ def test_the_race_is_told_when_a_reader_overlaps_the_free(tmp_path: Path) -> Non
     assert "reader window overlaps free: page-types/900" in _texts(figure)
 
 
+def test_the_kernels_death_is_drawn_when_it_died_of_a_reader(tmp_path: Path) -> None:
+    # GIVEN a kernel that died in a reader's window
+    opened = _open(mock_stories.crash(), tmp_path)
+    # WHEN the life that it died of is drawn
+    figure = analysis.plot_timeline(opened, most_interesting(opened))
+    # THEN its complaint is there, and who died in which window
+    text = _texts(figure)
+    assert "page dumped because: VM_BUG_ON_PAGE(!PageHead(page))" in text
+    assert "page-types/900" in text and "died 21.000 µs after it" in text
+
+
 def test_loss_is_told_when_events_were_lost(tmp_path: Path) -> None:
     # GIVEN a life with a loss in it
     opened = _open(mock_stories.lossy(), tmp_path)
@@ -73,7 +84,7 @@ def test_loss_is_told_when_events_were_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("era", ["double_map", "large"])
-@pytest.mark.parametrize("story", ["lifecycle", "seed_2015", "file_thp", "lossy"])
+@pytest.mark.parametrize("story", ["lifecycle", "seed_2015", "file_thp", "lossy", "crash"])
 def test_every_story_is_drawn_when_the_era_is_any(tmp_path: Path, story: str, era: str) -> None:
     # GIVEN any story
     opened = _open(getattr(mock_stories, story)(era), tmp_path)

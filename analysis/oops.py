@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The death of the recorded kernel: when it was, and what the kernel said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.log import Log
+from analysis.plan import OP
+
+
+@dataclass(frozen=True)
+class Oops:
+    """``ts``: ns of CLOCK_MONOTONIC, None where nothing tells it; ``within_ns``: how exact,
+    0 where a probe took it; ``row``: that record's, None if only the console told of the
+    oops; ``lines``: the console's, from the first complaint on.
+    """
+
+    ts: int | None
+    within_ns: int
+    row: int | None
+    title: str
+    lines: tuple[str, ...]
+
+
+def oops_of(log: Log, block: dict[str, Any] | None) -> Oops | None:
+    """The first oops or panic that a probe or the console (an OOPS block) saw."""
+    rows = np.flatnonzero(log.op == OP["oops"])
+    lines = tuple(str(line) for line in block["lines"]) if block else ()
+    if len(rows):
+        row = int(rows[0])
+        function = log.plan.functions[int(log.function[row])]
+        said = _title(lines) if lines else f"{function} by tid {log.tid[row]}"
+        return Oops(int(log.ts[row]), 0, row, said, lines)
+    if block is None:
+        return None
+    within = int(block.get("within_ns", 0))
+    return Oops(block.get("monotonic_ns"), within, None, _title(lines), lines)
+
+
+def _title(lines: tuple[str, ...]) -> str:
+    """The first line without its time."""
+    return lines[0].rpartition("] ")[2].strip() if lines else "an oops without words"
