@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import re
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import job, procs
+from vm import job, procs, qmp
 from vm.say import LabError
 
 # After the script has left its status the guest only has to power off.
@@ -78,8 +79,13 @@ def find_vng() -> str:
     return found
 
 
-def vng_command(machine: Machine, run_dir: Path, script: str | None) -> list[str]:
-    """The command that boots MACHINE; without a SCRIPT it is an interactive shell."""
+def vng_command(
+    machine: Machine, run_dir: Path, script: str | None, monitored: bool = False
+) -> list[str]:
+    """The command that boots MACHINE; without a SCRIPT it is an interactive shell.
+
+    MONITORED: the guest stands still at its end, until it is told to quit (vm.qmp).
+    """
     command = [find_vng(), "--run", str(machine.image), "--root", str(machine.root)]
     command += ["--force-9p", "--cpus", str(machine.cpus), "--memory", machine.memory]
     if not machine.kvm:
@@ -93,6 +99,8 @@ def vng_command(machine: Machine, run_dir: Path, script: str | None) -> list[str
                 raise LabError(f"QEMU cannot share {path!r}: use a path without , = space or quote")
         kind = "--rwdir" if share.writable else "--rodir"
         command += [kind, f"{share.guest}={share.host}"]
+    if monitored:
+        command.append(f"--qemu-opts={' '.join(qmp.OPTIONS)}")
     if script is not None:
         # Verbose, or a Debian kernel's console (with the reason of a panic) goes nowhere.
         command += ["--verbose", "--", script]
@@ -112,10 +120,12 @@ def run(
     run_dir: Path,
     limit: float,
     on_poll: Callable[[], None] = lambda: None,
+    on_death: Callable[[qmp.Qmp], None] | None = None,
 ) -> Result:
     """Boot MACHINE, run the text SCRIPT in it, and wait at most LIMIT seconds.
 
     RUN_DIR keeps the script, its output (stdout, stderr), its status and the console's log.
+    With ON_DEATH a guest that dies stands still while ON_DEATH looks at it through its monitor.
     Whatever happens here, an exception or a signal included, no process is left behind.
     """
     path = run_dir / "job.sh"
@@ -123,23 +133,34 @@ def run(
     path.chmod(0o755)
     # Should this Python be killed outright, timeout(1) still ends its group, QEMU included.
     command = ["timeout", "--kill-after=10", str(int(limit) + 60)]
-    command += vng_command(machine, run_dir, f"{job.OUT}/job.sh")
+    command += vng_command(machine, run_dir, f"{job.OUT}/job.sh", on_death is not None)
     start = time.monotonic()
     with (
         open(run_dir / "console.log", "wb") as console,
         procs.Group(command, console, vng_environment(run_dir), run_dir) as group,
+        contextlib.closing(qmp.Qmp(run_dir)) as monitor,
     ):
+
+        def over() -> bool:
+            return group.ended(POLL_SECONDS) or (on_death is not None and monitor.stands_still())
+
         died = False
         while not died and not (run_dir / "status").exists():
             if time.monotonic() - start > limit:
                 on_poll()
                 return Result(Outcome.TIMED_OUT, None, run_dir, time.monotonic() - start)
-            died = group.ended(POLL_SECONDS)
+            died = over()
             on_poll()
+        status = read_status(run_dir / "status")
+        if on_death is not None and status is None and monitor.stands_still():
+            on_death(monitor)
+        patience = time.monotonic() + SHUTDOWN_SECONDS
+        while not over() and time.monotonic() < patience:
+            pass
+        monitor.quit()
         group.ended(SHUTDOWN_SECONDS)
     on_poll()
     seconds = time.monotonic() - start
-    status = read_status(run_dir / "status")
     outcome = Outcome.LOST if status is None else Outcome.FINISHED
     return Result(outcome, status, run_dir, seconds)
 

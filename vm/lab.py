@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from vm import accel, build, cache, chroot, guest, job, kernels, pagetypes, say, scenarios
+from vm import accel, build, cache, chroot, flight, guest, job, kernels, pagetypes, say, scenarios
 
 PROBES = Path(__file__).resolve().parent.parent / "probes"
 
@@ -80,10 +80,12 @@ def run(plan: Plan, options: Options, trace: Path | None) -> guest.Result:
             relay()
 
     script = job.script(plan.command, plan.cwd, environment(options), plan.policy)
-    result = guest.run(machine, script, run_dir, options.limit, poll)
+    flown = flight.Flight(trace, run_dir) if trace is not None else None
+    on_death = flown.rescue if flown else None
+    result = guest.run(machine, script, run_dir, options.limit, poll, on_death)
     _report(plan.name, result, options)
-    if trace is not None and trace.exists():
-        say.phase(f"the trace is {trace}")  # the recorder only knows its place in the guest
+    if flown is not None:
+        flown.report(result.outcome is guest.Outcome.LOST)
     return result
 
 
