@@ -12,8 +12,8 @@ from analysis.trace import Trace
 def most_interesting(trace: Trace, pfn: int | None = None) -> int:
     """A race first, then folios before single pages, then the most map-count changes.
 
-    Of races the one comes first whose reader stayed longest after the folio's end.  With
-    ``pfn`` only lives that had this page count.
+    Of races the one comes first in which the kernel died, then the one whose reader stayed
+    longest after the folio's end.  With ``pfn`` only lives that had this page count.
     """
     lives = trace.df_lives()
     if pfn is not None:
@@ -29,7 +29,9 @@ def most_interesting(trace: Trace, pfn: int | None = None) -> int:
     end = trace.log.ts[trace.lives.death_row[races["life"]]]
     stayed = (races["end_ts"] - end + 1).groupby(races["life"]).max()
     raced = stayed.reindex(lives.index).fillna(0).astype(np.int64)
-    ranked = lives.assign(raced=raced, large=lives["order"] > 0).sort_values(
-        ["raced", "large", "changes", "events"], ascending=False, kind="stable"
+    death = trace.oops.row if trace.oops is not None else None
+    deadly = lives.index.isin(races.loc[races["leave"] == death, "life"])
+    ranked = lives.assign(deadly=deadly, raced=raced, large=lives["order"] > 0).sort_values(
+        ["deadly", "raced", "large", "changes", "events"], ascending=False, kind="stable"
     )
     return int(ranked.index[0])

@@ -84,10 +84,15 @@ def seed_2015(era: str = "double_map", rounds: int = 5) -> MockTrace:
 
 
 def crash(era: str = "double_map") -> MockTrace:
-    """The race of 2015 on a kernel that looks: the reader dies of the folio's free."""
+    """The race of 2015 on a kernel that looks: survived once, then the reader dies of it."""
     trace = MockTrace(era)
     trace.tasks.append((READER, READER, "page-types"))
     kernel = MockKernel(trace)
+    folio = kernel.alloc(HEAD)
+    kernel.emit("read", folio, 7, tid=READER, cpu=1)
+    kernel.free(folio)
+    trace.tick(70_000)
+    trace.record("read_done", HEAD + 7, tid=READER, cpu=1, aux=0, freed=True)
     folio = kernel.alloc(HEAD)
     trace.tick(400_000)
     kernel.map_pmd(folio, PARENT, new=True)
