@@ -48,7 +48,8 @@ def follow_frames(path: str, poll: float) -> Iterator[pd.DataFrame]:
             names.learn(log)
             # What was handed out is the caller's to keep, not ours.
             source.chunks.clear()
-            frame = events_frame(log, names, frozenset(source.header.get("counters", [])))
+            counters = frozenset(source.header.get("counters", [])) | {"mapcount"}
+            frame = events_frame(log, names, counters)
             frame.index = pd.RangeIndex(events, events + len(log))
             events += len(log)
             yield frame

@@ -180,7 +180,8 @@ class Log:
         whole = self.read & (self.order > 0)
         if name == "mapcount":
             raw = self._column("mapcount")
-            return raw + 1, self.read & (raw >= LOWEST_COUNT) & ~self.hugetlb
+            kept = (self.order == 0) | self.plan.page_counts
+            return raw + 1, self.read & kept & (raw >= LOWEST_COUNT) & ~self.hugetlb
         if name == "entire_mapcount":
             return self._column("entire") + 1, whole
         if name == "large_mapcount":

@@ -23,6 +23,9 @@ class Plan:
     def __init__(self, header: dict[str, Any]) -> None:
         self.entries: list[dict[str, Any]] = list(header.get("plan", []))
         self.missing: list[dict[str, Any]] = list(header.get("missing", []))
+        #: Each page of a large folio has a map count of its own; else (CONFIG_NO_PAGE_MAPCOUNT)
+        #: only pages of order 0 have, and what others have comes from the operations alone.
+        self.page_counts = "mapcount" in header.get("counters", ["mapcount"])
         functions = [str(entry["function"]) for entry in self.entries]
         self.functions = list(dict.fromkeys([*functions, *MARKS.values()]))
         self.sites = list(dict.fromkeys(e["site"] for e in self.entries if e.get("site")))

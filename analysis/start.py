@@ -48,6 +48,7 @@ def start_values(
         pte = mapcount[frame[one], pages].copy()
         if "double_map" in counters:
             pte -= double_map if lives.anon[one] else entire
-        known: Ints = np.where(is_count[frame[one], pages], pte, -1)
+        kept = is_count[frame[one], pages] & (shot.layout.page_counts or lives.order[one] == 0)
+        known: Ints = np.where(kept, pte, -1)
         start.entire[one], start.double_map[one], start.pte[one] = entire, double_map, known
     return start

@@ -50,7 +50,8 @@ class Trace:
         self.recovery = source.recovery
         self.warnings: list[str] = source.warnings()
         self.stacks = dict(source.stacks)
-        self.counters = frozenset(self.meta.get("counters", []))
+        # Pages of order 0 have a map count on every kernel.
+        self.counters = frozenset(self.meta.get("counters", [])) | {"mapcount"}
         self.plan = Plan(self.meta)
         self.log = Log(source.chunks, self.plan)
         self.oops = oops_of(self.log, source.oops)
@@ -190,6 +191,9 @@ class Trace:
           which for a probe at a function's entry is BEFORE the event
         * ``source``: category: replayed (initial value plus declared changes) or observed
 
+        Where the header's counters lack mapcount (CONFIG_NO_PAGE_MAPCOUNT), the kernel keeps
+        none for the pages of a large folio: these have replayed rows alone, and nothing that
+        they were held against.
         An operation on a whole folio is a change of each page: for a long life of a
         large folio ask for some ``subpages`` or use ``counts``.
         """

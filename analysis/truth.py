@@ -25,6 +25,7 @@ class Layout:
     struct_page: int
     fields: dict[str, int]
     bits: dict[str, int]
+    page_counts: bool = True  # see analysis.plan.Plan
 
     @classmethod
     def of(cls, header: dict[str, Any]) -> Layout:
@@ -38,7 +39,8 @@ class Layout:
         if "flags" in fields:
             # The flags of the second page: DoubleMap, and on newer kernels the order.
             fields.setdefault("flags_1", struct_page + fields["flags"])
-        return cls(struct_page, fields, known("bits"))
+        page_counts = "mapcount" in header.get("counters", ["mapcount"])
+        return cls(struct_page, fields, known("bits"), page_counts)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ def _one(number: int, shot: Snapshot, counters: frozenset[str]) -> pd.DataFrame:
     pages = shot.kpagecount.shape[1]
     first = shot.frames[frame]
     value, valid = shot.mapcounts()
+    kept = valid.ravel() & ((order == 0) | shot.layout.page_counts)
     columns: dict[str, object] = {
         "snapshot": np.full(len(frame), number, dtype=np.int64),
         "name": texts([shot.name] * len(frame)),
@@ -57,7 +58,7 @@ def _one(number: int, shot: Snapshot, counters: frozenset[str]) -> pd.DataFrame:
         "pfn": first + np.tile(np.arange(pages, dtype=np.int64), len(shot.frames)),
         "head_pfn": first + head,
         "order": order.astype(np.int16),
-        "mapcount": integers(value.ravel(), valid.ravel()),
+        "mapcount": integers(value.ravel(), kept),
     }
     large = np.flatnonzero(order > 0)
     for counter in ("entire_mapcount", "nr_pages_mapped", "large_mapcount", "double_map"):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Builds valid trace files from literals, for tests without a kernel.
 
-One probe plan and one layout per era: "double_map" (as 6.1) and "large" (as 6.12).
+One probe plan and one layout per era: "double_map" (as 6.1), "large" (as 6.12), and
+"uncounted" (as 7.x would be with CONFIG_NO_PAGE_MAPCOUNT; no such kernel is at hand).
 Counters are given as LOGICAL values and written raw, as a recorder would.
 """
 
@@ -69,6 +70,7 @@ PROBES: dict[str, dict[str, Probe]] = {
         **COMMON,
     },
 }
+PROBES["uncounted"] = PROBES["large"]
 LAYOUT: dict[str, dict[str, Any]] = {
     "double_map": {
         "fields": {"flags": 0, "compound_head": 8, "mapping": 24, "mapcount": 48,
@@ -83,11 +85,13 @@ LAYOUT: dict[str, dict[str, Any]] = {
         "bits": {"head": 6, "double_map": None},
     },
 }  # fmt: skip
+LAYOUT["uncounted"] = LAYOUT["large"]
 COUNTERS = {
     "double_map": ["mapcount", "entire_mapcount", "double_map"],
     "large": ["mapcount", "entire_mapcount", "nr_pages_mapped", "large_mapcount"],
+    "uncounted": ["entire_mapcount", "large_mapcount"],
 }
-RELEASE = {"double_map": "6.1.0-mock", "large": "6.12.0-mock"}
+RELEASE = {"double_map": "6.1.0-mock", "large": "6.12.0-mock", "uncounted": "7.2.0-mock"}
 START_NS = 1_000_000_000_000
 
 

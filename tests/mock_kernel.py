@@ -34,19 +34,33 @@ class Folio:
     def pte_mappings(self, page: int) -> int:
         return sum(1 for _, mapped in self.ptes if mapped == page)
 
+    @property
+    def uncounted(self) -> bool:
+        """Its pages have no map counts of their own."""
+        return self.era == "uncounted" and self.order > 0
+
     def mapcount(self, page: int) -> int:
+        if self.uncounted:
+            return 0
         count = self.pte_mappings(page)
         if self.era == "double_map" and self.order:
             count += self.doubled if self.anon else len(self.pmds)
         return count
 
-    def kpagecount(self, page: int) -> int:
+    def mappings(self, page: int) -> int:
         return self.pte_mappings(page) + len(self.pmds)
+
+    def kpagecount(self, page: int) -> int:
+        if self.uncounted:  # folio_average_page_mapcount()
+            return -(-self.large_mapcount() // self.pages)
+        return self.mappings(page)
 
     def large_mapcount(self) -> int:
         return len(self.pmds) + len(self.ptes)
 
     def nr_pages_mapped(self) -> int:
+        if self.uncounted:
+            return 0
         return len({page for _, page in self.ptes}) + (0x800000 if self.pmds else 0)
 
 
@@ -59,7 +73,7 @@ class MockKernel:
 
     def emit(self, name: str, folio: Folio, page: int = 0, **more: object) -> None:
         """Record what a probe sees of a folio now."""
-        large = self.trace.era == "large"
+        large = self.trace.era != "double_map"
         seen: dict[str, object] = dict(
             order=folio.order, mapcount=folio.mapcount(page), entire=len(folio.pmds),
             double_map=folio.doubled, anon=folio.anon,
@@ -91,13 +105,13 @@ class MockKernel:
         folio.pmds.append(pid)
 
     def map_pte(self, folio: Folio, pid: int, page: int, nr: int = 1) -> None:
-        step = nr if self.trace.era == "large" else 1
+        step = 1 if self.trace.era == "double_map" else nr
         for first in range(page, page + nr, step):
             self.emit(self._rmap_name(folio), folio, first, nr=step, tid=pid)
             folio.ptes |= {(pid, one) for one in range(first, first + step)}
 
     def unmap_pte(self, folio: Folio, pid: int, page: int, nr: int = 1) -> None:
-        step = nr if self.trace.era == "large" else 1
+        step = 1 if self.trace.era == "double_map" else nr
         for first in range(page, page + nr, step):
             self.emit("unmap", folio, first, nr=step, tid=pid)
             folio.ptes -= {(pid, one) for one in range(first, first + step)}
@@ -118,7 +132,7 @@ class MockKernel:
         every = {(pid, page) for page in range(folio.pages)}
         if not folio.anon:
             self.emit("unmap", folio, nr=0, level="pmd", tid=tid)
-        elif self.trace.era == "large":
+        elif self.trace.era != "double_map":
             self.emit("map_anon", folio, nr=folio.pages, tid=tid)
             folio.ptes |= every
             self.emit("unmap", folio, nr=0, level="pmd", tid=tid)
@@ -179,7 +193,7 @@ class MockKernel:
             self._struct_pages(raw, first * 64, folio)
             for page in range(folio.pages):
                 counts[first + page] = folio.kpagecount(page)
-                mappers[first + page] = folio.kpagecount(page)
+                mappers[first + page] = folio.mappings(page)
         self.trace.truth(name, frames, bytes(raw), counts, mappers, tasks)
 
     def _struct_pages(self, raw: bytearray, at: int, folio: Folio) -> None:

@@ -62,7 +62,8 @@ def draw_pages(ax: Axes, bar: Axes, scene: Scene) -> None:
     ]
     colorbar.set_ticks(middles, labels=names)
     colorbar.ax.tick_params(length=0)
-    colorbar.set_label("PTE mappings of the page", labelpad=6)
+    alone = "" if scene.trace.plan.page_counts else "\n(by the operations alone)"
+    colorbar.set_label(f"PTE mappings of the page{alone}", labelpad=6)
     if counts.pages > ROWS:
         group = counts.pages // ROWS
         bar.set_xlabel(f"a row shows the\none of {group} pages\nthat differs most", fontsize=7)
