@@ -15,6 +15,8 @@ _STRUCT, _UNION, _ENUM, _FUNC, _ENUM64 = 4, 5, 6, 12, 19
 _MODIFIERS = {8, 9, 10, 11, 18}  # typedef, volatile, const, restrict, type tag
 #: libbpf.so.1 is what Debian has from bookworm on, .so.0 before.
 _LIBRARIES = ("libbpf.so.1", "libbpf.so.0")
+#: Of struct bpf_prog_info: bytes up to the end of btf_id, and which u32 that is.
+_PROG_INFO_SIZE, _PROG_INFO_BTF_ID = 132, 32
 
 
 class _Type(ctypes.Structure):
@@ -34,26 +36,20 @@ class _Type(ctypes.Structure):
 
 
 class Btf:
-    """The running kernel's types.  Raises ProbeError where the kernel carries none."""
+    """Types of the running kernel, or those that a loaded BPF program (a descriptor) was
+    compiled with.  Raises ProbeError where there are none.
 
-    def __init__(self) -> None:
+    ``source``: where they come from; ``unknown_function``: why parameters() is None.
+    """
+
+    source = "btf"
+    unknown_function = "BTF does not know its arguments"
+
+    def __init__(self, program: Optional[int] = None) -> None:
         self._lib = self._load_library()
         # What it says on stderr, this module says in one line.
         self._lib.libbpf_set_print(None)
-        for load in ("btf__load_vmlinux_btf", "libbpf_find_kernel_btf"):
-            if hasattr(self._lib, load):
-                break
-        else:
-            raise ProbeError("this libbpf cannot load the kernel's BTF: install a newer libbpf")
-        function = getattr(self._lib, load)
-        function.restype = ctypes.c_void_p
-        self._btf = ctypes.c_void_p(function())
-        # Errors are small negative numbers in the pointer, or NULL.
-        if not self._btf.value or self._btf.value > 2**64 - 4096:
-            raise ProbeError(
-                "the kernel has no BTF (/sys/kernel/btf/vmlinux): use a kernel built with "
-                "CONFIG_DEBUG_INFO_BTF=y"
-            )
+        self._btf = self._of_kernel() if program is None else self._of_program(program)
         self._lib.btf__type_by_id.restype = ctypes.c_void_p
         self._lib.btf__name_by_offset.restype = ctypes.c_char_p
         self._lib.btf__find_by_name_kind.restype = ctypes.c_int32
@@ -67,6 +63,40 @@ class Btf:
             except OSError:
                 continue
         raise ProbeError("libbpf is missing: install python3-bpfcc (it depends on libbpf)")
+
+    def _of_kernel(self) -> ctypes.c_void_p:
+        found = self._first("btf__load_vmlinux_btf", "libbpf_find_kernel_btf")()
+        # Errors are small negative numbers in the pointer, or NULL.
+        if not found or found > 2**64 - 4096:
+            raise ProbeError(
+                "the kernel has no BTF (/sys/kernel/btf/vmlinux): use a kernel built with "
+                "CONFIG_DEBUG_INFO_BTF=y"
+            )
+        return ctypes.c_void_p(found)
+
+    def _of_program(self, program: int) -> ctypes.c_void_p:
+        info = (ctypes.c_uint32 * (_PROG_INFO_SIZE // 4))()
+        size = ctypes.c_uint32(_PROG_INFO_SIZE)
+        self._lib.bpf_obj_get_info_by_fd(program, info, ctypes.byref(size))
+        number = info[_PROG_INFO_BTF_ID]
+        found = ctypes.c_void_p()
+        if number and hasattr(self._lib, "btf__load_from_kernel_by_id"):
+            self._lib.btf__load_from_kernel_by_id.restype = ctypes.c_void_p
+            found.value = self._lib.btf__load_from_kernel_by_id(number)
+        elif number:
+            self._lib.btf__get_from_id(number, ctypes.byref(found))
+        if not found.value:
+            raise ProbeError("BCC gave its program no types: install a newer python3-bpfcc")
+        return found
+
+    def _first(self, *names: str) -> Any:
+        """The first of these functions that this libbpf has; it returns a pointer."""
+        for name in names:
+            if hasattr(self._lib, name):
+                function = getattr(self._lib, name)
+                function.restype = ctypes.c_void_p
+                return function
+        raise ProbeError("this libbpf cannot load the kernel's BTF: install a newer libbpf")
 
     def _find(self, name: str, kind: int) -> int:
         found: int = self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind)

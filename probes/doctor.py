@@ -6,35 +6,36 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, List, Optional
 
 from probes.btf import Btf
 from probes.errors import ProbeError
+from probes.headers import find_types, read_headers
 from probes.kernel import Kcore, Symbols, check_kprobes
 from probes.layout import find_layout
 from probes.plan import resolve
 
-#: (name, test) in the order in which they matter; a test returns what it found, and
-#: raises ProbeError where recording cannot work without it.
-Check = Tuple[str, Callable[[], str]]
+#: A test returns what it found, and raises ProbeError where something is lacking.
+Test = Callable[[], str]
+#: What is invisible where recording cannot work at all.
+ALL = "anything, recording cannot begin"
 
 
 def doctor() -> int:
     """Print the findings.  Returns 0, or 1 if recording cannot work here."""
-    checks: List[Check] = [
+    good = True
+    for name, test in (
         ("machine", _machine),
         ("root", _root),
         ("bcc", _bcc),
         ("kernel headers", _headers),
         ("kprobes", check_kprobes),
         ("lockdown", _lockdown),
-    ]
-    good = True
-    for name, check in checks:
-        good &= _print(name, check)
+    ):
+        good &= _print(name, test, ALL)
     # Recording works without these; something just stays invisible.
-    for name, check in (("tracefs", _tracefs), ("huge pages", _huge_pages)):
-        _print(name, check)
+    _print("tracefs", _tracefs, "the marks of workloads, and the counters at them")
+    _print("huge pages", _huge_pages, "folios but those of hugetlb: there are none")
     found: List[Optional[object]] = [None, None, None]
 
     def symbols() -> str:
@@ -46,33 +47,34 @@ def doctor() -> int:
         return "/proc/kcore is readable"
 
     def types() -> str:
-        found[2] = btf = Btf()
-        if btf.enumerators("bpf_map_type").get("BPF_MAP_TYPE_RINGBUF") is None:
+        found[2] = known = find_types()
+        if known.enumerators("bpf_map_type").get("BPF_MAP_TYPE_RINGBUF") is None:
             raise ProbeError("this kernel has no BPF ring buffer: use one that has (5.8 and later)")
-        return "BTF is there, with the BPF ring buffer"
+        return f"the kernel's {known.source} tells them, and that it has the BPF ring buffer"
 
-    for name, check in (("symbols", symbols), ("memory", memory), ("types", types)):
-        good &= _print(name, check)
+    for name, test in (("symbols", symbols), ("memory", memory), ("types", types)):
+        good &= _print(name, test, ALL)
     if isinstance(found[0], Symbols) and isinstance(found[1], Kcore) and isinstance(found[2], Btf):
         good &= _print_plan(found[0], found[1], found[2])
     return 0 if good else 1
 
 
-def _print(name: str, check: Callable[[], str]) -> bool:
+def _print(name: str, test: Test, lost: str) -> bool:
+    """One line: what was found, or what is lacking and therefore not seen."""
     try:
-        print(f"ok     {name}: {check()}")
+        print(f"ok     {name}: {test()}")
     except ProbeError as error:
-        print(f"LACKS  {name}: {error}")
+        print(f"LACKS  {name}: {error}; not seen: {lost}")
         return False
     return True
 
 
-def _print_plan(symbols: Symbols, kcore: Kcore, btf: Btf) -> bool:
+def _print_plan(symbols: Symbols, kcore: Kcore, types: Btf) -> bool:
     try:
-        layout = find_layout(btf, symbols, kcore)
-        plan = resolve(btf, symbols, kcore, layout)
+        layout = find_layout(types, symbols, kcore)
+        plan = resolve(types, symbols, kcore, layout)
     except ProbeError as error:
-        print(f"LACKS  layout: {error}")
+        print(f"LACKS  layout: {error}; not seen: {ALL}")
         return False
     print(f"ok     layout: counters {', '.join(layout.counters)}")
     for probe in plan.probes:
@@ -105,19 +107,7 @@ def _bcc() -> str:
 
 
 def _headers() -> str:
-    given = os.environ.get("BCC_KERNEL_SOURCE")
-    places = [given] if given else [f"/lib/modules/{platform.release()}/build"]
-    for place in places:
-        if os.path.exists(os.path.join(place, "include", "linux")) or os.path.exists(
-            os.path.join(place, "arch", "x86", "include")
-        ):
-            return place
-    if os.path.exists("/sys/kernel/kheaders.tar.xz"):
-        return "/sys/kernel/kheaders.tar.xz"
-    raise ProbeError(
-        f"no headers in {places[0]}: apt install linux-headers-$(uname -r), or set "
-        "BCC_KERNEL_SOURCE to a built kernel tree"
-    )
+    return f"{len(read_headers())} of those that declare the counters"
 
 
 def _lockdown() -> str:
@@ -134,9 +124,7 @@ def _lockdown() -> str:
 
 def _tracefs() -> str:
     if not os.path.exists("/sys/kernel/tracing/trace_marker"):
-        raise ProbeError(
-            "not mounted, marks are not seen: mount -t tracefs tracefs /sys/kernel/tracing"
-        )
+        raise ProbeError("not mounted: mount -t tracefs tracefs /sys/kernel/tracing")
     return "/sys/kernel/tracing"
 
 
@@ -145,7 +133,5 @@ def _huge_pages() -> str:
         with open("/sys/kernel/mm/transparent_hugepage/enabled") as file:
             text = file.read()
     except OSError:
-        raise ProbeError(
-            "this kernel is built without CONFIG_TRANSPARENT_HUGEPAGE: only hugetlb is seen"
-        ) from None
+        raise ProbeError("off: use a kernel built with CONFIG_TRANSPARENT_HUGEPAGE=y") from None
     return f"transparent huge pages: {text[text.index('[') + 1 : text.index(']')]}"

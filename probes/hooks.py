@@ -3,7 +3,8 @@
 
 One row is one logical operation; its candidates are the functions that kernels have had
 for it, newest first.  The first candidate that the running kernel has is attached.
-Arguments are named as in the kernel's source; BTF says at which position they lie.
+Arguments are named as in the kernel's source; BTF, or the kernel's headers, say at which
+position they lie.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class Candidate:
     level:     "pte", "pmd" or "pud"; "folio" where the folio's order decides; or
                "param:mask", a PMD mapping where the bits of that parameter are set.
     only:      a parameter that names the folio to which the function confines itself.
+    known:     its first parameters, where it is static: then no header declares it.
     """
 
     function: str
@@ -29,6 +31,7 @@ class Candidate:
     nr: str = ""
     level: str = "pte"
     only: str = ""
+    known: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,7 @@ HOOKS: Tuple[Hook, ...] = (
         "folio",
         "split",
         (
-            C("__folio_split", page="folio"),
+            C("__folio_split", page="folio", known=("folio",)),
             C("split_huge_page_to_list_to_order", page="page"),
             C("split_huge_page_to_list", page="page"),
         ),
@@ -270,7 +273,10 @@ HOOKS: Tuple[Hook, ...] = (
         "read",
         "read",
         "readers",
-        (C("get_kpage_count", page="page"), C("__page_mapcount", page="page")),
+        (
+            C("get_kpage_count", page="page", known=("page",)),
+            C("__page_mapcount", page="page"),
+        ),
         "readers of /proc/kpagecount, page by page",
         # Zapping calls __page_mapcount() too, with a reference in its hand.
         within="kpagecount_read",

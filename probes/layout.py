@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, Optional
 
 from probes.btf import Btf
+from probes.config import built_with
 from probes.errors import ProbeError
 from probes.kernel import Kcore, Symbols
+from probes.selftest import counts_pages
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,17 @@ class Layout:
     bits: Dict[str, Optional[int]]
     tail_holds_mask: bool
     task: Dict[str, int]
+    #: Each page of a large folio has a map count of its own; None: that is not known.
+    page_counts: Optional[bool] = True
 
     @property
     def counters(self) -> List[str]:
         """The counters that this era keeps, by their logical names."""
-        has = ["mapcount", "entire_mapcount"]
+        has = ["mapcount"] if self.page_counts else []
+        has.append("entire_mapcount")
         if self.bits["double_map"] is not None:
             has.append("double_map")
-        if self.fields["nr_mapped"] is not None:
+        if self.fields["nr_mapped"] is not None and self.page_counts:
             has.append("nr_pages_mapped")
         if self.fields["large"] is not None:
             has.append("large_mapcount")
@@ -48,7 +53,8 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Kcore) -> Layout:
     """The layout of the running kernel.  Raises ProbeError naming the field it lacks."""
     size = btf.size("page")
     if size is None:
-        raise ProbeError("BTF has no struct page: the kernel's BTF is not usable")
+        raise ProbeError(f"the kernel's {btf.source} has no struct page: its layout is unknown")
+    vmemmap = _vmemmap(symbols, kcore)
     link = btf.offset("page", "compound_info")
     flags = btf.enumerators("pageflags")
     fields: Dict[str, Optional[int]] = {
@@ -72,9 +78,9 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Kcore) -> Layout:
             "neither HUGETLB_PAGE_DTOR nor PGTY_hugetlb exists: this kernel's layout is unknown"
         )
     return Layout(
-        source="btf",
+        source=btf.source,
         struct_page=size,
-        vmemmap=_vmemmap(symbols, kcore),
+        vmemmap=vmemmap,
         fields=fields,
         bits=bits,
         tail_holds_mask=link is not None,
@@ -86,6 +92,7 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Kcore) -> Layout:
             "comm": _need(btf, "task_struct", "comm"),
             "f_op": _need(btf, "file", "f_op"),
         },
+        page_counts=_page_counts(fields, kcore, vmemmap, size),
     )
 
 
@@ -119,6 +126,18 @@ def _compound_fields(btf: Btf, size: int) -> Dict[str, Optional[int]]:
         "mm_id": btf.offset("folio", "_mm_id"),
         "mm_id_mapcount": btf.offset("folio", "_mm_id_mapcount"),
     }
+
+
+def _page_counts(
+    fields: Dict[str, Optional[int]], kcore: Kcore, vmemmap: int, size: int
+) -> Optional[bool]:
+    """Whether the pages of a large folio are counted: the fields are there in any case."""
+    if fields["mm_id"] is None:
+        return True  # kernels before the per-mm ids know no other way
+    without = built_with("CONFIG_NO_PAGE_MAPCOUNT")
+    if without is not None:
+        return not without
+    return counts_pages(kcore, vmemmap, size, fields)
 
 
 def _need(btf: Btf, struct: str, field: str) -> int:

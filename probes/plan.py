@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Tuple
 
 from probes.btf import Btf
 from probes.hooks import HOOKS, MARK_FUNCTION, MARK_OPS, SITES, TRACEPOINTS, Candidate, Hook, Site
@@ -91,13 +91,15 @@ class _Unfit(Exception):
 def resolve(btf: Btf, symbols: Symbols, kcore: Kcore, layout: Layout) -> Plan:
     """The plan for the running kernel.
 
-    A function that is absent, or whose arguments BTF does not know, becomes a Missing.
+    A function that is absent, or whose arguments are not known, becomes a Missing.
     """
     plan = Plan()
     taken: Dict[Tuple[str, str], bool] = {}
     for hook in HOOKS:
         _resolve_hook(plan, hook, taken, btf, symbols, layout)
     _resolve_sites(plan, symbols, kcore, layout)
+    if not layout.page_counts:
+        plan.missing += _without_page_counts(layout)
     for point in TRACEPOINTS:
         plan.add(
             function=point.name,
@@ -144,7 +146,7 @@ def _resolve_hook(
             reasons.append(refused[0])
             continue
         try:
-            arguments = _Arguments(candidate, btf.parameters(candidate.function))
+            arguments = _Arguments(candidate, _parameters(btf, candidate, names))
         except _Unfit as unfit:
             reasons.append(str(unfit))
             continue
@@ -158,18 +160,29 @@ def _resolve_hook(
         plan.missing.append(Missing(hook.op, functions, telling[0], hook.lost))
 
 
+def _parameters(btf: Btf, candidate: Candidate, names: List[str]) -> List[str]:
+    """Names of a candidate's parameters.  Raises _Unfit where it needs them and has none."""
+    found = btf.parameters(candidate.function)
+    # gcc may have changed the arguments of a renamed copy: then nothing is known of it.
+    if found is None and btf.source == "headers" and names == [candidate.function]:
+        found = list(candidate.known) or None
+    if found is None and (candidate.page or candidate.pmd):
+        raise _Unfit(btf.unknown_function)
+    return found or []
+
+
 class _Arguments:
     """The C expressions for a candidate's parameters.  Raises _Unfit where one is missing."""
 
-    def __init__(self, candidate: Candidate, parameters: Optional[List[str]]) -> None:
-        self._parameters = parameters
+    def __init__(self, candidate: Candidate, parameters: List[str]) -> None:
+        self._parameters = parameters[: len(ARGUMENTS)]
         self.page = self._get(candidate.page)
         self.pmd = self._get(candidate.pmd)
         self.only = self._get(candidate.only)
         self.nr = self._get(candidate.nr) if candidate.nr else "1"
         self.vma = "0"
         for name in ("vma", "src_vma", "dst_vma"):
-            if parameters and name in parameters[: len(ARGUMENTS)]:
+            if name in self._parameters:
                 self.vma = self._get(name)
                 break
         self.level = self._level(candidate.level)
@@ -177,9 +190,7 @@ class _Arguments:
     def _get(self, name: str) -> str:
         if not name:
             return "0"
-        if self._parameters is None:
-            raise _Unfit("BTF does not know its arguments")
-        if name not in self._parameters[: len(ARGUMENTS)]:
+        if name not in self._parameters:
             raise _Unfit(f"it has no argument {name}")
         return f"ctx->{ARGUMENTS[self._parameters.index(name)]}"
 
@@ -189,7 +200,7 @@ class _Arguments:
         if ":" not in level:
             return level.upper()
         name, mask = level.split(":")
-        if name == "flags" and self._parameters and "compound" in self._parameters:
+        if name == "flags" and "compound" in self._parameters:
             name, mask = "compound", "0xff"
         # Of a bool only the low 8 bits of the register are defined.
         return f"({self._get(name)} & {mask}) ? PMD : PTE"
@@ -283,6 +294,20 @@ def _resolve_sites(plan: Plan, symbols: Symbols, kcore: Kcore, layout: Layout) -
     for (op, instead), sites in empty.items():
         if (op, instead) not in seen and not any(p.function == instead for p in plan.probes):
             plan.missing.append(_no_site(sites, True))
+
+
+def _without_page_counts(layout: Layout) -> List[Missing]:
+    """What a kernel that does not count the pages of a large folio leaves invisible."""
+    reason = "the kernel is built with CONFIG_NO_PAGE_MAPCOUNT"
+    if layout.page_counts is None:
+        reason = "neither the kernel's configuration nor a huge page tells whether it keeps them"
+    lost = "map counts of a large folio's pages; they come from the operations alone"
+    found = [Missing("counters", ("_mapcount", "_nr_pages_mapped"), reason, lost)]
+    for site in SITES:
+        if site.field == "mapcount":
+            lost = f"{site.lost}, of large folios"
+            found.append(Missing(site.op, (site.function,), reason, lost))
+    return found
 
 
 def _no_site(sites: List[Site], exists: bool) -> Missing:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import signal
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from probes import events
 from probes.errors import ProbeError
@@ -130,25 +131,44 @@ def stub(probe: Probe) -> str:
     return f"probe_{probe.id}"
 
 
+def _compile(text: str) -> Any:
+    """A bcc.BPF.  Raises ProbeError where there is no bcc or it cannot compile the text."""
+    try:
+        from bcc import BPF
+    except ImportError:
+        raise ProbeError(
+            "python3-bpfcc is missing: apt install python3-bpfcc, and use the system's python3"
+        ) from None
+    try:
+        # Old headers redefine what a newer clang defines; that says nothing of the probes.
+        return BPF(text=text.encode(), cflags=["-Wno-macro-redefined"])
+    except Exception as error:  # bcc raises plain Exception
+        raise ProbeError(
+            f"BCC cannot compile the probes ({error}): are the headers of the running "
+            "kernel installed (apt install linux-headers-$(uname -r))?"
+        ) from None
+
+
+@contextlib.contextmanager
+def loaded(text: str) -> Iterator[int]:
+    """The descriptor of a program of the one function ``types``, attached nowhere."""
+    bpf = _compile(text)
+    try:
+        try:
+            program = bpf.load_func(b"types", type(bpf).KPROBE)
+        except Exception as error:  # bcc raises plain Exception
+            raise ProbeError(f"the kernel refuses BPF programs ({error}): run as root") from None
+        yield program.fd
+    finally:
+        bpf.cleanup()
+
+
 class Program:
     """The loaded program and its maps."""
 
     def __init__(self, text: str, shape: Shape) -> None:
-        try:
-            from bcc import BPF
-        except ImportError:
-            raise ProbeError(
-                "python3-bpfcc is missing: apt install python3-bpfcc, and use the system's python3"
-            ) from None
         self.shape = shape
-        try:
-            # Old headers redefine what a newer clang defines; that says nothing of the probes.
-            self._bpf: Any = BPF(text=text.encode(), cflags=["-Wno-macro-redefined"])
-        except Exception as error:  # bcc raises plain Exception
-            raise ProbeError(
-                f"BCC cannot compile the probes ({error}): are the headers of the running "
-                "kernel installed (apt install linux-headers-$(uname -r))?"
-            ) from None
+        self._bpf = _compile(text)
         self.ring_fd: int = self._bpf["ring"].map_fd
         self._counts = self._map("cpu_counts", shape.cpus * shape.count_words * 8)
         self._frames = self._map("frames", shape.frames * FRAME_BYTES)

@@ -16,9 +16,9 @@ from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 import probes
 from probes import events
-from probes.btf import Btf
 from probes.clocks import printk_clock
 from probes.errors import ProbeError
+from probes.headers import find_types
 from probes.kernel import Kcore, Symbols, build_id, check_kprobes, end_pfn, possible_cpus
 from probes.layout import find_layout
 from probes.losses import RingLosses, recursion_misses
@@ -78,9 +78,9 @@ class Recording:
         say("reading the kernel's symbols and types")
         self.symbols = Symbols()
         self.kcore = Kcore()
-        btf = Btf()
-        self.layout = find_layout(btf, self.symbols, self.kcore)
-        self.plan = resolve(btf, self.symbols, self.kcore, self.layout)
+        types = find_types()
+        self.layout = find_layout(types, self.symbols, self.kcore)
+        self.plan = resolve(types, self.symbols, self.kcore, self.layout)
         frames = -(-end_pfn() // FRAME_PAGES)
         cpus, ring_bytes = possible_cpus(), self.request.ring_bytes
         self.shape = Shape(cpus, frames, ring_bytes, len(self.plan.probes))
@@ -137,8 +137,12 @@ class Recording:
                 where = f"{probe.function}+{probe.offset:#x}" if probe.offset else probe.function
                 lost = f"its {probe.op} records"
                 self.plan.missing.append(Missing(probe.op, (where,), refused, lost))
-        if not attached:
-            raise ProbeError("the kernel refused every probe: see mapcount doctor")
+        for op in ("map", "unmap"):
+            if not any(probe.op == op for probe in attached):
+                why = next((str(gap) for gap in self.plan.missing if gap.op == op), "none planned")
+                raise ProbeError(
+                    f"no probe of an operation {op} is attached ({why}): see mapcount doctor"
+                )
         self.plan.probes = attached
 
     def _header(self) -> Dict[str, Any]:

@@ -27,6 +27,8 @@ case_() {
 
 case_ complete true
 case_ no_btf mount --bind /dev/null /sys/kernel/btf/vmlinux
+case_ no_btf_no_headers sh -c "mount --bind /dev/null /sys/kernel/btf/vmlinux &&
+	mount --bind $empty $build && mount --bind $empty ${build%build}source"
 case_ no_headers mount --bind $empty "$build"
 # All three ways in: the switch, the perf device, and the file of tracefs.
 case_ no_kprobes sh -c "mount --bind $empty /sys/kernel/debug/kprobes &&

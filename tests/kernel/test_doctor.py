@@ -14,7 +14,7 @@ from vm import build, scenarios
 KERNEL = os.environ.get("MAPCOUNT_KERNEL", "6.1")
 #: case -> (the line that must be there, a word of what to do). One line each.
 LACKS = {
-    "no_btf": ("types", "CONFIG_DEBUG_INFO_BTF"),
+    "no_btf_no_headers": ("types", "CONFIG_DEBUG_INFO_BTF"),
     "no_headers": ("kernel headers", "apt install linux-headers"),
     "no_kprobes": ("kprobes", "CONFIG_KPROBES"),
     "kprobes_off": ("kprobes", "write 1 to"),
@@ -89,6 +89,13 @@ def test_doctor_when_nothing_is_hidden(case):
     assert case("complete").works
 
 
+def test_doctor_when_there_is_no_btf(case):
+    # GIVEN a kernel without BTF whose headers are installed THEN these tell the layout
+    assert case("no_btf").status == 0
+    assert "ok     types: the kernel's headers" in case("no_btf").text("doctor.out")
+    assert case("no_btf").works
+
+
 @pytest.mark.parametrize("name", LACKS)
 def test_doctor_when_one_thing_is_hidden(case, name):
     # GIVEN a kernel that lacks one thing WHEN doctor looks
@@ -97,6 +104,8 @@ def test_doctor_when_one_thing_is_hidden(case, name):
     found = [line for line in case(name).lines if line.startswith(f"LACKS  {what}: ")]
     assert len(found) == 1, case(name).text("doctor.out") + case(name).text("doctor.err")
     assert remedy in found[0]
+    # AND what becomes invisible
+    assert "; not seen: " in found[0]
     assert "Traceback" not in case(name).text("doctor.err")
 
 

@@ -29,6 +29,9 @@ NEW = {
 
 
 class FakeBtf:
+    source = "btf"
+    unknown_function = "BTF does not know its arguments"
+
     def __init__(self, functions):
         self.functions = functions
 
@@ -50,9 +53,9 @@ def symbols_of(tmp_path, names):
     return symbols
 
 
-def layout_of(double_map):
+def layout_of(double_map, page_counts=True):
     fields = {"mapcount": 48, "entire": 84}
-    return Layout("btf", 64, 0, fields, {"double_map": double_map}, False, {})
+    return Layout("btf", 64, 0, fields, {"double_map": double_map}, False, {}, page_counts)
 
 
 def plan_of(tmp_path, functions, double_map=6, more=()):
@@ -119,6 +122,29 @@ def test_plan_when_btf_does_not_know_a_function(tmp_path):
     assert any("BTF does not know its arguments" in str(m) for m in plan.missing)
 
 
+def test_plan_when_a_static_function_is_in_no_header(tmp_path):
+    # GIVEN headers instead of BTF, and a static function whose first parameter is known
+    types = FakeBtf(OLD)
+    types.source, types.unknown_function = "headers", "no header declares its arguments"
+    symbols = symbols_of(tmp_path, [*OLD, "get_kpage_count", "stable_page_flags"])
+    plan = resolve(types, symbols, FakeKcore(), layout_of(6))
+    # THEN it is attached by what is known
+    assert calls(plan, "get_kpage_count")[0].startswith("on_read(ctx, ")
+    assert "ctx->di" in calls(plan, "get_kpage_count")[0]
+    # AND one of which nothing is known is missing
+    assert any("no header declares its arguments" in str(m) for m in plan.missing)
+
+
+def test_plan_when_gcc_renamed_a_static_function(tmp_path):
+    # GIVEN headers instead of BTF, and a renamed copy of a static function
+    types = FakeBtf(OLD)
+    types.source = "headers"
+    symbols = symbols_of(tmp_path, [*OLD, "get_kpage_count.isra.0"])
+    # THEN its arguments may be others: it is not attached
+    plan = resolve(types, symbols, FakeKcore(), layout_of(6))
+    assert not calls(plan, "get_kpage_count.isra.0")
+
+
 @pytest.mark.parametrize(
     "variant, attached", [("isra.0", True), ("part.0", False), ("cold", False)]
 )
@@ -140,6 +166,17 @@ def test_plan_when_an_inlined_update_is_in_the_text(tmp_path):
     # THEN it is probed there, with the page in that register
     assert [(p.function, p.offset) for p in sites] == [("copy_page_range", 0)]
     assert "ctx->ax" in sites[0].call
+
+
+@pytest.mark.parametrize("page_counts", [False, None])
+def test_plan_when_single_pages_are_not_counted(tmp_path, page_counts):
+    # GIVEN a kernel that does not count the pages of a large folio, or of which that is unknown
+    symbols = symbols_of(tmp_path, NEW)
+    layout = layout_of(None, page_counts)
+    told = {m.op: str(m) for m in resolve(FakeBtf(NEW), symbols, FakeKcore(), layout).missing}
+    # THEN it is told where the counts come from, and that fork's copies are not seen
+    assert "_mapcount" in told["counters"] and "operations alone" in told["counters"]
+    assert "PTE mappings copied by fork, of large folios" in told["dup"]
 
 
 def test_ids_when_the_plan_is_complete(tmp_path):

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Asks the kernel's headers for its types, where the kernel carries no BTF.
+
+BCC compiles the probes with these headers anyway.  A program that names the structs and
+enums is compiled with them and loaded, though attached nowhere: clang describes its types
+in the program's own BTF.  Where a function's arguments lie is read from its prototype.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import tarfile
+from typing import Dict, List, Optional
+
+from probes.btf import Btf
+from probes.errors import ProbeError
+from probes.program import loaded
+
+#: The headers that declare what is looked for; BCC finds them by the same names.
+FILES = (
+    "linux/mm_types.h",
+    "linux/page-flags.h",
+    "linux/mm.h",
+    "linux/sched.h",
+    "linux/fs.h",
+    "linux/huge_mm.h",
+    "linux/rmap.h",
+    "linux/migrate.h",
+    "uapi/linux/bpf.h",
+)
+TYPES = (
+    "struct page",
+    "struct folio",
+    "struct vm_area_struct",
+    "struct mm_struct",
+    "struct task_struct",
+    "struct file",
+    "enum pageflags",
+    "enum pagetype",
+    "enum compound_dtor_id",
+    "enum bpf_map_type",
+)
+#: What a parameter without a name is called where it has a name.
+UNNAMED = {
+    "struct page *": "page",
+    "struct folio *": "folio",
+    "struct vm_area_struct *": "vma",
+    "bool": "compound",
+    "int": "flags",
+}
+KHEADERS = "/sys/kernel/kheaders.tar.xz"
+
+
+def find_types() -> Btf:
+    """The kernel's types: from its BTF, else from its headers.
+
+    Raises ProbeError where there is neither.
+    """
+    try:
+        return Btf()
+    except ProbeError as no_btf:
+        try:
+            return HeaderTypes(read_headers())
+        except ProbeError as no_headers:
+            raise ProbeError(f"{no_btf}; or its headers: {no_headers}") from None
+
+
+def folders() -> List[str]:
+    """Where the headers of the running kernel lie: Debian splits them in two, and the last
+    has what the build generated."""
+    given = os.environ.get("BCC_KERNEL_SOURCE")
+    modules = f"/lib/modules/{platform.release()}"
+    return [given] if given else [f"{modules}/source", f"{modules}/build"]
+
+
+def read_headers() -> Dict[str, str]:
+    """The text of FILES.  Raises ProbeError where none is found."""
+    found = _in_folders() or _in_archive()
+    if not found:
+        raise ProbeError(
+            f"no headers in {folders()[-1]}: apt install linux-headers-$(uname -r), or set "
+            "BCC_KERNEL_SOURCE to a built kernel tree"
+        )
+    return found
+
+
+def _in_folders() -> Dict[str, str]:
+    found: Dict[str, str] = {}
+    if not os.path.exists(os.path.join(folders()[-1], "include/generated/autoconf.h")):
+        return found  # BCC cannot compile without it
+    for folder in folders():
+        for name in FILES:
+            try:
+                with open(os.path.join(folder, "include", name), errors="replace") as file:
+                    found[name] = file.read()
+            except OSError:
+                continue
+    return found
+
+
+def _in_archive() -> Dict[str, str]:
+    """The headers that a kernel may carry in itself (CONFIG_IKHEADERS)."""
+    if not os.path.exists(KHEADERS):
+        return {}
+    found = {}
+    with tarfile.open(KHEADERS, "r:xz") as archive:
+        for member in archive:
+            name = member.name.partition("include/")[2]
+            content = archive.extractfile(member) if name in FILES else None
+            if content is not None:
+                found[name] = content.read().decode(errors="replace")
+    return found
+
+
+class HeaderTypes(Btf):
+    """Types by the kernel's headers.  Raises ProbeError where they do not compile."""
+
+    source = "headers"
+    unknown_function = "no header declares its arguments"
+
+    def __init__(self, headers: Dict[str, str]) -> None:
+        self._text = "\n".join(headers.values())
+        with loaded(self._program(list(headers))) as program:
+            super().__init__(program)
+
+    def _program(self, names: List[str]) -> str:
+        there = [t for t in TYPES if re.search(rf"^{t} {{", self._text, re.MULTILINE)]
+        includes = "\n".join(f"#include <{name}>" for name in names)
+        # A function's parameters are described in full; of a member that points to a struct
+        # only the struct's name would be.
+        return f"""\
+{includes}
+#if defined(CONFIG_RANDSTRUCT) || defined(CONFIG_GCC_PLUGIN_RANDSTRUCT)
+#error "the kernel shuffles its structs (CONFIG_RANDSTRUCT): its headers do not tell how"
+#endif
+struct kernel_types {{
+	void (*of)({", ".join(f"{t} *" for t in there)});
+}};
+BPF_ARRAY(kernel_types, struct kernel_types, 1);
+int types(void *ctx) {{ return 0; }}
+"""
+
+    def _read_parameters(self, function: str) -> Optional[List[str]]:
+        return parameters(self._text, function)
+
+
+def parameters(text: str, function: str) -> Optional[List[str]]:
+    """Names of a function's parameters by its prototype, None where there is none.
+
+    A prototype begins in the first column; a call in an inline function does not.
+    """
+    found = re.search(
+        rf"^[a-z][\w\s*]*\b{re.escape(function)}\s*\(([^()]*)\)\s*;", text, re.MULTILINE
+    )
+    return [_name(part) for part in found.group(1).split(",")] if found else None
+
+
+def _name(parameter: str) -> str:
+    words = " ".join(parameter.replace("*", " * ").split()).replace("const ", "")
+    return UNNAMED.get(words) or words.split()[-1]

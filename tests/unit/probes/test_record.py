@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a recording makes of a kernel that refuses probes."""
+
+import pytest
+
+from probes.errors import ProbeError
+from probes.plan import KPROBE, RAW_TRACEPOINT, Plan
+from probes.record import Recording, Request
+
+
+class FakeProgram:
+    """Attaches what has none of the refused words in its function's name."""
+
+    def __init__(self, *refused):
+        self.refused = refused
+
+    def attach(self, probe):
+        return "no kprobes" if any(word in probe.function for word in self.refused) else None
+
+
+def recording_with(*refused):
+    recording = Recording(Request("unused"), writer=None)
+    recording.plan = Plan()
+    for function, op in (
+        ("folio_add_anon_rmap_ptes", "map"),
+        ("folio_add_file_rmap_ptes", "map"),
+        ("folio_remove_rmap_ptes", "unmap"),
+    ):
+        what = {"attach": KPROBE, "offset": 0, "call": "", "phase": "point", "group": "rmap"}
+        recording.plan.add(function=function, op=op, **what)
+    what = {"attach": RAW_TRACEPOINT, "offset": 0, "call": "", "phase": "point", "group": "life"}
+    recording.plan.add(function="mm_page_alloc", op="alloc", **what)
+    recording.program = FakeProgram(*refused)
+    return recording
+
+
+@pytest.mark.parametrize("refused, op", [("rmap", "map"), ("add", "map"), ("remove", "unmap")])
+def test_recording_when_no_probe_of_an_operation_is_attached(refused, op):
+    # GIVEN a kernel that takes tracepoints, and no probe of one way to change a map count
+    recording = recording_with(refused)
+    # WHEN the plan is attached THEN that is an error which names the operation and the reason
+    with pytest.raises(ProbeError, match=f"operation {op} .*no kprobes.*mapcount doctor"):
+        recording._attach()
+
+
+def test_recording_when_one_of_several_is_refused():
+    # GIVEN a kernel that refuses one of the functions that map
+    recording = recording_with("file")
+    # WHEN the plan is attached THEN the rest is, and what is not is told
+    recording._attach()
+    assert len(recording.plan.probes) == 3
+    assert [gap.functions for gap in recording.plan.missing] == [("folio_add_file_rmap_ptes",)]
