@@ -49,6 +49,7 @@ class Machine:
     cpus: int = 2
     memory: str = "3G"
     shares: tuple[Share, ...] = ()
+    boot: tuple[str, ...] = ()  # more of the kernel's command line
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def vng_command(
     """
     command = [find_vng(), "--run", str(machine.image), "--root", str(machine.root)]
     command += ["--force-9p", "--cpus", str(machine.cpus), "--memory", machine.memory]
+    command += [f"--append={option}" for option in machine.boot]
     if not machine.kvm:
         command.append("--disable-kvm")
     # vng wants the guest's directory as a host path below the root.

@@ -38,6 +38,7 @@ class Plan:
     record: tuple[str, ...] = ()
     files: list[Path] = field(default_factory=list)  # copied to job.OUT
     policy: str = "always"  # whom the kernel gives huge pages
+    boot: tuple[str, ...] = ()  # more of the kernel's command line
 
 
 def plan_scenario(name: str, args: Sequence[str] = ()) -> Plan:
@@ -54,7 +55,9 @@ def plan_scenario(name: str, args: Sequence[str] = ()) -> Plan:
             say.warning(f"{name} goes without page-types: {problem}")
     # The workloads ask for their huge pages; nobody else, the recorder's heap least of all, should
     # have some in the picture.
-    return Plan(name, command, record=scenario.record, files=files, policy="madvise")
+    return Plan(
+        name, command, record=scenario.record, files=files, policy="madvise", boot=scenario.boot
+    )
 
 
 def plan_command(argv: Sequence[str]) -> Plan:
@@ -142,7 +145,7 @@ def prepare(options: Options, plan: Plan | None = None) -> tuple[guest.Machine, 
         machine = _with_shares(machine, guest.Share(f"{job.SOURCE}/probes", PROBES))
     run_dir = cache.new_run_dir(plan.name if plan else "shell")
     if plan is not None:
-        machine = _with_shares(machine, *plan.shares)
+        machine = replace(_with_shares(machine, *plan.shares), boot=plan.boot)
         for path in plan.files:
             shutil.copy2(path, run_dir / path.name)
     return machine, run_dir

@@ -126,6 +126,8 @@ def _kernel(
             [],
             shares=[*(each for plan in plans for each in plan.shares), lab.trace_share(traces)],
             files=sorted({path for plan in plans for path in plan.files}),
+            # One guest for all: it boots as each of them needs it.
+            boot=tuple(dict.fromkeys(option for plan in plans for option in plan.boot)),
         )
         machine, run_dir = lab.prepare(options, everything)
     except (say.LabError, OSError) as problem:

@@ -46,6 +46,7 @@ class Scenario:
     args: tuple[str, ...] = ()
     record: tuple[str, ...] = ()  # options for `mapcount record`
     page_types: bool = False  # takes the path of a page-types program as its last argument
+    boot: tuple[str, ...] = ()  # options of the kernel's command line that it needs
 
     @property
     def source(self) -> Path:
@@ -74,12 +75,21 @@ SCENARIOS = {
         Scenario("swap-thp", "huge pages to swap and back: whole, in parts, shared"),
         Scenario("collapse", "small pages made huge, by MADV_COLLAPSE and by khugepaged"),
         Scenario("split-folio", "folios split by debugfs and by memory pressure"),
-        Scenario("migrate", "pages moved: nodes, memory offline, compaction, soft offline"),
+        Scenario(
+            "migrate",
+            "pages moved: nodes, memory offline, compaction, soft offline",
+            boot=("numa=fake=2",),
+        ),
         Scenario("ksm", "equal pages merged and broken by KSM"),
         # userfaultfd copies pages of order 0, which are not watched otherwise.
         Scenario("uffd", "userfaultfd: copy, continue, move", record=("--min-order", "0")),
         Scenario("file-thp", "huge pages of files: truncated, punched, privately copied"),
-        Scenario("hugetlb", "the hugetlb pool: private, shared, forked, 2 MiB and 1 GiB"),
+        Scenario(
+            "hugetlb",
+            "the hugetlb pool: private, shared, forked, 2 MiB and 1 GiB",
+            # After the boot no GiB in one piece may be left.
+            boot=("hugepagesz=1G", "hugepages=1"),
+        ),
         Scenario("mthp", "anonymous folios of 16 KiB to 1 MiB"),
         Scenario("storm", "several processes at once on the same huge pages, by seed"),
         Scenario(

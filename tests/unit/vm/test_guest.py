@@ -2,6 +2,7 @@
 """Tests of vm.guest and the commands above it, with a program that only pretends to be vng."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -142,6 +143,19 @@ def test_recorder_is_there_when_a_script_calls_it(fake_vng: FakeVng) -> None:
     fake_vng.does('echo 0 >"$out/status"')
     assert vm.__main__.main(["run", "--no-record", "--", "./mine.sh"]) == 0
     assert f"--rodir /mapcount/src/probes={lab.PROBES}" in fake_vng.log.read_text()
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is missing: apt-get install gcc")
+def test_guest_boots_with_the_options_when_a_scenario_needs_them(
+    fake_vng: FakeVng, tmp_path: Path
+) -> None:
+    # GIVEN a workload that needs more of the kernel's command line, and one that does not
+    fake_vng.does('echo 0 >"$out/status"')
+    # WHEN each is run THEN the first guest is booted with it
+    vm.__main__.main(["run", "--no-record", "migrate"])
+    assert "--append=numa=fake=2" in fake_vng.log.read_text()
+    vm.__main__.main(["run", "--no-record", "lifecycle"])
+    assert "--append" not in fake_vng.log.read_text()
 
 
 def test_recorder_wraps_the_command_when_recording(

@@ -133,6 +133,17 @@ def test_matrix_is_good_when_every_workload_was_verified(
     assert (fake.output / data["cells"][0]["trace"]).is_file()
 
 
+def test_guest_boots_with_all_options_when_workloads_need_them(fake: Lab, tmp_path: Path) -> None:
+    # GIVEN two workloads that each need something of the kernel's command line
+    fake.does(f'echo "$*" >{tmp_path}/arguments\nfinished\n')
+    # WHEN one guest runs both THEN it boots with everything, each option once
+    fake.run("--kernel", "6.1", "--workload", "migrate", "hugetlb")
+    options = [word for word in (tmp_path / "arguments").read_text().split() if "append" in word]
+    assert options == [
+        *("--append=numa=fake=2", "--append=hugepagesz=1G", "--append=hugepages=1"),
+    ]
+
+
 def test_matrix_is_bad_when_there_is_a_difference(
     fake: Lab, capfd: pytest.CaptureFixture[str]
 ) -> None:
