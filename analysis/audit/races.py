@@ -10,6 +10,7 @@ import numpy as np
 from analysis.audit.doubt import Doubt
 from analysis.audit.finding import Finding
 from analysis.lives import DEATHS
+from analysis.plan import OP
 from analysis.text import duration
 from analysis.trace import Trace
 
@@ -40,10 +41,13 @@ def races(trace: Trace, doubt: Doubt) -> Iterator[Finding]:
         closed = leave < len(log)
         span = (int(one["ts"]), int(one["end_ts"]))
         function = trace.plan.functions[int(one["function"])]
-        stayed = (
-            f"for {duration(span[1] - span[0])}" if closed
-            else "and never came back in this recording"
-        )  # fmt: skip
+        stayed = f"for {duration(span[1] - span[0])}"
+        if not closed:
+            stayed = "and never came back in this recording"
+        elif log.op[leave] == OP["oops"]:
+            stayed += ", until the kernel died in it"
+        deadly = closed and trace.oops is not None and leave == trace.oops.row
+        died = f": {trace.oops.title}" if deadly and trace.oops else ""
         why = doubt.lost(*span)
         if log.ts[end] in span:
             why = why or "both in one nanosecond; certain with a longer window"
@@ -57,7 +61,7 @@ def races(trace: Trace, doubt: Doubt) -> Iterator[Finding]:
             words=(
                 f"{{actor}} looked {stayed} in {{function}} without a reference, at "
                 f"{_looks(trace, function)}; {{other}} {what} the folio "
-                f"{duration(int(log.ts[end]) - span[0])} after it had come"
+                f"{duration(int(log.ts[end]) - span[0])} after it had come{died}"
             ),
             doubt=why,
         )

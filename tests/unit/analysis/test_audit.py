@@ -243,13 +243,14 @@ def test_page_tables_are_held_against_the_count(tmp_path: Path) -> None:
     # GIVEN a mapping that page tables hold and no counter knows
     story = Story(order=2)
     story.kernel.map_pte(story.folio, PARENT, 1)
-    real = story.folio.kpagecount
-    story.folio.kpagecount = lambda page: real(page) + (page == 2)  # type: ignore[method-assign]
+    real = story.folio.mappings
+    story.folio.kpagecount = real  # type: ignore[method-assign]
+    story.folio.mappings = lambda page: real(page) + (page == 2)  # type: ignore[method-assign]
     story.kernel.snapshot("wrong", tasks=(PARENT,))
     # WHEN it is audited
     found = story.findings(tmp_path)
     # THEN it is found
-    assert "page-tables" in set(found["rule"])
+    assert set(found["rule"]) == {"page-tables"}
 
 
 def test_leak_is_possible_when_the_tasks_are_gone(tmp_path: Path) -> None:
@@ -328,3 +329,15 @@ def test_audit_passes_when_there_is_nothing_to_find(
     path = str(mock_stories.lifecycle().write(tmp_path / "t.mapcount"))
     assert main(["audit", path, "--check"]) == 0
     assert "0 findings" in capsys.readouterr().out
+
+
+def test_race_is_named_when_the_kernel_died_of_it(tmp_path: Path) -> None:
+    # GIVEN a kernel that died inside a reader, and a race that it survived before
+    path = mock_stories.crash().write(tmp_path / "t.mapcount", trailer=False)
+    # WHEN it is audited
+    found = analysis.open_trace(str(path)).df_findings()
+    # THEN both are told, and the deadly one with the kernel's words
+    assert found["rule"].tolist() == ["reader-race"] * 2
+    deadly = found["sentence"].iloc[1]
+    assert "until the kernel died in it" in deadly and "VM_BUG_ON_PAGE" in deadly
+    assert "died" not in found["sentence"].iloc[0]
