@@ -4,7 +4,7 @@
 # and a virtual environment in the user's cache, reachable as .venv. A second run needs no network.
 set -eu
 
-packages="python3 python3-venv qemu-system-x86 mmdebstrap kmod busybox-static
+packages="python3 python3-venv qemu-system-x86 mmdebstrap kmod busybox-static file
 	gcc libc6-dev make xz-utils"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/mapcount"
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -22,7 +22,7 @@ if command -v dpkg-query >/dev/null; then
 	done
 else
 	# Another distribution: its package names are not ours to know, its programs are.
-	for program in python3 qemu-system-x86_64 mmdebstrap modprobe busybox gcc; do
+	for program in python3 qemu-system-x86_64 mmdebstrap modprobe busybox file gcc; do
 		command -v "$program" >/dev/null || missing="$missing $program"
 	done
 	[ -z "$missing" ] || fail "this is not Debian: install these programs yourself:$missing"
