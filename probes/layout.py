@@ -16,6 +16,10 @@ from probes.errors import ProbeError
 from probes.kernel import Kcore, Symbols
 from probes.selftest import counts_pages
 
+#: __VMEMMAP_BASE_L4: where x86-64 has its struct pages if it is built to place nothing at random
+#: (without CONFIG_DYNAMIC_MEMORY_LAYOUT), and so needs no variable for it.
+VMEMMAP_L4 = 0xFFFFEA0000000000
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -149,6 +153,13 @@ def _need(btf: Btf, struct: str, field: str) -> int:
 
 def _vmemmap(symbols: Symbols, kcore: Kcore) -> int:
     address = symbols.address.get("vmemmap_base")
-    if address is None:
-        raise ProbeError("the kernel has no vmemmap_base: mapcount knows x86-64 alone so far")
-    return kcore.u64(address)
+    if address is not None:
+        return kcore.u64(address)
+    try:
+        kcore.u64(VMEMMAP_L4)
+    except ProbeError:
+        raise ProbeError(
+            "the kernel has no vmemmap_base, and no struct pages where an x86-64 kernel without "
+            "it has them: mapcount knows x86-64 alone so far"
+        ) from None
+    return VMEMMAP_L4

@@ -8,7 +8,7 @@ import pytest
 import probes.layout
 from probes import config
 from probes.errors import ProbeError
-from probes.layout import find_layout
+from probes.layout import VMEMMAP_L4, find_layout
 
 OFFSETS = {
     "page": {
@@ -60,6 +60,25 @@ def test_layout_when_a_field_is_unknown(field):
     # GIVEN types that lack one field THEN the error names it
     with pytest.raises(ProbeError, match=field):
         layout_without(field)
+
+
+class Nowhere:
+    address: dict[str, int] = {}
+
+
+def test_vmemmap_when_the_kernel_places_nothing_at_random():
+    # GIVEN a kernel without vmemmap_base, whose struct pages are where the architecture has them
+    assert find_layout(FakeTypes(), Nowhere(), FakeKcore()).vmemmap == VMEMMAP_L4
+
+
+def test_vmemmap_when_it_is_nowhere():
+    # GIVEN a kernel without vmemmap_base that has nothing there THEN the error says what is known
+    class Empty:
+        def u64(self, address):
+            raise ProbeError("does not hold")
+
+    with pytest.raises(ProbeError, match="x86-64 alone"):
+        find_layout(FakeTypes(), Nowhere(), Empty())
 
 
 def test_layout_when_no_whole_folio_count_is_known():
