@@ -10,7 +10,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from vm import chroot, kernels, lab, matrix, matrix_text, pagetypes, procs, say, scenarios
+from vm import (
+    chroot,
+    kernels,
+    lab,
+    matrix,
+    matrix_text,
+    pagetypes,
+    procs,
+    say,
+    scenarios,
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,8 +118,8 @@ def _options(args: argparse.Namespace) -> lab.Options:
 
 def _list() -> int:
     print("kernels:")
-    for kernel in kernels.LAB_KERNELS:
-        ready = "ready" if chroot.path_of(kernel.suite).is_dir() else "to be fetched"
+    for kernel in kernels.BY_NAME.values():
+        ready = "ready" if kernels.is_ready(kernel) else "to be fetched"
         print(f"  {kernel.name:10} Debian {kernel.suite}: {kernel.why} ({ready})")
     print("scenarios:")
     for scenario in scenarios.SCENARIOS.values():
@@ -118,11 +128,14 @@ def _list() -> int:
 
 
 def _fetch(name: str) -> int:
-    if name not in [kernel.name for kernel in kernels.LAB_KERNELS]:
+    if name not in kernels.BY_NAME:
         raise say.LabError(f"unknown kernel {name!r}: see `mapcount lab list`", 2)
-    root = kernels.fetch(name)
+    kernel = kernels.resolve(name)
+    root = chroot.ensure(kernel.suite)
+    image = kernels.image_of(kernel, root)
     program = pagetypes.ensure()
     print(f"root        {root}")
+    print(f"image       {image}")
     for package, version in chroot.versions(root).items():
         if package.startswith(("linux-image-", "python3-bpfcc")):
             print(f"package     {package} {version}")

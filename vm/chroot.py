@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Builds the directory tree that guests boot from: one Debian suite with its own kernel and BCC."""
+"""Builds directory trees of one Debian suite: with its kernel and BCC, what guests boot from."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from vm import apt, cache, procs, say
@@ -29,21 +30,21 @@ MOUNT_POINTS = ("out", "trace", "src/probes", "cwd", "headers")
 RECIPE = 1  # raise it when the steps below change: then a new tree is built
 
 
-def path_of(suite: str) -> Path:
+def path_of(suite: str, packages: Sequence[str] = PACKAGES) -> Path:
     """Where the tree of SUITE lies once it is complete; another recipe is another place."""
-    recipe = f"{RECIPE} {suite} {' '.join(PACKAGES)} {' '.join(MOUNT_POINTS)}"
+    recipe = f"{RECIPE} {suite} {' '.join(packages)} {' '.join(MOUNT_POINTS)}"
     key = hashlib.sha256(recipe.encode()).hexdigest()[:10]
     return cache.root() / "chroots" / f"{suite}-{key}"
 
 
-def ensure(suite: str) -> Path:
-    """The complete tree of SUITE, built now if it is not there yet."""
-    path = path_of(suite)
+def ensure(suite: str, packages: Sequence[str] = PACKAGES) -> Path:
+    """The complete tree of SUITE with PACKAGES, built now if it is not there yet."""
+    path = path_of(suite, packages)
     if path.is_dir():
         return path
     with cache.locked(f"chroot-{suite}"):
         if not path.is_dir():
-            _build(suite, path)
+            _build(suite, packages, path)
     return path
 
 
@@ -53,7 +54,7 @@ def versions(path: Path) -> dict[str, str]:
     return found
 
 
-def _build(suite: str, path: Path) -> None:
+def _build(suite: str, packages: Sequence[str], path: Path) -> None:
     if os.geteuid() != 0:
         raise say.LabError("building a guest's root needs root: run this once as root")
     if shutil.which("mmdebstrap") is None:
@@ -64,13 +65,13 @@ def _build(suite: str, path: Path) -> None:
     say.phase(f"building the {suite} root from {sources[0].split()[-3]} (some minutes, only once)")
     log = path.with_name(f"{path.name}.log")
     try:
-        _debootstrap(suite, part, sources, log)
+        _debootstrap(suite, packages, part, sources, log)
     except say.LabError:
         # Not every mirror has security updates of every suite, testing's least of all.
         if f"{suite}-security" not in _without(log):
             raise
         sources = sources[:1]
-        _debootstrap(suite, part, sources, log)
+        _debootstrap(suite, packages, part, sources, log)
     if len(sources) == 1:
         say.warning(f"no security archive for {suite} is known: the kernel may be an older one")
     for name in MOUNT_POINTS:
@@ -83,14 +84,16 @@ def _build(suite: str, path: Path) -> None:
         say.phase(f"{suite}: {name} {found[name]}, bcc {found.get('python3-bpfcc', '?')}")
 
 
-def _debootstrap(suite: str, part: Path, sources: list[str], log: Path) -> None:
+def _debootstrap(
+    suite: str, packages: Sequence[str], part: Path, sources: list[str], log: Path
+) -> None:
     # What an interrupted build left; never follow a mount that it may have left too.
     subprocess.run(["rm", "-rf", "--one-file-system", str(part)], check=True)
     procs.run_logged(
         [
             "mmdebstrap",
             "--variant=minbase",
-            f"--include={','.join(PACKAGES)}",
+            f"--include={','.join(packages)}",
             # Documentation is half a million small writes that no guest reads.
             "--dpkgopt=path-exclude=/usr/share/man/*",
             "--dpkgopt=path-exclude=/usr/share/locale/*",

@@ -6,17 +6,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import chroot
+from vm import chroot, kbuild
 from vm.say import LabError
 
 
 @dataclass(frozen=True)
 class LabKernel:
-    """A kernel that the lab fetches itself: the one of a Debian suite."""
+    """A kernel that the lab fetches itself: a Debian suite's own, or one built from its source."""
 
     name: str
     suite: str
     why: str
+    recipe: kbuild.Recipe | None = None  # None: the suite's own
 
 
 # Names are for people's fingers and scripts, so they stay while the suite's kernel moves on: the
@@ -27,6 +28,18 @@ LAB_KERNELS = (
     LabKernel("6.12", "trixie", "folio_* rmap functions, _entire_mapcount and _large_mapcount"),
     LabKernel("7.x", "forky", "per-mm map counts of folios, snapshots in the readers of /proc"),
 )
+# What is built takes its time, so nobody gets one without asking for it by name.
+BUILT_KERNELS = (
+    LabKernel(
+        "6.1-debug",
+        "bookworm",
+        "6.1 that checks its page flags (CONFIG_DEBUG_VM_PGFLAGS): it dies of the race of 2015",
+        kbuild.Recipe(
+            "6.1-debug", "bookworm", "linux-source-6.1", ("guest.config", "debug.config")
+        ),
+    ),
+)
+BY_NAME = {kernel.name: kernel for kernel in (*LAB_KERNELS, *BUILT_KERNELS)}
 DEFAULT = "6.1"
 
 
@@ -36,8 +49,9 @@ class Kernel:
 
     name: str
     suite: str
-    image: Path | None = None  # None: the one that the suite's root contains
+    image: Path | None = None  # None: the recipe's, or else the one of the suite's root
     headers: Path | None = None  # None: BCC finds them itself (packaged, or built in)
+    recipe: kbuild.Recipe | None = None
 
 
 def resolve(
@@ -45,11 +59,10 @@ def resolve(
 ) -> Kernel:
     """The kernel for `--kernel ARGUMENT --headers HEADERS --root-suite ROOT_SUITE`."""
     header_dir = _header_dir(headers) if headers else None
-    by_name = {kernel.name: kernel for kernel in LAB_KERNELS}
-    if argument is None or argument in by_name:
-        lab = by_name[argument or DEFAULT]
-        return Kernel(lab.name, root_suite or lab.suite, None, header_dir)
-    suite = root_suite or by_name[DEFAULT].suite
+    if argument is None or argument in BY_NAME:
+        lab = BY_NAME[argument or DEFAULT]
+        return Kernel(lab.name, root_suite or lab.suite, None, header_dir, lab.recipe)
+    suite = root_suite or BY_NAME[DEFAULT].suite
     path = Path(argument).expanduser().resolve()
     if path.is_dir():
         image = path / "arch/x86/boot/bzImage"
@@ -61,25 +74,28 @@ def resolve(
         return Kernel(path.name, suite, _checked(image), header_dir)
     if path.is_file():
         return Kernel(path.name, suite, _checked(path), header_dir)
-    names = ", ".join(by_name)
+    names = ", ".join(BY_NAME)
     raise LabError(
         f"unknown kernel {argument!r}: give one of {names}, a bzImage, or a built kernel tree", 2
     )
 
 
 def image_of(kernel: Kernel, root: Path) -> Path:
-    """The image file to boot, given the suite's ROOT."""
+    """The image file to boot, given the suite's ROOT; built now if it has to be."""
     if kernel.image is not None:
         return kernel.image
+    if kernel.recipe is not None:
+        return kbuild.ensure(kernel.recipe)
     images = sorted((root / "boot").glob("vmlinuz-*"))
     if not images:
         raise LabError(f"no kernel in {root}/boot: remove {root} and fetch it again")
     return images[-1]
 
 
-def fetch(name: str) -> Path:
-    """Make the root of the lab kernel NAME ready; returns it."""
-    return chroot.ensure(resolve(name).suite)
+def is_ready(kernel: LabKernel) -> bool:
+    """True if a run would fetch or build nothing for KERNEL."""
+    built = kernel.recipe is None or kernel.recipe.image.exists()
+    return built and chroot.path_of(kernel.suite).is_dir()
 
 
 def _header_dir(text: str) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import kernels
+from vm import kbuild, kernels
 from vm.say import LabError
 
 
@@ -30,6 +30,29 @@ def test_kernel_is_the_suites_own_when_named_or_not_given() -> None:
 def test_kernel_has_its_own_suites_root_when_named(name: str, suite: str) -> None:
     # GIVEN the names that users type WHEN resolved THEN each has the BCC of its own suite
     assert kernels.resolve(name).suite == suite
+
+
+def test_kernel_is_built_when_its_name_has_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    # GIVEN the kernel of the 2015 thread
+    kernel = kernels.resolve("6.1-debug")
+    built: list[kbuild.Recipe] = []
+
+    def ensure(recipe: kbuild.Recipe) -> Path:
+        built.append(recipe)
+        return Path("/cache/bzImage")
+
+    monkeypatch.setattr(kbuild, "ensure", ensure)
+    # WHEN its image is asked for
+    image = kernels.image_of(kernel, Path("/root-of-the-suite"))
+    # THEN it is what the recipe gives, on the root of the default suite, and it checks page flags
+    assert (image, kernel.suite) == (Path("/cache/bzImage"), "bookworm")
+    assert "CONFIG_DEBUG_VM_PGFLAGS=y" in built[0].fragment
+
+
+def test_built_kernels_are_left_out_when_every_kernel_is_meant() -> None:
+    # GIVEN the kernels that the matrix runs by default THEN none of them takes minutes to build,
+    # or dies of a workload
+    assert all(kernel.recipe is None for kernel in kernels.LAB_KERNELS)
 
 
 def test_kernel_is_an_image_when_the_path_is_a_file(tmp_path: Path) -> None:

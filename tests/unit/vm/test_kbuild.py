@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tests of vm.kbuild: edits that must match, trees brought back, builds that can be resumed."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from vm import chroot, kbuild
+from vm.kbuild import Edit
+from vm.say import LabError
+
+RMAP = """\
+// not the kernel's text, only its style
+static void helper(struct page *page);
+
+static void helper(struct page *page)
+{
+	count(page);
+}
+
+void page_remove(struct page *page,
+	struct vm_area_struct *vma)
+{
+	if (last) {
+		count(page);
+	}
+}
+"""
+FIRST = Edit("mm/rmap.c", "page_remove", "count(page);", "count(page + 1);")
+SECOND = Edit("mm/rmap.c", "helper", "count(page);", "count(page + 2);")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    path = tmp_path / "source"
+    (path / "mm").mkdir(parents=True)
+    (path / "mm/rmap.c").write_text(RMAP)
+    return path
+
+
+def test_edit_changes_its_own_function_when_others_have_the_same_line() -> None:
+    # GIVEN a line that two functions have WHEN it is changed in the second
+    text = FIRST.apply(RMAP)
+    # THEN the first, and everything else, is as it was
+    assert text == RMAP.replace("\t\tcount(page)", "\t\tcount(page + 1)")
+
+
+def test_edit_finds_the_definition_when_a_prototype_comes_first() -> None:
+    # GIVEN a function with a prototype WHEN it is edited THEN its body is what changes
+    assert SECOND.apply(RMAP).count("count(page + 2);") == 1
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (
+            Edit("mm/rmap.c", "page_remove", "sum(page);", ""),
+            "page_remove has 'sum.page.;' 0 times",
+        ),
+        (Edit("mm/rmap.c", "page_remove", "page", "folio"), "4 times, not once"),
+        (Edit("mm/rmap.c", "page_move", "x", "y"), "no function page_move"),
+    ],
+)
+def test_edit_is_refused_when_the_source_is_not_as_expected(edit: Edit, message: str) -> None:
+    # GIVEN a source that has moved on WHEN it is edited THEN the error says what was not found
+    with pytest.raises(LabError, match=message):
+        edit.apply(RMAP)
+
+
+def test_tree_has_the_wanted_edits_and_no_others_when_edited_again(tree: Path) -> None:
+    # GIVEN a tree with two edits in one file, and one in a file that lies deeper
+    path, deeper = tree / "mm/rmap.c", tree / "fs/proc/page.c"
+    deeper.parent.mkdir(parents=True)
+    deeper.write_text(RMAP)
+    third = Edit("fs/proc/page.c", FIRST.function, FIRST.old, FIRST.new)
+    kbuild.edit(tree, (FIRST, SECOND, third))
+    assert path.read_text() == SECOND.apply(FIRST.apply(RMAP))
+    assert deeper.read_text() == FIRST.apply(RMAP)
+    # WHEN another build wants one of them, and the next none
+    kbuild.edit(tree, (SECOND,))
+    # THEN the others are gone, and in the end the source is the package's
+    assert (path.read_text(), deeper.read_text()) == (SECOND.apply(RMAP), RMAP)
+    kbuild.edit(tree, ())
+    assert path.read_text() == RMAP
+
+
+def test_tree_keeps_its_times_when_nothing_changes(tree: Path) -> None:
+    # GIVEN a tree with an edit
+    path = tree / "mm/rmap.c"
+    kbuild.edit(tree, (FIRST,))
+    os.utime(path, (1000, 1000))
+    # WHEN the same is wanted again THEN make finds nothing to do
+    kbuild.edit(tree, (FIRST,))
+    assert path.stat().st_mtime == 1000
+
+
+def test_missing_options_are_named_when_kconfig_dropped_them() -> None:
+    # GIVEN a wish and what kconfig made of it
+    wish = 'CONFIG_LOCALVERSION="-x"\nCONFIG_9P_FS=y\nCONFIG_SMP=y\n'
+    made = 'CONFIG_LOCALVERSION="-x"\n# CONFIG_9P_FS is not set\nCONFIG_SMP=y\n'
+    # WHEN both are compared THEN what is lost is named
+    assert kbuild.missing_options(wish, made) == ["CONFIG_9P_FS=y"]
+
+
+def test_fragment_has_each_option_once_when_files_disagree() -> None:
+    # GIVEN two files of which both name the version
+    recipe = kbuild.Recipe("k", "bookworm", "linux-source-6.1", ("guest.config", "debug.config"))
+    # WHEN they are put together THEN the later one wins
+    lines = [line for line in recipe.fragment.splitlines() if "LOCALVERSION" in line]
+    assert lines == ['CONFIG_LOCALVERSION="-mapcount-debug"']
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        kbuild.Recipe("k", "bookworm", "linux-source-6.1", ("guest.config",), (SECOND,)),
+        kbuild.Recipe("k", "bookworm", "linux-source-6.1", ("guest.config", "debug.config")),
+        kbuild.Recipe("k", "bookworm", "linux-source-6.2", ("guest.config",)),
+        kbuild.Recipe("k", "trixie", "linux-source-6.1", ("guest.config",)),
+        kbuild.Recipe("j", "bookworm", "linux-source-6.1", ("guest.config",)),
+    ],
+)
+def test_image_has_another_place_when_the_recipe_differs(other: kbuild.Recipe) -> None:
+    # GIVEN two recipes that differ in one thing WHEN both are built THEN neither is the other's
+    recipe = kbuild.Recipe("k", "bookworm", "linux-source-6.1", ("guest.config",))
+    assert recipe.image != other.image
+    assert recipe.image.parent.name.startswith("k-")
+
+
+# -- a build with programs that only pretend -----------------------------------------------------
+
+RECIPE = kbuild.Recipe("k", "bookworm", "linux-source-6.1", ("guest.config",), (FIRST,))
+# Stands for `unshare … --root=DIR env … make … O=OUT … TARGET`.
+FAKE_MAKE = """\
+#!/bin/sh
+for word; do
+	case $word in
+	--root=*) root=${word#*=} ;;
+	O=*) out=$root${word#*=} ;;
+	KCONFIG_ALLCONFIG=*) fragment=$root${word#*=} ;;
+	esac
+done
+echo "$word" >>"$root/targets"
+case $word in
+allnoconfig) cp "$fragment" "$out/.config" ;;
+bzImage)
+	[ ! -e "$root/broken" ] || { echo "rmap.c: error"; exit 2; }
+	mkdir -p "$out/arch/x86/boot"
+	cp "$root/build/source/mm/rmap.c" "$out/arch/x86/boot/bzImage"
+	;;
+esac
+"""
+
+
+@pytest.fixture
+def root(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The build root, as mmdebstrap would have left it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tree.parent / "cache"))
+    path = chroot.path_of(RECIPE.suite, RECIPE.packages)
+    (path / "mapcount").mkdir(parents=True)
+    (path / "mapcount/versions.json").write_text('{"linux-source-6.1": "6.1.192-2"}')
+    (path / "usr/src").mkdir(parents=True)
+    archive = path / "usr/src/linux-source-6.1.tar.xz"
+    command = ["tar", "-cJf", str(archive), "-C", str(tree), "--transform=s,^,linux/,", "mm"]
+    subprocess.run(command, check=True)
+    programs = tree.parent / "bin"
+    programs.mkdir()
+    (programs / "unshare").write_text(FAKE_MAKE)
+    (programs / "unshare").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return path
+
+
+def test_kernel_is_built_once_when_asked_for_twice(root: Path) -> None:
+    # GIVEN a recipe with an edit WHEN its kernel is asked for
+    image = kbuild.ensure(RECIPE)
+    # THEN it was built from the edited source, and its configuration is kept beside it
+    assert image.read_text() == FIRST.apply(RMAP)
+    assert (image.parent / "config").read_text() == RECIPE.fragment
+    # AND a second time nothing runs
+    assert kbuild.ensure(RECIPE) == image
+    assert (root / "targets").read_text().split() == ["allnoconfig", "bzImage"]
+
+
+def test_build_goes_on_where_it_stopped_when_it_failed(root: Path) -> None:
+    # GIVEN a build that fails in the middle
+    (root / "broken").touch()
+    with pytest.raises(LabError, match="rmap.c: error"):
+        kbuild.ensure(RECIPE)
+    # THEN nothing looks complete
+    assert not RECIPE.image.exists()
+    # AND the next try neither unpacks nor configures again
+    (root / "broken").unlink()
+    (root / "usr/src/linux-source-6.1.tar.xz").unlink()
+    assert kbuild.ensure(RECIPE).exists()
+    assert (root / "targets").read_text().split() == ["allnoconfig", "bzImage", "bzImage"]
+
+
+def test_source_is_the_packages_when_the_next_recipe_has_no_edits(root: Path) -> None:
+    # GIVEN a kernel that was built with an edit
+    kbuild.ensure(RECIPE)
+    # WHEN one without is built from the same source THEN it has the package's text
+    plain = kbuild.Recipe("plain", RECIPE.suite, RECIPE.package, RECIPE.configs)
+    assert kbuild.ensure(plain).read_text() == RMAP

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Builds kernels from Debian's linux-source packages, each in a root of the package's own suite."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm import cache, chroot, procs, say
+
+KCONFIG = Path(__file__).parent / "kconfig"
+# What a kernel of these small configurations needs to build, beside the package with its source.
+TOOLS = (
+    *("gcc", "libc6-dev", "make", "flex", "bison", "bc", "libelf-dev", "dwarves"),
+    *("cpio", "kmod", "python3-minimal", "xz-utils"),
+)
+# Below the suite's build root.
+SOURCE = "build/source"
+# The kernel's own banner shall not tell when and by whom, so that the same source is the same text.
+BANNER = ("KBUILD_BUILD_VERSION=1", "KBUILD_BUILD_USER=mapcount", "KBUILD_BUILD_HOST=lab")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change of the source: inside FUNCTION of FILE the one OLD becomes NEW."""
+
+    file: str
+    function: str
+    old: str
+    new: str
+
+    def apply(self, text: str) -> str:
+        """The file's TEXT with this change; the source moves on, so a miss must not pass."""
+        start, end = _span(text, self.function, self.file)
+        body = text[start:end]
+        if body.count(self.old) != 1:
+            raise say.LabError(
+                f"{self.file}: {self.function} has {self.old!r} {body.count(self.old)} times, not "
+                "once: the package's source has changed, adapt the edit"
+            )
+        return text[:start] + body.replace(self.old, self.new) + text[end:]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A kernel to build."""
+
+    name: str
+    suite: str
+    package: str
+    configs: tuple[str, ...]  # files of KCONFIG, later ones win
+    edits: tuple[Edit, ...] = ()
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return (*TOOLS, self.package)
+
+    @property
+    def fragment(self) -> str:
+        """The options that are wanted, each once."""
+        options: dict[str, str] = {}
+        for name in self.configs:
+            for line in (KCONFIG / name).read_text().splitlines():
+                if line.startswith("CONFIG_"):
+                    options[line.partition("=")[0]] = line
+        return "".join(f"{line}\n" for line in options.values())
+
+    @property
+    def image(self) -> Path:
+        """Where the kernel lies once it is built; another recipe is another place."""
+        root = chroot.path_of(self.suite, self.packages)
+        recipe = f"{root.name} {self.package} {self.fragment} {self.edits}"
+        key = hashlib.sha256(recipe.encode()).hexdigest()[:10]
+        return cache.root() / "kernels" / f"{self.name}-{key}" / "bzImage"
+
+
+def ensure(recipe: Recipe) -> Path:
+    """The kernel image of RECIPE, built now unless the cache has it."""
+    if not recipe.image.exists():
+        # One source tree serves all recipes of a package, and edits change it.
+        with cache.locked(f"kbuild-{recipe.package}"):
+            if not recipe.image.exists():
+                _build(recipe)
+    return recipe.image
+
+
+def _build(recipe: Recipe) -> None:
+    """Build in one step after the other, each of which a killed build can be resumed at."""
+    root = chroot.ensure(recipe.suite, recipe.packages)
+    folder = recipe.image.parent
+    log = folder.with_name(f"{folder.name}.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    tree = _source(root, recipe.package, log)
+    edit(tree, recipe.edits)
+    out = root / "build" / "-".join(Path(name).stem for name in recipe.configs)
+    _configure(root, recipe, out, log)
+    say.phase(f"building the kernel {recipe.name} (the first one takes some ten minutes)")
+    _make(root, out, log, f"building {recipe.name}", f"-j{os.cpu_count() or 1}", "bzImage")
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    shutil.copy2(out / "arch/x86/boot/bzImage", part)
+    shutil.copy2(out / ".config", part / "config")
+    part.rename(folder)
+
+
+def _source(root: Path, package: str, log: Path) -> Path:
+    """The unpacked source of PACKAGE in the build root."""
+    tree = root / SOURCE
+    if not tree.is_dir():
+        part = tree.with_name(f"{tree.name}.part")
+        subprocess.run(["rm", "-rf", str(part)], check=True)
+        part.mkdir(parents=True)
+        say.phase(f"unpacking {package} {chroot.versions(root)[package]}")
+        command = ["tar", "-xJf", str(root / f"usr/src/{package}.tar.xz"), "-C", str(part)]
+        procs.run_logged([*command, "--strip-components=1"], log, f"unpacking {package}")
+        part.rename(tree)
+    return tree
+
+
+def edit(tree: Path, edits: Iterable[Edit]) -> None:
+    """Bring TREE to the package's source with EDITS and no others.
+
+    The untouched text of a file is kept beside the tree before it is first changed, and a file
+    that is as it should be is not written: make goes by the time.
+    """
+    pristine = tree.with_name(f"{tree.name}.pristine")
+    wanted = {
+        str(kept.relative_to(pristine)): kept.read_text()
+        for kept in pristine.rglob("*")
+        if kept.is_file()
+    }
+    for change in edits:
+        if change.file not in wanted:
+            wanted[change.file] = (tree / change.file).read_text()
+            kept = pristine / change.file
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            # Whole or not at all, and not among those that are kept.
+            part = tree.with_name(f"{tree.name}.part")
+            part.write_text(wanted[change.file])
+            part.rename(kept)
+        wanted[change.file] = change.apply(wanted[change.file])
+    for file, text in wanted.items():
+        if (tree / file).read_text() != text:
+            (tree / file).write_text(text)
+
+
+def _span(text: str, function: str, file: str) -> tuple[int, int]:
+    """Where FUNCTION's definition begins and ends in TEXT, in the kernel's style of writing."""
+    pattern = rf"^\w[^;{{}}\n]*\b{function}\([^;{{}}]*\)\s*\n\{{\n"
+    found = re.search(pattern, text, re.MULTILINE)
+    end = text.find("\n}\n", found.end()) if found else -1
+    if found is None or end < 0:
+        raise say.LabError(f"{file} has no function {function}: adapt the edit to this source")
+    return found.start(), end
+
+
+def _configure(root: Path, recipe: Recipe, out: Path, log: Path) -> None:
+    """Make OUT/.config, unless it was made from the same fragment."""
+    fragment = out / "mapcount.config"
+    if fragment.exists() and fragment.read_text() == recipe.fragment:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    part = fragment.with_suffix(".part")
+    part.write_text(recipe.fragment)
+    wanted = f"KCONFIG_ALLCONFIG=/{part.relative_to(root)}"
+    _make(root, out, log, f"configuring {recipe.name}", wanted, "allnoconfig")
+    lost = missing_options(recipe.fragment, (out / ".config").read_text())
+    if lost:
+        raise say.LabError(
+            f"{recipe.package} does not take {', '.join(lost)}: a dependency is missing in "
+            f"{KCONFIG}, or the option has another name now"
+        )
+    part.rename(fragment)
+
+
+def missing_options(fragment: str, config: str) -> list[str]:
+    """The lines of FRAGMENT that CONFIG lacks: kconfig drops in silence what it cannot do."""
+    have = set(config.splitlines())
+    return [line for line in fragment.splitlines() if line not in have]
+
+
+def _make(root: Path, out: Path, log: Path, what: str, *words: str) -> None:
+    """Run make in the build root, where nothing of this machine's environment is seen."""
+    inside = f"/{out.relative_to(root)}"
+    make: Sequence[str] = ("make", "-C", f"/{SOURCE}", f"O={inside}", *BANNER, *words)
+    # A process space of its own: when we are killed, so is everything that make has started.
+    jail = ["unshare", "--fork", "--pid", "--kill-child", "--mount-proc", f"--root={root}"]
+    clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
+    procs.run_logged([*jail, *clean, *make], log, what)
