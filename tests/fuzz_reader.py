@@ -147,7 +147,9 @@ def forge_payload(whole: Original, dice: random.Random) -> bytes:
 def forge_json(whole: Original, dice: random.Random) -> bytes:
     """A JSON block in which one value is another one."""
     blocks = [whole.data[begin:end] for begin, end in whole.blocks]
-    texts = [at for at, one in enumerate(blocks) if one[BLOCK_SIZE : BLOCK_SIZE + 1] in (b"{", b"[")]
+    texts = [
+        at for at, one in enumerate(blocks) if one[BLOCK_SIZE : BLOCK_SIZE + 1] in (b"{", b"[")
+    ]
     at = dice.choice(texts)
     payload = blocks[at][BLOCK_SIZE:]
     places = [place for place, byte in enumerate(payload) if byte in b'0123456789"[]{}:,']
