@@ -13,24 +13,41 @@ from analysis.losses import sequence_gaps
 from analysis.trace import Trace
 
 #: The rmap functions run under the page-table lock: what a CPU began it finishes before
-#: anything else of its task.  A virtual CPU may be off its processor for this long.
-IN_FLIGHT_NS = 10_000_000
+#: anything else of its task.  But a virtual CPU may be off its processor for so long.
+IN_FLIGHT_NS = 1_000_000_000
 #: Operations without whose probes the books cannot balance.
 BOOKED = ("map", "unmap", "dup", "split_pmd", "split_folio")
 
 
 def in_flight(log: Log, lives: Lives, rows: Ints) -> Bools:
-    """Where another CPU was inside an operation on the same folio when ``rows`` looked."""
-    cpu = log.raw["cpu"]
+    """Where another CPU was at work on the same folio when ``rows`` looked.
+
+    Either its last record is an operation that may not have been finished; or it began one
+    before the CPU that looked recorded anything else: a probe takes the time first and
+    looks then, so that what it saw may be later than its time.
+    """
+    cpu, ts = log.raw["cpu"], log.ts
+    acts = np.isin(log.op, RMAP) & (lives.of >= 0)
     busy = np.zeros(len(rows), dtype=bool)
-    acts = np.isin(log.op, RMAP)
+    own_next = np.full(len(rows), len(log), dtype=np.int64)
     for one in np.unique(cpu):
         mine = np.flatnonzero(cpu == one)
-        last = mine[np.maximum(np.searchsorted(mine, rows) - 1, 0)]
+        place = np.searchsorted(mine, rows)
+        last = mine[np.maximum(place - 1, 0)]
         inside = (last < rows) & (cpu[rows] != one) & acts[last]
         inside &= lives.of[last] == lives.of[rows]
-        busy |= inside & (log.ts[rows] - log.ts[last] < IN_FLIGHT_NS)
-    return busy
+        busy |= inside & (ts[rows] - ts[last] < IN_FLIGHT_NS)
+        later = (cpu[rows] == one) & (place + 1 < len(mine))
+        own_next[later] = mine[place[later] + 1]
+
+    at = np.flatnonzero(acts)
+    at = at[np.argsort(lives.of[at], kind="stable")]
+    size = len(log) + 1
+    place = np.searchsorted(lives.of[at] * size + at, lives.of[rows] * size + rows, "right")
+    following = at[np.minimum(place, max(0, len(at) - 1))] if len(at) else rows
+    same = (place < len(at)) & (lives.of[following] == lives.of[rows])
+    same &= (following > rows) & (following < own_next)
+    return np.asarray(busy | (same & (ts[following] - ts[rows] < IN_FLIGHT_NS)))
 
 
 class Doubt:

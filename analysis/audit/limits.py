@@ -124,16 +124,16 @@ class Limits:
         rows[run.rows[held & known & (refcount < mapped - spare)]] = True
         most = np.zeros(len(log), dtype=np.int64)
         most[run.rows] = mapped
-        at = self._first_per_life(rows)
-        for row, busy in zip(at.tolist(), in_flight(log, lives, at).tolist(), strict=True):
-            doubt = "another CPU was at work on the folio; certain at rest" if busy else ""
+        at = np.flatnonzero(rows)
+        rows[at[in_flight(log, lives, at)]] = False
+        for row in self._first_per_life(rows).tolist():
             born = int(log.ts[lives.first[lives.of[row]]])
             yield self._finding(
                 "refcount-below-mapcount", row,
                 f"{int(log.raw['refcount'][row])} references for {most[row]} mappings at "
                 f"event {row}, after {{function}} by {{actor}}",
                 "refcount", int(most[row]), int(log.raw["refcount"][row]),
-                doubt or self.doubt.books(born, int(log.ts[row])),
+                self.doubt.books(born, int(log.ts[row])),
             )  # fmt: skip
 
     def mapped_at_split(self) -> Iterator[Finding]:

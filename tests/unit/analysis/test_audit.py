@@ -305,6 +305,22 @@ def test_observation_is_set_aside_when_another_cpu_was_at_work(tmp_path: Path) -
     assert trace.audit.set_aside == 1
 
 
+def test_observation_is_set_aside_when_it_is_later_than_its_time(tmp_path: Path) -> None:
+    # GIVEN a CPU that took the time, was held up, and saw what another CPU did after that
+    story = Story(order=2)
+    for pid in (PARENT, CHILD):
+        story.kernel.map_pte(story.folio, pid, 0)
+    story.kernel.emit("unmap", story.folio, tid=CHILD, cpu=1, mapcount=1)
+    story.kernel.emit("unmap", story.folio, tid=PARENT, cpu=0, mapcount=2)
+    story.folio.ptes.clear()
+    story.kernel.emit("deferred", story.folio, tid=CHILD, cpu=1)
+    # WHEN it is audited
+    trace = analysis.open_trace(str(story.trace.write(tmp_path / "t.mapcount")))
+    # THEN what either of the two saw is no evidence, and is counted
+    assert trace.df_findings().empty
+    assert trace.audit.set_aside == 2
+
+
 def test_audit_tells_and_exits_1_when_asked_to_check(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
