@@ -29,7 +29,7 @@ class Oops:
 def oops_of(log: Log, block: dict[str, Any] | None) -> Oops | None:
     """The first oops or panic that a probe or the console (an OOPS block) saw."""
     rows = np.flatnonzero(log.op == OP["oops"])
-    lines = tuple(str(line) for line in block["lines"]) if block else ()
+    lines = tuple(block["lines"]) if block else ()
     if len(rows):
         row = int(rows[0])
         function = log.plan.functions[int(log.function[row])]
@@ -37,8 +37,7 @@ def oops_of(log: Log, block: dict[str, Any] | None) -> Oops | None:
         return Oops(int(log.ts[row]), 0, row, said, lines)
     if block is None:
         return None
-    within = int(block.get("within_ns", 0))
-    return Oops(block.get("monotonic_ns"), within, None, _title(lines), lines)
+    return Oops(block.get("monotonic_ns"), block.get("within_ns", 0), None, _title(lines), lines)
 
 
 def _title(lines: tuple[str, ...]) -> str:

@@ -15,6 +15,8 @@ from probes.events import FIELDS, RING_BUSY, RING_DISCARD
 from probes.tracefile import Block, BlockType, Damage, Reader, TraceError
 
 RECORD = np.dtype([(name, code) for name, _, code, _ in FIELDS])
+#: An OOPS block's times, as far as they are known.
+WHEN = ("printk_ns", "monotonic_ns", "within_ns")
 SLOT = np.dtype([("length", "<u4"), ("page", "<u4"), ("record", RECORD)])
 
 
@@ -30,9 +32,9 @@ def _records(block: Block) -> Records:
     return entries
 
 
-def recovered(recovery: dict[str, Any]) -> str:
+def recovered(recovery: dict[str, int]) -> str:
     """What a RECOVERY block tells, in words."""
-    text = f"{count(int(recovery['events']), 'event')} recovered from its memory"
+    text = f"{count(recovery.get('events', 0), 'event')} recovered from its memory"
     for what in ("busy", "unreadable", "overwritten"):
         if recovery.get(what):
             text += f", {recovery[what]} {what}"
@@ -55,7 +57,7 @@ class Source:
         self.stacks: dict[int, list[tuple[str, str]]] = {}
         self.truth: list[bytes | memoryview] = []
         self.trailer: dict[str, Any] | None = None
-        self.recovery: dict[str, Any] | None = None
+        self.recovery: dict[str, int] | None = None
         self.oops: dict[str, Any] | None = None
 
     @property
@@ -75,7 +77,7 @@ class Source:
         try:
             for block in self._reader.blocks():
                 self._take(block)
-        except (TraceError, KeyError, TypeError, ValueError) as error:
+        except (TraceError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise AnalysisError(
                 f"{self.path}: a whole block holds what no recorder writes: {error}: "
                 "keep the file and report it"
@@ -99,9 +101,11 @@ class Source:
         elif block.type == BlockType.TRAILER:
             self.trailer = dict(block.json())
         elif block.type == BlockType.RECOVERY:
-            self.recovery = dict(block.json())
+            self.recovery = {str(name): int(value) for name, value in block.json().items()}
         elif block.type == BlockType.OOPS:
-            self.oops = dict(block.json())
+            words = block.json()
+            self.oops = {"lines": [str(line) for line in words["lines"]]}
+            self.oops |= {name: int(words[name]) for name in WHEN if name in words}
 
     def require_header(self) -> None:
         """Raise AnalysisError where the file ends before its header does."""

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kernel's death as the analysis has it: from a record, from the console, from neither."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import analysis
+from probes.tracefile import BlockType, Writer
+from tests import mock_stories
+from tests.mock import MockTrace
+
+
+def _with_block(folder: Path, trace: MockTrace, kind: BlockType, content: Any) -> str:
+    """A trace without a trailer, and one more block."""
+    path = trace.write(folder / "t.mapcount", trailer=False)
+    with Writer(str(path), at=path.stat().st_size) as writer:
+        writer.json(kind, content)
+    return str(path)
+
+
+def test_there_is_no_oops_when_the_kernel_lived(tmp_path: Path) -> None:
+    # GIVEN an ordinary trace THEN nothing says that its kernel died
+    trace = analysis.open_trace(str(mock_stories.lifecycle().write(tmp_path / "t.mapcount")))
+    assert trace.oops is None
+    assert trace.recovery is None
+
+
+def test_the_records_time_counts_when_a_probe_saw_the_oops(tmp_path: Path) -> None:
+    # GIVEN an oops with a record of its own
+    trace = analysis.open_trace(str(mock_stories.crash().write(tmp_path / "t.mapcount")))
+    assert trace.oops is not None
+    # THEN the record has the time, the console the words without their stamp
+    assert trace.oops.row == len(trace.log) - 1
+    assert trace.oops.ts == trace.log.ts[-1]
+    assert trace.oops.within_ns == 0
+    assert trace.oops.title == "page dumped because: VM_BUG_ON_PAGE(!PageHead(page))"
+
+
+def test_the_oops_is_told_when_the_kernel_survived_it(tmp_path: Path) -> None:
+    # GIVEN an oops in a recording that went on
+    mock = mock_stories.seed_2015()
+    mock.record("oops", tid=900)
+    trace = analysis.open_trace(str(mock.write(tmp_path / "t.mapcount")))
+    # THEN its thread is named, and the trace is not called incomplete
+    assert trace.oops is not None and trace.oops.title == "oops_enter by tid 900"
+    assert not trace.warnings
+
+
+def test_the_consoles_time_counts_when_no_probe_saw_the_oops(tmp_path: Path) -> None:
+    # GIVEN a kernel whose oops could not be probed, but whose console was kept
+    mock = mock_stories.lifecycle()
+    words = {"lines": ["[    7.5] Kernel panic"], "monotonic_ns": mock.now, "within_ns": 4000}
+    path = _with_block(tmp_path, mock, BlockType.OOPS, words)
+    # THEN the time is that of its first line, with its uncertainty
+    oops = analysis.open_trace(path).oops
+    assert oops is not None
+    assert (oops.ts, oops.within_ns, oops.row) == (mock.now, 4000, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (BlockType.OOPS, {"lines": None}),
+        (BlockType.OOPS, [1]),
+        (BlockType.OOPS, {"lines": [], "monotonic_ns": "soon"}),
+        (BlockType.RECOVERY, [1]),
+        (BlockType.RECOVERY, {"events": []}),
+    ],
+)
+def test_one_error_says_so_when_a_block_holds_nonsense(
+    tmp_path: Path, kind: BlockType, content: Any
+) -> None:
+    # GIVEN a whole block that no recovery writes
+    path = _with_block(tmp_path, mock_stories.lossy(), kind, content)
+    # WHEN the trace is opened THEN this is one error, as for any other block
+    with pytest.raises(analysis.AnalysisError, match="what no recorder writes"):
+        analysis.open_trace(path)
+
+
+def test_the_trace_opens_when_the_words_are_few(tmp_path: Path) -> None:
+    # GIVEN an oops without lines and without a time
+    path = _with_block(tmp_path, mock_stories.lossy(), BlockType.OOPS, {"lines": []})
+    # WHEN it is opened THEN it has no time, and a picture needs none
+    trace = analysis.open_trace(path)
+    assert trace.oops is not None and trace.oops.ts is None
+    analysis.plot_timeline(trace, 0)
