@@ -92,6 +92,8 @@ def ensure(recipe: Recipe) -> Path:
 
 def _build(recipe: Recipe) -> None:
     """Build in one step after the other, each of which a killed build can be resumed at."""
+    if os.geteuid() != 0:
+        raise say.LabError(f"building the kernel {recipe.name} needs root: run this once as root")
     root = chroot.ensure(recipe.suite, recipe.packages)
     folder = recipe.image.parent
     log = folder.with_name(f"{folder.name}.log")

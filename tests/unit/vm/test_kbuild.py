@@ -158,6 +158,7 @@ esac
 def root(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The build root, as mmdebstrap would have left it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tree.parent / "cache"))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     path = chroot.path_of(RECIPE.suite, RECIPE.packages)
     (path / "mapcount").mkdir(parents=True)
     (path / "mapcount/versions.json").write_text('{"linux-source-6.1": "6.1.192-2"}')
@@ -196,6 +197,16 @@ def test_build_goes_on_where_it_stopped_when_it_failed(root: Path) -> None:
     (root / "usr/src/linux-source-6.1.tar.xz").unlink()
     assert kbuild.ensure(RECIPE).exists()
     assert (root / "targets").read_text().split() == ["allnoconfig", "bzImage", "bzImage"]
+
+
+def test_error_says_who_can_build_when_not_root(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN an ordinary user WHEN a kernel is to be built THEN the error says what to do
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(LabError, match="run this once as root"):
+        kbuild.ensure(RECIPE)
+    assert not (root / "targets").exists()
 
 
 def test_source_is_the_packages_when_the_next_recipe_has_no_edits(root: Path) -> None:
