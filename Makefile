@@ -4,7 +4,7 @@
 PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test matrix check clean
+.PHONY: help setup demo test matrix mutants check clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -23,6 +23,9 @@ matrix: setup ## every kernel with every workload: out/matrix/, and docs/support
 	[ $$status -gt 1 ] || \
 	$(PYTHON) -m vm.matrix_text out/matrix/matrix.json docs/support-matrix.md || status=1; \
 	exit $$status
+
+mutants: setup ## kernels with planted bugs: does the audit find and name each? out/mutants/
+	$(PYTHON) mapcount.py lab mutants -o out/mutants
 
 check: setup ## style and types
 	$(PYTHON) -m ruff check .

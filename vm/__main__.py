@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The command line of the lab: `mapcount lab list | fetch | run | shell | matrix`."""
+"""The command line of the lab: `mapcount lab list | fetch | run | shell | matrix | …`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from vm import (
     lab,
     matrix,
     matrix_text,
+    mutant_run,
     pagetypes,
     procs,
     say,
@@ -83,6 +84,24 @@ def _parser() -> argparse.ArgumentParser:
         type=_positive,
         metavar="N",
         help="time limit for one kernel (default: ten minutes for each workload)",
+    )
+    bugs = commands.add_parser(
+        "mutants",
+        help="kernels with planted accounting bugs: does the audit find each, and name it?",
+        description="Build kernels with planted bugs, record each bug at work, and audit the "
+        "traces. Exit 1 if a bug is not found or its function not named, or if the audit finds "
+        "fault with the healthy kernel.",
+    )
+    bugs.add_argument("--kernel", nargs="+", action="extend", default=[], metavar="K")
+    bugs.add_argument(
+        "--mutant", nargs="+", action="extend", default=[], metavar="NAME", help="only these bugs"
+    )
+    bugs.add_argument(
+        "-o",
+        "--output",
+        default="out/mutants",
+        metavar="DIR",
+        help="where the traces and mutants.json go (default: out/mutants)",
     )
     return parser
 
@@ -174,6 +193,19 @@ def _matrix(args: argparse.Namespace) -> int:
     return 0 if results.good else 1
 
 
+def _mutants(args: argparse.Namespace) -> int:
+    bases = mutant_run.choose(args.kernel, args.mutant)
+    folder = Path(args.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    verdicts = mutant_run.run(bases, args.mutant, folder)
+    print(mutant_run.table(verdicts))
+    for verdict in verdicts:
+        if not verdict.good:
+            reason = verdict.trouble or verdict.sentence or "nothing certain was found"
+            say.error(f"{verdict.case} on {verdict.kernel}: {reason}")
+    return 0 if all(verdict.good for verdict in verdicts) else 1
+
+
 def main(argv: list[str]) -> int:
     """Run `mapcount lab ARGV`; returns the exit status."""
     command: list[str] = []
@@ -191,6 +223,8 @@ def main(argv: list[str]) -> int:
                 return lab.shell(_options(args))
             if args.command == "matrix":
                 return _matrix(args)
+            if args.command == "mutants":
+                return _mutants(args)
             return _run(args, command)
     except say.LabError as problem:
         say.error(str(problem))

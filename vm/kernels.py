@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import chroot, kbuild
+from vm import chroot, kbuild, mutants
 from vm.say import LabError
 
 
@@ -37,6 +37,10 @@ BUILT_KERNELS = (
         kbuild.Recipe(
             "6.1-debug", "bookworm", "linux-source-6.1", ("guest.config", "debug.config")
         ),
+    ),
+    *(
+        LabKernel(base.name, base.suite, "with planted bugs: `mapcount lab mutants`", base.recipe)
+        for base in mutants.BASES.values()
     ),
 )
 BY_NAME = {kernel.name: kernel for kernel in (*LAB_KERNELS, *BUILT_KERNELS)}

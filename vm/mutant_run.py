@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Plants each bug in a guest, records what it does, and asks the audit who did it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vm import audits, guest, job, kbuild, kernels, lab, mutants, say
+from vm.mutants import BUG_SWITCH, Base, Mutant
+
+RESULTS = "mutants.json"
+STEP_SECONDS = 600.0
+BOOT_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One recording: of a workload, with a bug awake or (None) on the healthy kernel."""
+
+    workload: str
+    mutant: Mutant | None = None
+
+    @property
+    def name(self) -> str:
+        return self.mutant.name if self.mutant else f"healthy-{self.workload}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the audit said about one case."""
+
+    kernel: str
+    case: str
+    workload: str
+    breaks: str = ""
+    expected: str = ""  # the function that must be named; empty for the healthy kernel
+    certain: int = 0  # findings, reader races left out
+    possible: int = 0
+    races: int = 0
+    functions: dict[str, int] | None = None  # how many certain findings name which function
+    rules: dict[str, int] | None = None
+    sentence: str = ""  # the first certain finding that names the expected function, or any
+    trouble: str = ""  # what went wrong in the guest or with the audit
+
+    @property
+    def named(self) -> bool:
+        return self.expected in (self.functions or {})
+
+    @property
+    def good(self) -> bool:
+        """A bug is found and its function named; a healthy kernel is found without fault.
+
+        What a bug does to its workload, or to the whole guest, is no matter once it is found.
+        """
+        return self.named if self.expected else not (self.certain or self.trouble)
+
+
+def cases(base: Base, names: Sequence[str]) -> list[Case]:
+    """What is to be recorded for the bugs NAMES: first, without any, the workloads they need."""
+    chosen = [mutant for mutant in base.mutants if not names or mutant.name in names]
+    healthy = dict.fromkeys(mutant.workload for mutant in chosen)
+    return [*map(Case, healthy), *(Case(mutant.workload, mutant) for mutant in chosen)]
+
+
+def run(bases: Sequence[Base], names: Sequence[str], folder: Path) -> list[Verdict]:
+    """Record and judge the bugs NAMES (none: all) of BASES; the traces go to FOLDER."""
+    verdicts: list[Verdict] = []
+    for base in bases:
+        traces = folder.resolve() / base.name
+        traces.mkdir(parents=True, exist_ok=True)
+        wanted = cases(base, names)
+        troubles = _record(base, wanted, traces)
+        for case in wanted:
+            trace = traces / f"{case.name}.mapcount"
+            verdict = Verdict(base.name, case.name, case.workload)
+            if case.mutant:
+                verdict = replace(verdict, breaks=case.mutant.breaks, expected=case.mutant.function)
+            verdicts.append(_judge(replace(verdict, trouble=troubles.get(case.name, "")), trace))
+            (folder / RESULTS).write_text(json.dumps([asdict(v) for v in verdicts], indent=1))
+    return verdicts
+
+
+def _record(base: Base, wanted: Sequence[Case], traces: Path) -> dict[str, str]:
+    """Record all cases, in as few guests as it takes; what went wrong with which."""
+    kernel = kernels.Kernel(base.name, base.suite, kbuild.ensure(base.recipe))
+    troubles: dict[str, str] = {}
+    left = list(wanted)
+    while left:
+        result = _guest(base, kernel, left, traces)
+        ended = [case for case in left if _status(result, case) is not None]
+        for case in ended:
+            if _status(result, case) != 0:
+                where = result.run_dir / job.STEPS / case.name
+                troubles[case.name] = f"status {_status(result, case)}, see {where}"
+        left = [case for case in left if case not in ended]
+        if left:
+            # The kernel died of this one, or never booted; the others get a guest of their own.
+            words = guest.last_words(result.run_dir)
+            troubles[left[0].name] = f"{result.outcome.value}: {words}"
+            say.warning(f"{left[0].name}: {result.outcome.value} ({words})")
+            left = left[1:] if (result.run_dir / "release").exists() else []
+    return troubles
+
+
+def _status(result: guest.Result, case: Case) -> int | None:
+    return guest.read_status(result.run_dir / job.STEPS / case.name / "status")
+
+
+def _guest(
+    base: Base, kernel: kernels.Kernel, wanted: Sequence[Case], traces: Path
+) -> guest.Result:
+    """One guest that records WANTED one after the other."""
+    plans = {case.name: lab.plan_scenario(case.workload) for case in wanted}
+    steps = []
+    for case in wanted:
+        (traces / f"{case.name}.mapcount").unlink(missing_ok=True)
+        more = case.mutant.record if case.mutant else ()
+        command = lab.record_command(plans[case.name], f"{case.name}.mapcount", more)
+        number = base.number(case.mutant) if case.mutant else 0
+        steps.append(job.Step(case.name, _awake(number, command), STEP_SECONDS))
+    everything = lab.Plan(
+        f"mutants-{base.name}",
+        [],
+        shares=[lab.trace_share(traces)],
+        files=sorted({path for plan in plans.values() for path in plan.files}),
+        boot=tuple(dict.fromkeys(option for plan in plans.values() for option in plan.boot)),
+    )
+    limit = BOOT_SECONDS + STEP_SECONDS * len(steps)
+    options = lab.Options(kernel, limit=limit)
+    machine, run_dir = lab.prepare(options, everything)
+    say.phase(f"booting {base.name} ({lab.how(machine)}) for {len(steps)} recordings")
+    told: set[str] = set()
+
+    def poll() -> None:
+        for step in steps:
+            done = guest.read_status(run_dir / job.STEPS / step.name / "status") is not None
+            if done and step.name not in told:
+                told.add(step.name)
+                say.phase(f"recorded {step.name} ({len(told)} of {len(steps)})")
+
+    script = job.batch(steps, lab.environment(options), policy="madvise")
+    return guest.run(machine, script, run_dir, limit, poll)
+
+
+def _awake(number: int, command: Sequence[str]) -> list[str]:
+    """COMMAND with the bug awake just for its time."""
+    text = (
+        f"echo {number} >{BUG_SWITCH} || exit; {shlex.join(command)}; status=$?; "
+        f"echo 0 >{BUG_SWITCH}; exit $status"
+    )
+    return ["sh", "-c", text]
+
+
+def _judge(verdict: Verdict, trace: Path) -> Verdict:
+    """VERDICT with what the audit says about TRACE."""
+    if not trace.is_file():
+        return replace(verdict, trouble=verdict.trouble or "the recorder left no trace")
+    try:
+        return told(verdict, audits.findings(trace))
+    except say.LabError as problem:
+        return replace(verdict, trouble=verdict.trouble or str(problem))
+
+
+def told(verdict: Verdict, findings: Sequence[dict[str, Any]]) -> Verdict:
+    """VERDICT with the FINDINGS of `mapcount audit --json`."""
+    errors = [one for one in findings if one["severity"] != audits.RACE]
+    certain = [one for one in errors if one["certainty"] == "certain"]
+    named = [one for one in certain if one["function"] == verdict.expected]
+    first = (named or certain)[:1]
+    return replace(
+        verdict,
+        certain=len(certain),
+        possible=len(errors) - len(certain),
+        races=len(findings) - len(errors),
+        functions=dict(Counter(str(one["function"]) for one in certain)),
+        rules=dict(Counter(str(one["rule"]) for one in certain)),
+        sentence=str(first[0]["sentence"]) if first else "",
+    )
+
+
+def table(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts as a table for a terminal."""
+    header = ("kernel", "bug", "workload", "found", "certain", "possible", "named", "expected")
+    rows = [header, *map(_row, verdicts)]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(header))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    bugs = [verdict for verdict in verdicts if verdict.expected]
+    healthy = [verdict for verdict in verdicts if not verdict.expected]
+    lines.append(
+        f"{sum(v.good for v in bugs)} of {len(bugs)} bugs found at their function; healthy: "
+        f"{sum(v.good for v in healthy)} of {len(healthy)} workloads without a certain finding"
+    )
+    return "\n".join(lines)
+
+
+def _row(verdict: Verdict) -> tuple[str, ...]:
+    functions = verdict.functions or {}
+    # The expected one first, for it is what one looks for; then the most frequent.
+    names = sorted(functions, key=lambda name: (name != verdict.expected, -functions[name], name))
+    found = "yes" if verdict.certain else "no"
+    return (
+        verdict.kernel,
+        verdict.case,
+        verdict.workload,
+        "?" if verdict.trouble and not verdict.certain else found,
+        str(verdict.certain),
+        str(verdict.possible),
+        names[0] if names else "-",
+        verdict.expected or "-",
+    )
+
+
+def choose(kernel: Sequence[str], names: Sequence[str]) -> list[Base]:
+    """The bases that the command line means; a slip of the pen shall not show after an hour."""
+    for name in kernel:
+        if name not in mutants.BASES:
+            known = ", ".join(mutants.BASES)
+            raise say.LabError(f"no bugs are known for kernel {name!r}: give one of {known}", 2)
+    bases = [base for base in mutants.BASES.values() if not kernel or base.name in kernel]
+    known_names = [mutant.name for base in bases for mutant in base.mutants]
+    for name in names:
+        if name not in known_names:
+            raise say.LabError(f"unknown bug {name!r}: give some of {', '.join(known_names)}", 2)
+    return [base for base in bases if not names or any(m.name in names for m in base.mutants)]
