@@ -21,6 +21,7 @@ from vm import (
     procs,
     say,
     scenarios,
+    thread,
 )
 
 
@@ -102,6 +103,27 @@ def _parser() -> argparse.ArgumentParser:
         default="out/mutants",
         metavar="DIR",
         help="where the traces and mutants.json go (default: out/mutants)",
+    )
+    forms = commands.add_parser(
+        "thread",
+        help="the questions of the 2015 thread: crashes, wrong answers, and what the code costs",
+        description="Build 6.1 with four forms of stable_page_flags(), let each race with a "
+        "process that maps and unmaps a huge page, and count its instructions for a page.",
+    )
+    forms.add_argument(
+        "--form",
+        nargs="+",
+        action="extend",
+        default=[],
+        choices=[form.name for form in thread.FORMS],
+        help="only these",
+    )
+    forms.add_argument(
+        "-o",
+        "--output",
+        default="out/thread",
+        metavar="DIR",
+        help="where the traces and thread.json go (default: out/thread)",
     )
     return parser
 
@@ -206,6 +228,13 @@ def _mutants(args: argparse.Namespace) -> int:
     return 0 if all(verdict.good for verdict in verdicts) else 1
 
 
+def _thread(args: argparse.Namespace) -> int:
+    folder = Path(args.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    print(thread.table(thread.run(args.form, folder)))
+    return 0
+
+
 def main(argv: list[str]) -> int:
     """Run `mapcount lab ARGV`; returns the exit status."""
     command: list[str] = []
@@ -225,6 +254,8 @@ def main(argv: list[str]) -> int:
                 return _matrix(args)
             if args.command == "mutants":
                 return _mutants(args)
+            if args.command == "thread":
+                return _thread(args)
             return _run(args, command)
     except say.LabError as problem:
         say.error(str(problem))

@@ -50,6 +50,7 @@ class Machine:
     memory: str = "3G"
     shares: tuple[Share, ...] = ()
     boot: tuple[str, ...] = ()  # more of the kernel's command line
+    qemu: tuple[str, ...] = ()  # more of QEMU's options
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ def vng_command(
     command = [find_vng(), "--run", str(machine.image), "--root", str(machine.root)]
     command += ["--force-9p", "--cpus", str(machine.cpus), "--memory", machine.memory]
     command += [f"--append={option}" for option in machine.boot]
+    if machine.qemu:
+        command.append(f"--qemu-opts={' '.join(machine.qemu)}")
     if not machine.kvm:
         command.append("--disable-kvm")
     # vng wants the guest's directory as a host path below the root.

@@ -25,6 +25,7 @@ class Options:
     memory: str = "3G"
     limit: float = 300.0  # seconds
     record: tuple[str, ...] = ()  # more options for the recorder
+    qemu: tuple[str, ...] = ()  # more options for QEMU; then it emulates
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,9 @@ def prepare(options: Options, plan: Plan | None = None) -> tuple[guest.Machine, 
     """Everything that has to be there before a boot: root, accelerator, run directory."""
     root = chroot.ensure(options.kernel.suite)
     image = kernels.image_of(options.kernel, root)
-    machine = guest.Machine(image, root, accel.usable_kvm(image), options.cpus, options.memory)
+    # Options like -icount are the emulator's alone.
+    kvm = not options.qemu and accel.usable_kvm(image)
+    machine = guest.Machine(image, root, kvm, options.cpus, options.memory, qemu=options.qemu)
     if options.kernel.headers is not None:
         machine = _with_shares(machine, guest.Share(job.HEADERS, options.kernel.headers))
     # Also where nothing is recorded by the lab: a user's script may call the recorder.
