@@ -124,7 +124,8 @@ class Books:
         """The last record that still agreed (-1: none), the operation since, and how many.
 
         It is the last one that changes this counter or, where none does, the last one on
-        the folio: it did what it had not declared.
+        the folio: it did what it had not declared.  Before the first one of a folio that came
+        from a split there is the split.
         """
         log, run = self.trace.log, self.run
         rows = run.rows_until(one.life, one.row)
@@ -139,8 +140,15 @@ class Books:
             self._touches(one.counter, page, slice(begin + since, begin + len(rows)))
         )
         last = since + int(touching[-1]) if len(touching) else len(rows) - 1
-        actor = int(rows[last]) if len(rows) else -1
+        actor = int(rows[last]) if len(rows) else self._split_into(one.life)
         return (int(rows[since]) if len(good) else -1), actor, max(1, len(touching))
+
+    def _split_into(self, life: int) -> int:
+        """The record of the split that a folio came from, -1: from none."""
+        log, lives = self.trace.log, self.trace.lives
+        parent = lives.parent[life]
+        splits = np.flatnonzero((lives.of == parent) & (log.op == OP["split_folio"]))
+        return int(splits[-1]) if parent >= 0 and len(splits) else -1
 
     def finding(self, one: Break) -> Finding:
         """Put a break into words."""

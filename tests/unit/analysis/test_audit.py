@@ -117,6 +117,22 @@ def test_function_is_named_when_an_unmap_lowers_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("era", ERAS)
+def test_split_is_named_when_it_leaves_a_page_a_mapping_too_many(tmp_path: Path, era: str) -> None:
+    # GIVEN a kernel that splits a folio, and maps page 9 again, which has a count by then
+    story = Story(era)
+    story.kernel.emit("split", story.folio, nr=0, aux=0)
+    for page in (8, 9):
+        small = Folio(HEAD + page, 0, True, era=era, ptes={(-1, 0)} if page == 9 else set())
+        story.kernel.emit("map_anon", small)
+    story.kernel.emit("split_done", Folio(HEAD, 0, True, era=era), aux=0)
+    # WHEN it is audited THEN nobody else touched the page: it was the split
+    found = story.findings(tmp_path)
+    found = found[found["pfn"] == HEAD + 9]
+    names = {"double_map": "split_huge_page_to_list", "large": "split_huge_page_to_list_to_order"}
+    assert found["function"].tolist() == [names[era]]
+
+
+@pytest.mark.parametrize("era", ERAS)
 def test_page_is_named_when_only_a_snapshot_shows_it(tmp_path: Path, era: str) -> None:
     # GIVEN a page that an unmap left behind and that nobody touches again
     story = Story(era).shared()
