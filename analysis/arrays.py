@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -44,16 +46,18 @@ def expand(starts: Ints, lengths: Ints) -> tuple[Ints, Ints]:
     return owner, starts[owner] + np.arange(len(owner), dtype=np.int64) - begin[owner]
 
 
-def pair_returns(tid: Ints, function: Ints, enters: Bools, returns: Bools) -> Ints:
+def pair_returns(keys: Sequence[Ints], enters: Bools, returns: Bools) -> Ints:
     """For each return the row of the enter that it ends, else -1.
 
-    A return belongs to the last enter of the same function in the same thread.
+    A return belongs to the last enter with the same keys.
     """
     rows = np.flatnonzero(enters | returns)
-    rows = rows[np.lexsort((rows, function[rows], tid[rows]))]
-    partner = np.full(len(tid), -1, dtype=np.int64)
+    told = [key[rows] for key in keys]
+    by_key = np.lexsort((rows, *told))
+    rows, told = rows[by_key], [key[by_key] for key in told]
+    partner = np.full(len(enters), -1, dtype=np.int64)
     if len(rows) > 1:
-        same = ~changes(tid[rows], function[rows])[1:]
+        same = ~changes(*told)[1:]
         ends = same & enters[rows[:-1]] & returns[rows[1:]]
         partner[rows[1:][ends]] = rows[:-1][ends]
     return partner

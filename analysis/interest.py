@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from analysis.arrays import Bools
 from analysis.errors import AnalysisError
+from analysis.life_table import Table, everyone
 from analysis.trace import Trace
 
 
@@ -15,23 +17,19 @@ def most_interesting(trace: Trace, pfn: int | None = None) -> int:
     Of races the one comes first in which the kernel died, then the one whose reader stayed
     longest after the folio's end.  With ``pfn`` only lives that had this page count.
     """
-    lives = trace.df_lives()
-    if pfn is not None:
-        order = lives["order"].to_numpy().astype(np.int64)
-        lives = lives[lives["head_pfn"].to_numpy() == (np.int64(pfn) >> order) << order]
-        if lives.empty:
+
+    def had_page(table: Table) -> Bools:
+        there: Bools = table["head_pfn"] == (np.int64(pfn or 0) >> table["order"]) << table["order"]
+        return there
+
+    lives = trace.life_table(everyone if pfn is None else had_page)
+    if not len(lives["life"]):
+        if pfn is not None:
             raise AnalysisError(
                 f"page {pfn:#x} is in no life of {trace.path}: `mapcount lives --all` lists them"
             )
-    if lives.empty:
         raise AnalysisError(f"{trace.path} holds no folio's life: record something that maps")
-    races = trace.windows[trace.windows["over_death"]]
-    end = trace.log.ts[trace.lives.death_row[races["life"]]]
-    stayed = (races["end_ts"] - end + 1).groupby(races["life"]).max()
-    raced = stayed.reindex(lives.index).fillna(0).astype(np.int64)
-    death = trace.oops.row if trace.oops is not None else None
-    deadly = lives.index.isin(races.loc[races["leave"] == death, "life"])
-    ranked = lives.assign(deadly=deadly, raced=raced, large=lives["order"] > 0).sort_values(
-        ["deadly", "raced", "large", "changes", "events"], ascending=False, kind="stable"
-    )
-    return int(ranked.index[0])
+    keys = (lives["events"], lives["changes"], lives["order"] > 0, lives["stayed"], lives["deadly"])
+    # The last key counts first; of equals the first life.
+    ranked = np.lexsort([-key.astype(np.int64) for key in keys])
+    return int(lives["life"][ranked[0]])

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
+from analysis.life_table import Table, ids
+from analysis.lives import BIRTHS, DEATHS
 from analysis.text import table
 from analysis.trace import Trace
 
@@ -14,23 +14,25 @@ HEADER = (
 )  # fmt: skip
 
 
-def lives_text(trace: Trace, lives: pd.DataFrame) -> str:
+def lives_text(trace: Trace, lives: Table) -> str:
     """One line per life; times in ms since the first event of the trace."""
-    if lives.empty:
+    if not len(lives["life"]):
         return "no lives of folios: record with --min-order 0, or look at `lives --all`"
-    zero = int(trace.log.ts[0])
+    zero = trace.census.first_ts
 
     def ms(ts: int) -> str:
         return f"{(ts - zero) / 1e6:.3f}"
 
+    columns = {name: column.tolist() for name, column in lives.items()} | {"id": ids(lives)}
     rows = []
-    for life in lives.reset_index().to_dict("records"):
+    for values in zip(*columns.values(), strict=True):
+        life = dict(zip(columns, values, strict=True))
         kind = "hugetlb" if life["hugetlb"] else "anon" if life["anon"] else "file"
         rows.append([
             life["life"], life["id"], f"{life['head_pfn']:#x}", life["order"], kind,
-            ms(life["birth_ts"]), life["birth"],
-            "-" if pd.isna(life["death_ts"]) else ms(life["death_ts"]), life["death"],
-            "-" if pd.isna(life["parent"]) else life["parent"],
+            ms(life["birth_ts"]), BIRTHS[life["birth"]],
+            ms(life["death_ts"]) if life["dead"] else "-", DEATHS[life["death"]],
+            life["parent"] if life["parent"] >= 0 else "-",
             life["changes"], life["tasks"], life["reads"], life["raced_reads"],
         ])  # fmt: skip
     return table(HEADER, rows)

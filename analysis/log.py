@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.arrays import Bools, Ints, Records, pair_returns
 from analysis.plan import ENTER, OP, RETURN, Plan
-from analysis.source import RECORD
+from analysis.records import RECORD, joined, picked
 from probes.events import (
     BIT_ANON,
     BIT_DOUBLE_MAP,
@@ -40,10 +40,13 @@ class Log:
     """
 
     def __init__(self, chunks: list[Records], plan: Plan) -> None:
-        records: Records = np.concatenate([np.empty(0, RECORD), *chunks])
+        records = joined(chunks)
         ts = records["ts"]
+        #: Where each record stood before they were put in order.
+        self.place = np.arange(len(records))
         if len(ts) > 1 and (ts[1:] < ts[:-1]).any():
-            records = records[np.argsort(ts, kind="stable")]
+            self.place = np.argsort(ts, kind="stable")
+            records = picked(records, self.place)
         self.raw = records
         self.plan = plan
 
@@ -193,8 +196,12 @@ class Log:
 
     @cached_property
     def enter_of(self) -> Ints:
-        """For each return record the row of its enter record, else -1."""
-        return pair_returns(self.tid, self.function, self.phase == ENTER, self.phase == RETURN)
+        """For each return record the row of its enter record, else -1.
+
+        Both name the same page, so that a pair never spans two frames of memory.
+        """
+        keys = (self._column("pfn"), self.function, self.tid)
+        return pair_returns(keys, self.phase == ENTER, self.phase == RETURN)
 
     def texts(self, op: str) -> tuple[Ints, list[str]]:
         """Rows and texts of the records of one kind that carry text."""

@@ -3,30 +3,54 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from analysis.log import Log
 from analysis.plan import Plan
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def losses_frame(blocks: list[dict[str, Any]], plan: Plan) -> pd.DataFrame:
-    """The LOSS blocks as a frame; the columns are described at ``Trace.df_losses``."""
-    rows = [
-        (int(block["from"]), int(block["to"]), str(block["kind"]), int(cpu), int(probe), int(lost))
+
+class Loss(NamedTuple):
+    """Records of one probe lost on one CPU between two times (ns)."""
+
+    from_ts: int
+    to_ts: int
+    kind: str
+    cpu: int
+    probe: int
+    event: str
+    lost: int
+
+
+def losses_of(blocks: list[dict[str, Any]], plan: Plan) -> list[Loss]:
+    """What the LOSS blocks tell."""
+    return [
+        Loss(
+            int(block["from"]), int(block["to"]), str(block["kind"]), int(cpu), int(probe),
+            plan.label(int(probe)), int(lost),
+        )
         for block in blocks
         for cpu, probe, lost in block["lost"]
-    ]
-    frame = pd.DataFrame(rows, columns=["from_ts", "to_ts", "kind", "cpu", "probe", "lost"])
-    frame = frame.astype({name: np.int64 for name in frame.columns if name != "kind"})
-    frame.insert(5, "event", [plan.label(probe) for probe in frame["probe"]])
-    return frame
+    ]  # fmt: skip
+
+
+def losses_frame(losses: list[Loss]) -> pd.DataFrame:
+    """The losses as a frame; the columns are described at ``Trace.df_losses``."""
+    import pandas as pd
+
+    frame = pd.DataFrame(losses, columns=list(Loss._fields))
+    numbers = [name for name in Loss._fields if name not in ("kind", "event")]
+    return frame.astype({name: np.int64 for name in numbers})
 
 
 def sequence_gaps(log: Log) -> pd.DataFrame:
     """Gaps in each CPU's numbering: ``cpu``, ``from_ts``, ``to_ts`` (ns), ``lost``."""
+    import pandas as pd
+
     cpu = log.raw["cpu"].astype(np.int64)
     order = np.lexsort((log.raw["seq"], cpu))
     cpu, seq, ts = cpu[order], log.raw["seq"][order].astype(np.int64), log.ts[order]

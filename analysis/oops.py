@@ -15,13 +15,11 @@ from analysis.plan import OP
 @dataclass(frozen=True)
 class Oops:
     """``ts``: ns of CLOCK_MONOTONIC, None where nothing tells it; ``within_ns``: how exact,
-    0 where a probe took it; ``row``: that record's, None if only the console told of the
-    oops; ``lines``: the console's, from the first complaint on.
+    0 where a probe took it; ``lines``: the console's, from the first complaint on.
     """
 
     ts: int | None
     within_ns: int
-    row: int | None
     title: str
     lines: tuple[str, ...]
 
@@ -34,10 +32,10 @@ def oops_of(log: Log, block: dict[str, Any] | None) -> Oops | None:
         row = int(rows[0])
         function = log.plan.functions[int(log.function[row])]
         said = _title(lines) if lines else f"{function} by tid {log.tid[row]}"
-        return Oops(int(log.ts[row]), 0, row, said, lines)
+        return Oops(int(log.ts[row]), 0, said, lines)
     if block is None:
         return None
-    return Oops(block.get("monotonic_ns"), block.get("within_ns", 0), None, _title(lines), lines)
+    return Oops(block.get("monotonic_ns"), block.get("within_ns", 0), _title(lines), lines)
 
 
 def _title(lines: tuple[str, ...]) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from analysis.audit_text import audit_text
 from analysis.interest import most_interesting
+from analysis.life_table import some_of
 from analysis.lives_text import lives_text
 from analysis.stats_text import stats_text
 from analysis.text import count
@@ -105,7 +106,7 @@ def report_html(trace: Trace, name: str) -> str:
         "command": command,
         "verdict": verdict,
         "findings": audit_text(trace, findings, trace.audit.set_aside, everything=False),
-        "lives": lives_text(trace, busiest),
+        "lives": lives_text(trace, some_of(trace.life_table(), busiest.index.to_numpy())),
         "lives_note": f"{len(busiest)} of {count(len(lives), 'life', 'lives')}, those that "
         "changed most; times in ms since the first event",
         "stats": stats_text(trace),

@@ -10,14 +10,17 @@ import numpy as np
 
 from analysis.arrays import Records
 from analysis.errors import AnalysisError
+from analysis.records import RECORD
 from analysis.text import count
-from probes.events import FIELDS, RING_BUSY, RING_DISCARD
+from probes.events import RING_BUSY, RING_DISCARD
 from probes.tracefile import Block, BlockType, Damage, Reader, TraceError
 
-RECORD = np.dtype([(name, code) for name, _, code, _ in FIELDS])
 #: An OOPS block's times, as far as they are known.
 WHEN = ("printk_ns", "monotonic_ns", "within_ns")
 SLOT = np.dtype([("length", "<u4"), ("page", "<u4"), ("record", RECORD)])
+
+#: Bytes of the file that are looked at before their memory is given back.
+WALKED = 1 << 28
 
 
 def _records(block: Block) -> Records:
@@ -73,10 +76,13 @@ class Source:
     def read(self) -> list[Records]:
         """Take in the blocks that are new; returns their records."""
         self._reader.refresh()
-        before = len(self.chunks)
+        before, forgotten = len(self.chunks), 0
         try:
             for block in self._reader.blocks():
                 self._take(block)
+                if block.offset - forgotten > WALKED:
+                    self.forget()
+                    forgotten = block.offset
         except (TraceError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise AnalysisError(
                 f"{self.path}: a whole block holds what no recorder writes: {error}: "
@@ -128,6 +134,10 @@ class Source:
                 "the end of the story is missing"
             )
         return found
+
+    def forget(self) -> None:
+        """Give back the memory of blocks that were looked at; they can be read again."""
+        self._reader.forget()
 
     def close(self) -> None:
         """Close the file; what was read stays valid."""

@@ -3,47 +3,44 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from analysis.losses import sequence_gaps
+from analysis.plan import Plan
+from analysis.totals import Totals
 from analysis.trace import Trace
-from probes.events import MARKS
+from probes.events import MARKS, OPS, PHASES
 
 
 @dataclass(frozen=True)
 class Stats:
     """Totals of one trace.
 
-    ``by_event``: ``op``, ``event``, ``phase``, ``events``, ``rate`` (per second);
-    ``by_task``: ``tid``, ``comm``, ``events``; ``losses``: ``cpu``, ``event``, ``kind``,
-    ``lost``; ``gaps``: ``cpu``, ``lost`` by the CPUs' own numbering; ``silent``: planned
-    probes that never fired; ``births``, ``deaths``: lives by kind; ``lives``: by order.
+    ``by_event``: operation, function, phase, events, events per second; ``by_task``: tid,
+    comm, events, the busiest first; ``losses``: cpu, function, kind, records lost;
+    ``gaps``: by CPU, the numbers that are missing in its own numbering; ``silent``: planned
+    probes that never fired.
     """
 
     events: int
     duration_ns: int
-    by_event: pd.DataFrame
-    by_task: pd.DataFrame
-    losses: pd.DataFrame
-    gaps: pd.DataFrame
+    by_event: list[tuple[str, str, str, int, float]]
+    by_task: list[tuple[int, str, int]]
+    losses: list[tuple[int, str, str, int]]
+    gaps: dict[int, int]
     silent: list[str]
-    lives: dict[int, int]
-    births: dict[str, int]
-    deaths: dict[str, int]
-    changes: int
-    raced_reads: int
+    lives: Totals
 
     @property
     def lost(self) -> int:
         """Events that the recorder counted as lost."""
-        return int(self.losses["lost"].sum())
+        return sum(lost for *_, lost in self.losses)
 
 
 def _silent(trace: Trace) -> list[str]:
-    fired = set(np.unique(trace.log.raw["probe"]).tolist())
+    fired = set(np.flatnonzero(trace.census.probes).tolist())
     # Marks and task records do not carry the id of the probe that made them.
     told = {MARKS[probe] for probe in fired & set(MARKS)}
     return [
@@ -53,27 +50,47 @@ def _silent(trace: Trace) -> list[str]:
     ]
 
 
+def _by_event(
+    plan: Plan, probes: dict[int, int], seconds: float
+) -> list[tuple[str, str, str, int, float]]:
+    events: Counter[tuple[int, int, int]] = Counter()
+    for probe, number in probes.items():
+        if plan.op[probe] >= 0:
+            key = int(plan.op[probe]), int(plan.function[probe]), int(plan.phase[probe])
+            events[key] += number
+    return [
+        (
+            OPS[op],
+            plan.functions[function],
+            PHASES[phase],
+            number,
+            number / seconds if seconds else 0,
+        )
+        for (op, function, phase), number in sorted(events.items())
+    ]
+
+
 def stats_of(trace: Trace) -> Stats:
     """Count everything once."""
-    events, lives = trace.df_events(), trace.df_lives()
-    span = int(events["ts"].iloc[-1] - events["ts"].iloc[0]) if len(events) else 0
-    keys = ["op", "event", "phase"]
-    by_event = events.groupby(keys, observed=True).size().rename("events").reset_index()
-    by_event["rate"] = by_event["events"] / (span / 1e9) if span else 0.0
-    by_task = events.groupby("tid").agg(comm=("comm", "last"), events=("ts", "size"))
-    losses = trace.df_losses().groupby(["cpu", "event", "kind"])["lost"].sum().reset_index()
-    orders, numbers = np.unique(lives["order"], return_counts=True)
+    counted = trace.census
+    span = counted.last_ts - counted.first_ts
+    fired = np.flatnonzero(counted.probes)
+    probes = dict(zip(fired.tolist(), counted.probes[fired].tolist(), strict=True))
+    codes, names = trace.names.at(counted.tid_last, counted.tids)
+    busiest = np.argsort(-counted.tid_events, kind="stable")
+    losses: Counter[tuple[int, str, str]] = Counter()
+    for loss in trace.losses:
+        losses[loss.cpu, loss.event, loss.kind] += loss.lost
     return Stats(
-        events=len(events),
+        events=counted.events,
         duration_ns=span,
-        by_event=by_event,
-        by_task=by_task.reset_index().sort_values("events", ascending=False, kind="stable"),
-        losses=losses,
-        gaps=sequence_gaps(trace.log).groupby("cpu")["lost"].sum().reset_index(),
+        by_event=_by_event(trace.plan, probes, span / 1e9),
+        by_task=[
+            (int(counted.tids[one]), names[codes[one]], int(counted.tid_events[one]))
+            for one in busiest.tolist()
+        ],
+        losses=[(*key, lost) for key, lost in sorted(losses.items())],
+        gaps={cpu: lost for cpu, lost in counted.cpu_lost.items() if lost > 0},
         silent=_silent(trace),
-        lives=dict(zip(orders.tolist(), numbers.tolist(), strict=True)),
-        births={str(k): int(v) for k, v in lives["birth"].value_counts().items() if v},
-        deaths={str(k): int(v) for k, v in lives["death"].value_counts().items() if v},
-        changes=int(lives["changes"].sum()),
-        raced_reads=int(trace.windows["over_death"].sum()),
+        lives=trace.totals,
     )

@@ -21,9 +21,10 @@ def _head(trace: Trace, stats: Stats) -> list[str]:
     ended = trace.trailer.get("end", "in order") if trace.trailer else "no trailer"
     if trace.recovery is not None:
         ended = f"the kernel died; {recovered(trace.recovery)}"
-    lives = ", ".join(f"{number} of order {order}" for order, number in stats.lives.items())
-    births = ", ".join(f"{number} by {kind}" for kind, number in stats.births.items())
-    deaths = ", ".join(f"{number} {kind}" for kind, number in stats.deaths.items())
+    total = stats.lives
+    lives = ", ".join(f"{number} of order {order}" for order, number in total.orders.items())
+    births = ", ".join(f"{number} by {kind}" for kind, number in total.births.items())
+    deaths = ", ".join(f"{number} {kind}" for kind, number in total.deaths.items())
     shots = trace.snapshots
     skipped = sum(shot.skipped for shot in shots)
     truth = ", ".join(f"{shot.name} ({count(len(shot.frames), 'frame')})" for shot in shots)
@@ -34,31 +35,30 @@ def _head(trace: Trace, stats: Stats) -> list[str]:
         f"counters    {', '.join(trace.meta.get('counters', []))}",
         f"duration    {duration(stats.duration_ns)}",
         f"ended       {ended}",
-        f"events      {stats.events}, {rate:.0f} per second, {stats.changes} change a map count",
+        f"events      {stats.events}, {rate:.0f} per second, {total.changes} change a map count",
         f"lost        {stats.lost}",
         f"lives       {lives or 'none'}",
         f"births      {births or 'none'}",
         f"deaths      {deaths or 'none'}",
-        f"readers     {count(len(trace.windows), 'window')}, in {stats.raced_reads} of them "
+        f"readers     {count(total.windows, 'window')}, in {total.raced_reads} of them "
         "the folio was freed or split",
         f"truth       {truth or 'no snapshot'}" + (f"; {skipped} frames skipped" * (skipped > 0)),
     ]
 
 
 def _losses(stats: Stats) -> list[str]:
-    if not stats.lost and not stats.gaps["lost"].sum():
+    if not stats.lost and not stats.gaps:
         return ["losses: none"]
     lines = ["losses"]
-    rows = stats.losses[["cpu", "event", "kind", "lost"]].to_numpy().tolist()
-    if rows:
-        lines.append(table(["cpu", "probe", "kind", "lost"], rows))
-    for cpu, lost in stats.gaps[["cpu", "lost"]].to_numpy().tolist():
+    if stats.losses:
+        lines.append(table(["cpu", "probe", "kind", "lost"], stats.losses))
+    for cpu, lost in stats.gaps.items():
         lines.append(f"gaps in the numbering of cpu {cpu}: {lost} events")
     return lines
 
 
 def _oops(trace: Trace, oops: Oops) -> list[str]:
-    since = duration(oops.ts - int(trace.log.ts[0])) if oops.ts is not None else "a time unknown"
+    since = duration(oops.ts - trace.census.first_ts) if oops.ts is not None else "a time unknown"
     about = f" ± {duration(oops.within_ns)}" if oops.within_ns else ""
     return [f"oops        {oops.title}, at {since}{about}", *(f"  {line}" for line in oops.lines)]
 
@@ -68,17 +68,16 @@ def stats_text(trace: Trace) -> str:
     stats = stats_of(trace)
     rows = [
         [op, event, phase, number, f"{rate:.1f}"]
-        for op, event, phase, number, rate in stats.by_event.to_numpy().tolist()
+        for op, event, phase, number, rate in stats.by_event
     ]
-    tasks = stats.by_task[["tid", "comm", "events"]].to_numpy().tolist()
     parts = [
         _head(trace, stats),
         [table(["op", "function", "phase", "events", "per second"], rows)],
-        [table(["tid", "comm", "events"], tasks[:SHOWN])],
+        [table(["tid", "comm", "events"], stats.by_task[:SHOWN])],
         _losses(stats),
     ]
-    if len(tasks) > SHOWN:
-        parts[2].append(f"and {len(tasks) - SHOWN} more tasks")
+    if len(stats.by_task) > SHOWN:
+        parts[2].append(f"and {len(stats.by_task) - SHOWN} more tasks")
     coverage = [f"probes      {len(trace.plan.entries)} planned, {len(stats.silent)} never fired"]
     coverage += [f"  silent    {name}" for name in stats.silent]
     for gap in trace.plan.missing:

@@ -3,46 +3,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from analysis.columns import texts
+from analysis.arrays import Bools, Ints, Records
+from analysis.census import Census, census
 from analysis.counts import Counts, counts_of
-from analysis.counts_frame import counts_frame
 from analysis.errors import AnalysisError
-from analysis.events_frame import events_frame
+from analysis.life_table import Table, everyone, life_table, some_of, together
 from analysis.lives import Lives, cut
-from analysis.lives_frame import lives_frame
 from analysis.log import Log
-from analysis.losses import losses_frame
+from analysis.losses import Loss, losses_of
 from analysis.oops import oops_of
+from analysis.parts import PART, cut_memory, near_page, split
 from analysis.plan import Plan
+from analysis.records import batches
 from analysis.replay import Replay, StartValues, replay
 from analysis.source import Source
 from analysis.start import start_values
 from analysis.tasks import TaskNames
+from analysis.totals import Totals, totals
 from analysis.truth import Layout, Snapshot, decode
-from analysis.truth_frame import truth_frame
-from analysis.windows import reader_windows
+from analysis.windows import Windows, reader_windows
 from probes.tracefile import TraceError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from analysis.audit import Audit
 
 
 class Trace:
     """One trace.  ``meta``: the header; ``warnings``: what is missing of the file;
-    ``recovery``: what was found in the memory of a kernel that died (a RECOVERY block).
+    ``recovery``: what was found in the memory of a kernel that died (a RECOVERY block);
+    ``census``: its records, counted.
 
     Frames are made once and shared: copy one before you change it.  Times are ns of
     CLOCK_MONOTONIC; map counts are logical (the kernel's field + 1).
+
+    What is said of lives is put together from ``parts``, so that the memory it takes does
+    not grow with the trace.  ``log``, ``lives`` and the frames of events hold everything at
+    once, some hundred bytes for each record.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, part: Records | None = None, whole: Trace | None = None):
         source.require_header()
         self.path = source.path
         self.meta: dict[str, Any] = source.header
@@ -50,20 +57,34 @@ class Trace:
         self.recovery = source.recovery
         self.warnings: list[str] = source.warnings()
         self.stacks = dict(source.stacks)
+        self.plan = Plan(self.meta)
         # Pages of order 0 have a map count on every kernel.
         self.counters = frozenset(self.meta.get("counters", [])) | {"mapcount"}
-        self.plan = Plan(self.meta)
-        self.log = Log(source.chunks, self.plan)
-        self.oops = oops_of(self.log, source.oops)
+        self.losses: list[Loss] = losses_of(source.losses, self.plan)
+        self._source = source
+        self._chunks = list(source.chunks) if part is None else [part]
         self._tasks = list(source.tasks)
-        self._losses = list(source.losses)
         self._truth = list(source.truth)
-        strangers = int((self.log.op < 0).sum())
+        self.census: Census = whole.census if whole else census(self._batches(), self.plan)
+        self._divided = whole is None and self.census.events > PART
+        self._common = Log([self.census.common], self.plan)
+        self.oops = oops_of(self._common, source.oops)
+        strangers = int(self.census.probes[self.plan.op < 0].sum())
         if strangers:
             self.warnings.append(
                 f"{strangers} records come from probes that the header does not know; "
                 "they are kept without an operation: use a newer mapcount"
             )
+
+    def _batches(self) -> Iterator[Records]:
+        for batch in batches(self._chunks):
+            yield batch
+            self._source.forget()
+
+    @cached_property
+    def log(self) -> Log:
+        """All records, decoded."""
+        return Log(self._chunks, self.plan)
 
     @cached_property
     def lives(self) -> Lives:
@@ -86,13 +107,20 @@ class Trace:
     def names(self) -> TaskNames:
         """Names of threads over time."""
         names = TaskNames(self._tasks)
-        names.learn(self.log)
+        names.learn(self._common)
         return names
 
     @cached_property
+    def reader_windows(self) -> Windows:
+        """Readers' windows as arrays; ``windows`` is the frame."""
+        return reader_windows(self.log, self.lives, self.census)
+
+    @cached_property
     def windows(self) -> pd.DataFrame:
-        """Readers' windows, see ``analysis.windows.reader_windows``."""
-        return reader_windows(self.log, self.lives)
+        """Readers' windows; the columns are described at ``analysis.windows.Windows``."""
+        import pandas as pd
+
+        return pd.DataFrame(vars(self.reader_windows))
 
     @cached_property
     def audit(self) -> Audit:
@@ -107,11 +135,15 @@ class Trace:
 
     @cached_property
     def _events(self) -> pd.DataFrame:
+        from analysis.events_frame import events_frame
+
         return events_frame(self.log, self.names, self.counters, self.lives.of)
 
     @cached_property
     def _lives_frame(self) -> pd.DataFrame:
-        return lives_frame(self.log, self.lives, self.windows)
+        from analysis.lives_frame import lives_frame
+
+        return lives_frame(self.life_table())
 
     def df_events(self) -> pd.DataFrame:
         """One row per record, in the order of time; the label is the record's number.
@@ -156,15 +188,61 @@ class Trace:
         """
         return self._lives_frame
 
+    def parts(self) -> Iterator[tuple[Trace, Ints]]:
+        """Traces of the lives in some memory each, and the places of their records in the file.
+
+        A record about a page is in one part; marks and the names of tasks are in none.
+        """
+        if not self._divided:
+            yield self, self.log.place
+            return
+        cut = cut_memory(self.census, PART)
+        for records, place in split(self._chunks, self.plan, cut, self._source.forget):
+            yield Trace(self._source, records, self), place
+
+    @cached_property
+    def _own_lives(self) -> Table:
+        return life_table(self.log, self.lives, self.reader_windows)
+
+    @cached_property
+    def totals(self) -> Totals:
+        """What all lives add up to."""
+        return totals((part._own_lives, part.reader_windows) for part, _ in self.parts())
+
+    def life_table(self, wanted: Callable[[Table], Bools] = everyone) -> Table:
+        """The lives that are wanted as arrays; ``life`` is their label in ``df_lives``."""
+        found = ((part._own_lives, place[part.lives.first]) for part, place in self.parts())
+        return together(found, wanted)
+
+    def find(self, life: int | str) -> Table:
+        """The one life with a number or id; AnalysisError if there is none."""
+        born, dash, head = str(life).partition("-0x")
+        try:
+            if dash:
+                ts, pfn = int(born), int(head, 16)
+                found = self.life_table(lambda t: (t["birth_ts"] == ts) & (t["head_pfn"] == pfn))
+            else:
+                table = self.life_table()
+                found = some_of(table, table["life"] == int(life))
+        except ValueError:
+            found = {"life": np.zeros(0)}
+        if len(found["life"]):
+            return found
+        raise AnalysisError(f"no life {life} in {self.path}: `mapcount lives` lists them")
+
     def life_number(self, life: int | str) -> int:
         """The number of a life given by number or id; AnalysisError if there is none."""
-        if isinstance(life, str) and not life.isdigit():
-            found = np.flatnonzero(self._lives_frame["id"].to_numpy() == life)
-            if len(found):
-                return int(found[0])
-        elif 0 <= int(life) < len(self.lives):
-            return int(life)
-        raise AnalysisError(f"no life {life} in {self.path}: `mapcount lives` lists them")
+        return int(self.find(life)["life"][0])
+
+    def alone(self, life: int | str) -> tuple[Trace, int]:
+        """A trace of the memory around one life, with all marks, and its number in there."""
+        if not self._divided:
+            return self, self.life_number(life)
+        one = self.find(life)
+        head = int(one["head_pfn"][0])
+        near = near_page(self._batches(), self.plan, head, self.census.order)
+        trace = Trace(self._source, near, self)
+        return trace, trace.life_number(f"{one['birth_ts'][0]}-{head:#x}")
 
     def replay(self, which: Iterable[int]) -> Replay:
         """Replay some lives at once (their numbers, ascending)."""
@@ -197,6 +275,8 @@ class Trace:
         An operation on a whole folio is a change of each page: for a long life of a
         large folio ask for some ``subpages`` or use ``counts``.
         """
+        from analysis.counts_frame import counts_frame
+
         return counts_frame(self.log, self.counts(life), subpages)
 
     def df_marks(self) -> pd.DataFrame:
@@ -205,6 +285,8 @@ class Trace:
         * ``ts``: int64, ns; ``name``: str; ``tid``, ``pid``: int32; ``comm``: category
         * ``event``: int64, label in ``df_events``
         """
+        from analysis.columns import texts
+
         rows, names = self.log.texts("mark")
         frame = self._events.iloc[rows][["ts", "tid", "pid", "comm"]].reset_index(drop=True)
         frame.insert(1, "name", texts(names))
@@ -217,7 +299,9 @@ class Trace:
         * ``from_ts``, ``to_ts``: int64, ns; ``kind``: str, ring (no room) or missed
         * ``cpu``, ``probe``: int64; ``event``: str, the probe's name; ``lost``: int64
         """
-        return losses_frame(self._losses, self.plan)
+        from analysis.losses import losses_frame
+
+        return losses_frame(self.losses)
 
     def df_findings(self) -> pd.DataFrame:
         """What an audit finds, in the order of time; empty for a healthy kernel.
@@ -253,4 +337,6 @@ class Trace:
         * ``kpagecount``: int64; ``kpageflags``: uint64, as /proc had them
         * ``mappers``: int64, page-table entries found in the tasks that were read
         """
+        from analysis.truth_frame import truth_frame
+
         return truth_frame(self.snapshots, self.counters)

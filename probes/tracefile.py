@@ -191,6 +191,7 @@ class Reader:
         self.damage: Optional[Damage] = None
         self._file = open(path, "rb")  # noqa: SIM115  (closed by close())
         self.at = PREAMBLE.size
+        self._map: Optional[mmap.mmap] = None
         self._data: memoryview = memoryview(b"")
         self.refresh()
         self._check_preamble()
@@ -200,8 +201,14 @@ class Reader:
         size = os.fstat(self._file.fileno()).st_size
         if size > len(self._data):
             # Maps are dropped with the last payload that points into them.
-            self._data = memoryview(mmap.mmap(self._file.fileno(), size, access=mmap.ACCESS_READ))
+            self._map = mmap.mmap(self._file.fileno(), size, access=mmap.ACCESS_READ)
+            self._data = memoryview(self._map)
         return size
+
+    def forget(self) -> None:
+        """Give back the memory of what was looked at; payloads are read anew when needed."""
+        if self._map is not None:
+            self._map.madvise(mmap.MADV_DONTNEED)
 
     def _check_preamble(self) -> None:
         head = bytes(self._data[: PREAMBLE.size])

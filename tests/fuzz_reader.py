@@ -174,7 +174,8 @@ def read_all(path: str) -> list[str]:
     """Read a file as every command does; returns the warnings."""
     trace = analysis.open_trace(path)
     stats_text(trace)
-    lives_text(trace, trace.df_lives())
+    lives_text(trace, trace.life_table())
+    trace.df_lives()
     verify_text(trace, verify(trace))
     trace.df_events(), trace.df_marks(), trace.df_losses(), trace.df_truth()
     return trace.warnings

@@ -10,7 +10,6 @@ import numpy as np
 from analysis.audit.doubt import Doubt
 from analysis.audit.finding import Finding
 from analysis.lives import DEATHS
-from analysis.plan import OP
 from analysis.text import duration
 from analysis.trace import Trace
 
@@ -44,10 +43,11 @@ def races(trace: Trace, doubt: Doubt) -> Iterator[Finding]:
         stayed = f"for {duration(span[1] - span[0])}"
         if not closed:
             stayed = "and never came back in this recording"
-        elif log.op[leave] == OP["oops"]:
+        elif one["died"]:
             stayed += ", until the kernel died in it"
-        deadly = closed and trace.oops is not None and leave == trace.oops.row
-        died = f": {trace.oops.title}" if deadly and trace.oops else ""
+        died = ""
+        if one["died"] and trace.oops is not None and trace.oops.ts == span[1]:
+            died = f": {trace.oops.title}"
         why = doubt.lost(*span)
         if log.ts[end] in span:
             why = why or "both in one nanosecond; certain with a longer window"

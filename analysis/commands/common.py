@@ -48,17 +48,17 @@ def open_trace(args: argparse.Namespace) -> Trace:
     trace = analysis.open_trace(args.file)
     for text in trace.warnings:
         warn(args, text)
-    lost = int(trace.df_losses()["lost"].sum())
+    lost = sum(loss.lost for loss in trace.losses)
     if lost:
         warn(args, f"{lost} events were lost: counts after a loss may differ; "
                    "record with a larger ring or fewer probes")  # fmt: skip
-    note(args, f"{len(trace.log)} events, {len(trace.snapshots)} snapshots")
+    note(args, f"{trace.census.events} events, {len(trace.snapshots)} snapshots")
     return trace
 
 
 def exit_code(args: argparse.Namespace, trace: Trace, code: int = 0) -> int:
     """The command's own exit code, or 3 where --strict asks for a complete trace."""
-    incomplete = bool(trace.warnings) or len(trace.df_losses()) > 0
+    incomplete = bool(trace.warnings) or bool(trace.losses)
     return INCOMPLETE if code == 0 and args.strict and incomplete else code
 
 

@@ -16,12 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; times are relative to the first event."""
+    from analysis.life_table import everyone, folios
     from analysis.lives_text import lives_text
 
     trace = open_trace(args)
-    lives = trace.df_lives()
-    shown = lives if args.all else lives[lives["order"] > 0]
+    shown = trace.life_table(everyone if args.all else folios)
     print(lives_text(trace, shown))
-    if len(shown) < len(lives):
-        note(args, f"{len(lives) - len(shown)} lives of single pages are left out: --all")
+    if not args.all:
+        note(args, "lives of single pages are left out: --all")
     return exit_code(args, trace)

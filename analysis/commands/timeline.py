@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw, and say where the picture is."""
     check_output(args.output, args.force)
     trace = _follow(args) if args.follow else open_trace(args)
-    if not len(trace.lives):
+    if not trace.totals.lives:
         raise CommandError(f"{args.file} holds no folio's life: record a command that maps memory")
     _draw(args, trace)
     print(f"wrote {args.output}")

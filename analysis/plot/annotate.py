@@ -100,7 +100,7 @@ def draw_races(panels: Sequence[Axes], words: Axes, scene: Scene) -> None:
         what = "free" if scene.death == "free" else "split"
         early, late = scene.end - window["ts"], window["end_ts"] - scene.end
         # The kernel's death is the end of the window in which it came.
-        ended = "left" if scene.oops is None or window["leave"] != scene.oops.row else "died"
+        ended = "died" if window["died"] else "left"
         left, right = scene.axis.limits
         on_left = low - left > right - high
         words.annotate(

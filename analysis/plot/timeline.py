@@ -23,7 +23,7 @@ SIZE, DPI = (14, 9), 110
 
 def plot_timeline(trace: Trace, life: int | str, ax: Axes | None = None) -> Figure:
     """Draw a life; the public function of the same name in analysis describes it."""
-    scene = scene_of(trace, trace.life_number(life))
+    scene = scene_of(*trace.alone(life))
     if ax is not None:
         named = draw_counters(ax, scene)
         draw_losses([ax], scene)
@@ -94,7 +94,7 @@ def _title(figure: Figure, scene: Scene) -> None:
     command = command if len(command) <= 60 else command[:59] + "…"
     figure.text(
         0.125, 0.935,
-        f"life {counts.life} ({life['id']}); birth: {life['birth']}, {end}; lived {lived}; "
+        f"life {life['id']}; birth: {life['birth']}, {end}; lived {lived}; "
         f"Linux {trace.meta.get('kernel', {}).get('release', '?')}"
         + (f"; recorded: {command}" if command else ""),
         fontsize=9.5, color="#444444", va="center",

@@ -34,7 +34,7 @@ def test_the_records_time_counts_when_a_probe_saw_the_oops(tmp_path: Path) -> No
     trace = analysis.open_trace(str(mock_stories.crash().write(tmp_path / "t.mapcount")))
     assert trace.oops is not None
     # THEN the record has the time, the console the words without their stamp
-    assert trace.oops.row == len(trace.log) - 1
+    assert trace.oops.ts == trace.log.ts[-1]
     assert trace.oops.ts == trace.log.ts[-1]
     assert trace.oops.within_ns == 0
     assert trace.oops.title == "page dumped because: VM_BUG_ON_PAGE(!PageHead(page))"

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Cuts the records of a large trace into parts that fit into memory.
+
+A folio's life is independent of every other, and folios are naturally aligned.  So all
+records of some frames of memory can be read as a trace of their own, and what is said of
+the lives in it holds for the whole trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.arrays import Ints, Records, changes
+from analysis.census import FRAME_SHIFT, Census, is_common
+from analysis.plan import Plan
+from analysis.records import batches, gathered, joined, picked
+
+#: Records of a part; more only where a single folio has more.
+PART = 1 << 22
+#: A record that belongs to no part; part numbers are smaller.
+NOWHERE = np.iinfo(np.uint16).max
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where the parts begin: memory in pieces of ``1 << shift`` pages, ascending."""
+
+    shift: int
+    begins: Ints
+
+    def part_of(self, pfn: Ints) -> Ints:
+        """The part that each page is in."""
+        return np.searchsorted(self.begins, pfn >> self.shift, "right") - 1
+
+
+def cut_memory(counted: Census, size: int) -> Cut:
+    """Cut memory so that each part has about ``size`` records, never through a folio."""
+    size = max(size, counted.events // (NOWHERE - 1) + 1)
+    shift = max(FRAME_SHIFT, counted.order)
+    piece = counted.frames >> (shift - FRAME_SHIFT)
+    begin = np.flatnonzero(changes(piece))
+    events = np.add.reduceat(counted.frame_events, begin)
+    part = (np.cumsum(events) - events) // size
+    return Cut(shift, piece[begin][changes(part)])
+
+
+def split(
+    chunks: Sequence[Records], plan: Plan, cut: Cut, done: Callable[[], None]
+) -> Iterator[tuple[Records, Ints]]:
+    """Yield the records of each part in order of time, and their places in the file.
+
+    ``done`` is called whenever the blocks were read through.
+    """
+    where = []
+    for batch in batches(chunks):
+        part = cut.part_of(batch["pfn"].astype(np.int64)).astype(np.uint16)
+        part[is_common(batch, plan)] = NOWHERE
+        where.append(part)
+        done()
+    part = np.concatenate(where)
+    for number in range(len(cut.begins)):
+        place = np.flatnonzero(part == number)
+        records = gathered(chunks, place)
+        done()
+        by_time = np.argsort(records["ts"], kind="stable")
+        yield picked(records, by_time), place[by_time]
+
+
+def near_page(pieces: Iterable[Records], plan: Plan, pfn: int, order: int) -> Records:
+    """The records of the frames that a folio of ``order`` at ``pfn`` can touch, and all marks."""
+    shift = max(FRAME_SHIFT, order)
+    found = []
+    for records in pieces:
+        near = records["pfn"] >> np.uint64(shift) == pfn >> shift
+        near[is_common(records, plan)] = True
+        found.append(picked(records, np.flatnonzero(near)))
+    return joined(found)
