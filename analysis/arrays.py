@@ -46,18 +46,20 @@ def expand(starts: Ints, lengths: Ints) -> tuple[Ints, Ints]:
     return owner, starts[owner] + np.arange(len(owner), dtype=np.int64) - begin[owner]
 
 
-def pair_returns(keys: Sequence[Ints], enters: Bools, returns: Bools) -> Ints:
-    """For each return the row of the enter that it ends, else -1.
+def distinct(keys: Ints) -> Ints:
+    """The distinct keys in ascending order; runs of equal ones cost little."""
+    runs = np.sort(keys[changes(keys)])
+    return runs[changes(runs)]
+
+
+def pair_returns(keys: Sequence[Ints], enters: Bools) -> Ints:
+    """For enters and returns in the order of time: each return's enter, else -1.
 
     A return belongs to the last enter with the same keys.
     """
-    rows = np.flatnonzero(enters | returns)
-    told = [key[rows] for key in keys]
-    by_key = np.lexsort((rows, *told))
-    rows, told = rows[by_key], [key[by_key] for key in told]
+    by_key = np.lexsort((np.arange(len(enters)), *keys))
     partner = np.full(len(enters), -1, dtype=np.int64)
-    if len(rows) > 1:
-        same = ~changes(*told)[1:]
-        ends = same & enters[rows[:-1]] & returns[rows[1:]]
-        partner[rows[1:][ends]] = rows[:-1][ends]
+    same = ~changes(*(key[by_key] for key in keys))[1:]
+    ends = same & enters[by_key[:-1]] & ~enters[by_key[1:]]
+    partner[by_key[1:][ends]] = by_key[:-1][ends]
     return partner

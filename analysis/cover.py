@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.arrays import Ints
+from analysis.arrays import Ints, distinct
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Cover:
 
     def _ranked(self, block: Ints, at: Ints) -> tuple[Ints, Ints]:
         """Sort keys for (block, row) pairs; blocks are ranked to keep keys small."""
-        ranks = np.unique(block)
+        ranks = distinct(block)
         return np.searchsorted(ranks, block) * (self.rows + 1) + at, ranks
 
     def before(self, pfn: Ints, row: Ints) -> Ints:
         """The youngest life that covers ``pfn`` and began before ``row``; -1: none."""
         found = np.full(len(pfn), -1, dtype=np.int64)
         born = np.full(len(pfn), -1, dtype=np.int64)
-        for order in np.unique(self.order):
+        for order in distinct(self.order):
             lives = np.flatnonzero(self.order == order)
             keys, blocks = self._ranked(self.head[lives] >> order, self.first[lives])
             by_key = np.argsort(keys, kind="stable")
@@ -53,7 +53,7 @@ class Cover:
         """For each life the row where a later life takes a page of it; -1: none."""
         never = np.iinfo(np.int64).max
         taken = np.full(len(self.head), never, dtype=np.int64)
-        orders = np.unique(self.order)
+        orders = distinct(self.order)
         for mine in orders:
             lives = np.flatnonzero(self.order == mine)
             for other in orders:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.arrays import Bools, Ints, changes
+from analysis.arrays import Bools, Ints, distinct
 from analysis.effects import RMAP
 from analysis.lives import Lives
 from analysis.log import Log
@@ -26,7 +26,7 @@ def life_table(log: Log, lives: Lives, windows: Windows) -> Table:
     birth_ts = log.ts[lives.first]
     seen = windows.life >= 0
     of_life = lives.of >= 0
-    actors = _distinct((lives.of[of_life] << 32) | log.tid[of_life]) >> 32
+    actors = distinct((lives.of[of_life] << 32) | log.tid[of_life]) >> 32
     dead = lives.death_row >= 0
     death_ts = np.where(dead, log.ts[lives.death_row], 0) if len(log) else birth_ts
     raced = seen & windows.over_death
@@ -58,12 +58,6 @@ def life_table(log: Log, lives: Lives, windows: Windows) -> Table:
 
 def _per_life(lives: Lives, rows: Bools) -> Ints:
     return np.bincount(lives.of[rows & (lives.of >= 0)], minlength=len(lives)).astype(np.int64)
-
-
-def _distinct(keys: Ints) -> Ints:
-    """The distinct keys, ascending; neighbours that are equal, the most of them, cost little."""
-    runs = np.sort(keys[changes(keys)]) if len(keys) else keys
-    return runs[changes(runs)] if len(runs) else runs
 
 
 def ids(table: Table) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.arrays import Bools, Ints, changes, first_of
+from analysis.arrays import Bools, Ints, changes, distinct, first_of
 from analysis.cover import Cover
 from analysis.log import Log
 from analysis.plan import ENTER, OP, RETURN
@@ -60,11 +60,13 @@ def _order_epochs(log: Log, rows: Ints) -> Ints:
     """A number per row that grows when a folio of another order was seen in between."""
     epoch = np.zeros(len(rows), dtype=np.int64)
     order, pfn = log.order[rows], log.pfn[rows]
-    for high in np.unique(order)[1:]:
+    for high in distinct(order)[1:]:
         block = pfn >> high
         is_high = order == high
         # Only blocks that were seen with both orders have anything to tell apart.
-        both = np.intersect1d(block[is_high], block[order < high])
+        both = np.intersect1d(
+            distinct(block[is_high]), distinct(block[order < high]), assume_unique=True
+        )
         if len(both) == 0:
             continue
         some = np.flatnonzero((order <= high) & np.isin(block, both))
@@ -122,7 +124,7 @@ def cut(log: Log) -> Lives:
     certain &= (log.phase != RETURN) | log.after
     rows = np.flatnonzero(certain)
     epoch = _order_epochs(log, rows)
-    by_folio = np.lexsort((rows, log.order[rows], log.head[rows]))
+    by_folio = np.lexsort((log.order[rows], log.head[rows]))
     rows, epoch = rows[by_folio], epoch[by_folio]
     enters, dones = _successful_splits(log)
     number = np.cumsum(_begins(log, rows, epoch, enters, dones)) - 1 if len(rows) else rows
@@ -177,7 +179,9 @@ def _deaths(
 
     split = np.zeros(count, dtype=bool)
     asked = np.flatnonzero((log.op == OP["split_folio"]) & (log.phase == ENTER) & (of >= 0))
-    open_ended = np.setdiff1d(asked, log.enter_of)
+    returned = np.zeros(len(log), dtype=bool)
+    returned[log.enter_of[log.enter_of >= 0]] = True
+    open_ended = asked[~returned[asked]]
     # A split whose return is missing was done if smaller folios turned up in its place.
     split[of[open_ended]] = overlap[of[open_ended]] >= 0
     held = of[enters] >= 0

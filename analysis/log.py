@@ -200,8 +200,12 @@ class Log:
 
         Both name the same page, so that a pair never spans two frames of memory.
         """
-        keys = (self._column("pfn"), self.function, self.tid)
-        return pair_returns(keys, self.phase == ENTER, self.phase == RETURN)
+        rows = np.flatnonzero((self.phase == ENTER) | (self.phase == RETURN))
+        keys = (self.raw["pfn"][rows], self.function[rows], self.tid[rows])
+        partner = pair_returns(keys, self.phase[rows] == ENTER)
+        result = np.full(len(self), -1, dtype=np.int64)
+        result[rows] = np.where(partner < 0, -1, rows[partner])
+        return result
 
     def texts(self, op: str) -> tuple[Ints, list[str]]:
         """Rows and texts of the records of one kind that carry text."""

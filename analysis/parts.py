@@ -19,7 +19,7 @@ from analysis.plan import Plan
 from analysis.records import batches, gathered, joined, picked
 
 #: Records of a part; more only where a single folio has more.
-PART = 1 << 22
+PART = 1 << 20
 #: A record that belongs to no part; part numbers are smaller.
 NOWHERE = np.iinfo(np.uint16).max
 
@@ -65,8 +65,11 @@ def split(
         place = np.flatnonzero(part == number)
         records = gathered(chunks, place)
         done()
-        by_time = np.argsort(records["ts"], kind="stable")
-        yield picked(records, by_time), place[by_time]
+        ts = records["ts"]
+        if (ts[1:] < ts[:-1]).any():
+            by_time = np.argsort(ts, kind="stable")
+            records, place = picked(records, by_time), place[by_time]
+        yield records, place
 
 
 def near_page(pieces: Iterable[Records], plan: Plan, pfn: int, order: int) -> Records:

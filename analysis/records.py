@@ -14,11 +14,16 @@ from analysis.arrays import Ints, Records
 from probes.events import FIELDS, RECORD_SIZE
 
 RECORD = np.dtype([(name, code) for name, _, code, _ in FIELDS])
+#: Records that are looked at together: as many as caches hold.
+BATCH = 1 << 17
 _OPAQUE = np.dtype((np.void, RECORD_SIZE))
 
 
 def joined(chunks: Iterable[Records]) -> Records:
     """All records of some blocks in one array."""
+    chunks = list(chunks)
+    if len(chunks) == 1 and chunks[0].flags.c_contiguous:
+        return chunks[0]
     parts = [np.empty(0, _OPAQUE), *(chunk.view(_OPAQUE) for chunk in chunks)]
     records: Records = np.concatenate(parts).view(RECORD)
     return records
@@ -42,7 +47,7 @@ def gathered(chunks: Sequence[Records], places: Ints) -> Records:
     return records
 
 
-def batches(chunks: Iterable[Records], size: int = 1 << 20) -> Iterator[Records]:
+def batches(chunks: Iterable[Records], size: int = BATCH) -> Iterator[Records]:
     """All records in arrays of at least ``size``, in the order of the file."""
     pending: list[Records] = []
     held = 0

@@ -54,8 +54,9 @@ def _over_death(lives: Lives, enter: Ints, leave: Ints) -> Bools:
 
 def _unreturned(log: Log, counted: Census) -> Ints:
     """Entries of readers that never came back: their thread did nothing after it but die."""
-    rows = np.flatnonzero((log.op == OP["read"]) & (log.phase == ENTER))
-    rows = rows[~np.isin(rows, log.enter_of)]
+    returned = np.zeros(len(log), dtype=bool)
+    returned[log.enter_of[log.enter_of >= 0]] = True
+    rows = np.flatnonzero((log.op == OP["read"]) & (log.phase == ENTER) & ~returned)
     asked = zip(rows.tolist(), log.tid[rows].tolist(), log.function[rows].tolist(), strict=True)
     last = [
         row
