@@ -22,6 +22,9 @@ FRAME_PAGES = 512
 #: struct frame: one state byte per page, the time of the last free, a mark.
 FRAME_BYTES = FRAME_PAGES + 16
 MARK_SLOTS = 16
+#: Records of one CPU that may wait beside the ring (struct spill of bpf/record.h).
+SPILL_SLOTS = 256
+SPILL_BYTES = 24 + SPILL_SLOTS * events.RECORD_SIZE
 CONTROL_BYTES = 16 + MARK_SLOTS * (4 + events.TEXT_SIZE)
 MARK_PREFIX = b"mapcount: "
 STACK_SLOTS = 16384
@@ -64,6 +67,7 @@ def source(plan: Plan, layout: Layout, filters: Filters, shape: Shape, symbols: 
         "LOST_TEXT": shape.probes,
         "MAX_CPUS": shape.cpus,
         "NR_FRAMES": shape.frames,
+        "SPILL_SLOTS": SPILL_SLOTS,
         "RING_PAGES": shape.ring_bytes // mmap.PAGESIZE,
         "STRUCT_PAGE": layout.struct_page,
         "VMEMMAP": layout.vmemmap,
@@ -171,6 +175,7 @@ class Program:
         self._bpf = _compile(text)
         self.ring_fd: int = self._bpf["ring"].map_fd
         self._counts = self._map("cpu_counts", shape.cpus * shape.count_words * 8)
+        self._spills = self._map("spills", shape.cpus * SPILL_BYTES)
         self._frames = self._map("frames", shape.frames * FRAME_BYTES)
         self._control = self._map("controls", CONTROL_BYTES)
 
@@ -187,6 +192,11 @@ class Program:
     def counts(self) -> memoryview:
         """u64 counters: per CPU its sequence number, then what was lost per probe."""
         return memoryview(self._counts).cast("Q")
+
+    @property
+    def spills(self) -> memoryview:
+        """What the ring refused: SPILL_BYTES per CPU (struct spill of bpf/record.h)."""
+        return memoryview(self._spills)[: self.shape.cpus * SPILL_BYTES]
 
     def open(self) -> None:
         """From now on wanted folios are watched."""

@@ -26,6 +26,7 @@ from probes.plan import Missing, resolve
 from probes.program import FRAME_BYTES, FRAME_PAGES, MARK_SLOTS, Filters, Program, Shape, source
 from probes.ring import Ring
 from probes.snapshot import Snapshots
+from probes.spill import Spills
 from probes.tasks import Command, descendants, running_tasks, state
 from probes.tracefile import BlockType, Writer
 
@@ -88,6 +89,7 @@ class Recording:
         text = source(self.plan, self.layout, self.request.filters, self.shape, self.symbols)
         self.program = Program(text, self.shape)
         self.ring = Ring(self.program.ring_fd, ring_bytes)
+        self.spills = Spills(self.program.spills)
         self.losses = RingLosses(self.program.counts, self.shape)
         self.snapshots = Snapshots(self.kcore, self.layout, self.program.frames)
         say("attaching")
@@ -236,11 +238,15 @@ class Recording:
 
     def _drain(self) -> int:
         count = self.ring.drain(self._write_events)
+        count += self.spills.drain(self._write_records)
         self.events += count
         return count
 
     def _write_events(self, slots: memoryview, count: int) -> None:
         self.writer.block(BlockType.EVENTS, slots, count)
+
+    def _write_records(self, records: bytes, count: int) -> None:
+        self.writer.block(BlockType.RECORDS, records, count)
 
     def _write_losses(self) -> None:
         loss = self.losses.poll()

@@ -39,15 +39,15 @@ static __always_inline u64 entry_key(u32 probe)
 static __always_inline void emit(u32 probe, u64 page, struct seen *s, u64 ts, u32 nr,
 				 u8 bits, s32 aux)
 {
-	struct record *r = reserve(probe, probe, PFN(page), ts);
+	struct record r;
 
-	if (!r)
+	if (!begin(&r, probe, PFN(page), ts))
 		return;
-	put_seen(r, s);
-	r->nr = nr;
-	r->bits |= bits;
-	r->aux = aux;
-	submit(r);
+	put_seen(&r, s);
+	r.nr = nr;
+	r.bits |= bits;
+	r.aux = aux;
+	submit(&r, probe);
 }
 
 /*
@@ -224,13 +224,13 @@ static __always_inline int on_read(struct pt_regs *ctx, u32 probe, u64 page, s32
 /* A bracket around work on many pages: it has no page of its own. */
 static __always_inline int on_bracket(u32 probe, s32 aux)
 {
-	struct record *r = reserve(probe, probe, 0, bpf_ktime_get_ns());
+	struct record r;
 
-	if (!r)
+	if (!begin(&r, probe, 0, bpf_ktime_get_ns()))
 		return 0;
-	__builtin_memset(r->text, 0, TEXT_SIZE);
-	r->aux = aux;
-	submit(r);
+	__builtin_memset(r.text, 0, TEXT_SIZE);
+	r.aux = aux;
+	submit(&r, probe);
 	return 0;
 }
 
@@ -299,19 +299,16 @@ static __always_inline int on_free(u32 probe, u64 page, u32 order)
 }
 
 /* Records that carry text. */
-static __always_inline struct record *reserve_text(u32 kind, u64 pfn)
+static __always_inline int begin_text(struct record *r, u32 kind, u64 pfn)
 {
-	struct record *r = reserve(kind, LOST_TEXT, pfn, bpf_ktime_get_ns());
-
-	if (r)
-		__builtin_memset(r->text, 0, TEXT_SIZE);
-	return r;
+	__builtin_memset(r->text, 0, TEXT_SIZE);
+	return begin(r, kind, pfn, bpf_ktime_get_ns());
 }
 
 static __always_inline int on_task(u32 kind, u64 task, u64 comm)
 {
 	u32 tid = 0, pid = 0, parent = bpf_get_current_pid_tgid() >> 32;
-	struct record *r;
+	struct record r;
 	u8 one = 1;
 
 	bpf_probe_read_kernel(&tid, 4, (void *)(task + OFF_TASK_PID));
@@ -320,11 +317,10 @@ static __always_inline int on_task(u32 kind, u64 task, u64 comm)
 		tasks.update(&pid, &one);
 	if (kind == TASK_EXIT && tid == pid)
 		tasks.delete(&pid);
-	r = reserve_text(kind, (u64)pid << 32 | tid);
-	if (!r)
+	if (!begin_text(&r, kind, (u64)pid << 32 | tid))
 		return 0;
-	bpf_probe_read_kernel(r->text, 16, (void *)comm);
-	submit(r);
+	bpf_probe_read_kernel(r.text, 16, (void *)comm);
+	submit(&r, LOST_TEXT);
 	return 0;
 }
 
@@ -336,7 +332,7 @@ static __always_inline int on_mark(u64 file, u64 text, u64 size)
 {
 	u64 f_op = 0;
 	char buf[64] = {};
-	struct record *r;
+	struct record r;
 	struct control *c;
 	u32 zero = 0, slot;
 
@@ -358,10 +354,9 @@ static __always_inline int on_mark(u64 file, u64 text, u64 size)
 	__builtin_memcpy(c->name[slot], buf + MARK_PREFIX_SIZE, TEXT_SIZE);
 	/* Stop first: the recorder continues the task once it has seen the count. */
 	bpf_send_signal(SIGSTOP);
-	r = reserve_text(MARK_NAMED, 0);
-	if (r) {
-		__builtin_memcpy(r->text, buf + MARK_PREFIX_SIZE, TEXT_SIZE);
-		submit(r);
+	if (begin_text(&r, MARK_NAMED, 0)) {
+		__builtin_memcpy(r.text, buf + MARK_PREFIX_SIZE, TEXT_SIZE);
+		submit(&r, LOST_TEXT);
 	}
 	c->marks++;
 	return 0;

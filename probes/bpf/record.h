@@ -40,37 +40,67 @@ struct cpu_count {
 BPF_RINGBUF_OUTPUT(ring, RING_PAGES);
 BPF_F_TABLE("array", u32, struct cpu_count, cpu_counts, MAX_CPUS, BPF_F_MMAPABLE);
 
-/* A ring slot with the fields that every record has, or NULL and the loss counted. */
-static __always_inline struct record *reserve(u32 probe, u32 lost_as, u64 pfn, u64 ts)
+/*
+ * Records that the ring refused though it may have room.  A probe on an instruction runs in
+ * the handler of its breakpoint, where the kernel only tries the ring's lock: while another
+ * CPU holds it, the ring takes nothing.  written follows claimed when a record is whole; the
+ * recorder moves taken.
+ */
+struct spill {
+	u64 claimed;
+	u64 written;
+	u64 taken;
+	struct record records[SPILL_SLOTS];
+};
+
+BPF_F_TABLE("array", u32, struct spill, spills, MAX_CPUS, BPF_F_MMAPABLE);
+
+/* Returns 0 where there is no room. */
+static __always_inline int spill(struct record *r, u32 cpu)
 {
+	struct spill *s = spills.lookup(&cpu);
+	u64 n;
+
+	if (!s)
+		return 0;
+	n = s->claimed;
+	if (n - s->taken >= SPILL_SLOTS)
+		return 0;
+	s->claimed = n + 1;
+	s->records[n & (SPILL_SLOTS - 1)] = *r;
+	s->written++;
+	return 1;
+}
+
+/* Fill in what every record has. */
+static __always_inline int begin(struct record *r, u32 probe, u64 pfn, u64 ts)
+{
+	u64 id = bpf_get_current_pid_tgid();
 	u32 cpu = bpf_get_smp_processor_id();
 	struct cpu_count *count = cpu_counts.lookup(&cpu);
-	struct record *r;
-	u64 id;
-	u32 seq;
 
 	if (!count)
 		return 0;
-	/* Counts refused records too: a gap in the file's numbers is a loss. */
-	seq = count->seq++;
-	r = ring.ringbuf_reserve(sizeof(*r));
-	if (!r) {
-		count->lost[lost_as]++;
-		return 0;
-	}
-	id = bpf_get_current_pid_tgid();
 	r->ts = ts;
-	r->seq = seq;
+	/* Counts refused records too: a gap in the file's numbers is a loss. */
+	r->seq = count->seq++;
 	r->cpu = cpu;
 	r->probe = probe;
 	r->tid = id;
 	r->pid = id >> 32;
 	r->pfn = pfn;
-	return r;
+	return 1;
 }
 
 /* The recorder polls: waking it for each record would cost more than the record. */
-static __always_inline void submit(struct record *r)
+static __always_inline void submit(struct record *r, u32 lost_as)
 {
-	ring.ringbuf_submit(r, BPF_RB_NO_WAKEUP);
+	u32 cpu = r->cpu;
+	struct cpu_count *count;
+
+	if (!ring.ringbuf_output(r, sizeof(*r), BPF_RB_NO_WAKEUP) || spill(r, cpu))
+		return;
+	count = cpu_counts.lookup(&cpu);
+	if (count)
+		count->lost[lost_as]++;
 }
