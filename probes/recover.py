@@ -31,6 +31,7 @@ class Covered:
     position: int = 0
     tail: bytes = b""
     has_oops: bool = False
+    ended: bool = False
     end: int = PREAMBLE.size
     torn: int = 0
 
@@ -46,6 +47,9 @@ def recover(core_path: str, trace_path: str, console: Optional[str] = None) -> i
 
 
 def _recover(core_path: str, trace: Covered, console: Optional[str]) -> int:
+    if trace.ended:
+        print(f"nothing to recover: the recorder of {trace.path} ended in order")
+        return 0
     words = None
     if console is not None and not trace.has_oops:
         try:
@@ -86,6 +90,7 @@ def _read(path: str) -> Covered:
                     found.tail = b""
                     found.has_oops |= has_oops
                 has_oops |= block.type == BlockType.OOPS
+                found.ended |= block.type == BlockType.TRAILER
                 # What a recovery adds counts with the block that ends it: it may be cut off too.
                 if block.type != BlockType.OOPS and not block.flags & FLAG_RECOVERED:
                     found.end = reader.at
@@ -100,7 +105,7 @@ def _read(path: str) -> Covered:
             f"{path} is damaged ({damage.reason} at byte {damage.offset}): recover into a copy "
             f"that was cut there (truncate -s {damage.offset})"
         )
-    if not found.header.get("ring"):
+    if not found.ended and not found.header.get("ring"):
         raise ProbeError(
             f"{path} does not say where its ring lay in memory: only a trace that this or a newer "
             "mapcount recorded, with /proc/self/pagemap readable, can be completed"
@@ -153,7 +158,8 @@ def _append(
 
 def _told(trace: Covered, found: Salvage, words: Optional[Dict[str, Any]]) -> str:
     """What the user hears of it."""
-    parts: List[str] = [f"{len(found.records)} events recovered"]
+    number = len(found.records)
+    parts: List[str] = [f"{number} event{'s' * (number != 1)} recovered"]
     for number, what in (
         (found.busy, "being written when the kernel died"),
         (found.unreadable, "in memory that the core lacks"),

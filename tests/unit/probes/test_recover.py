@@ -75,6 +75,21 @@ def test_nothing_is_added_when_the_recorder_had_drained_all(kernel, capsys):
     assert capsys.readouterr().out.startswith("nothing to recover")
 
 
+def test_nothing_is_added_when_the_recorder_had_ended_in_order(kernel, capsys):
+    # GIVEN a trace with its trailer, and the core of a crash that came later
+    kernel.put(3)
+    kernel.drain()
+    with Writer(kernel.trace, at=kernel.end) as writer:
+        writer.json(BlockType.TRAILER, {"events": 3})
+    whole = open(kernel.trace, "rb").read()
+    kernel.put(2)
+    kernel.die()
+    # WHEN recovered THEN what is in the core is none of the trace's business
+    assert kernel.recover() == 0
+    assert open(kernel.trace, "rb").read() == whole
+    assert "ended in order" in capsys.readouterr().out
+
+
 def test_a_record_is_counted_when_it_was_being_written(kernel, capsys):
     # GIVEN a record that its probe had not finished, between two that are whole
     kernel.put(1)
