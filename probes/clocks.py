@@ -37,15 +37,14 @@ def _compare(fd: int) -> Dict[str, Any]:
     os.write(fd, mine)
     after = time.monotonic_ns()
     text = mine[3:].strip()
-    while True:
-        # One message a read: "priority,number,microseconds,flags;text".
-        head, _, found = os.read(fd, 8192).partition(b";")
+    # One message a read: "priority,number,microseconds,flags;text".
+    while message := os.read(fd, 8192):
+        head, _, found = message.partition(b";")
         if found.startswith(text):
-            microseconds = int(head.split(b",")[2])
-            break
-    # A stamp stands for the whole microsecond.
-    return {
-        "printk_ns": microseconds * 1000 + 500,
-        "monotonic_ns": (before + after) // 2,
-        "within_ns": (after - before) // 2 + 500,
-    }
+            # A stamp stands for the whole microsecond.
+            return {
+                "printk_ns": int(head.split(b",")[2]) * 1000 + 500,
+                "monotonic_ns": (before + after) // 2,
+                "within_ns": (after - before) // 2 + 500,
+            }
+    raise OSError("our own message did not come back")
