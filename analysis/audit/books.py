@@ -128,7 +128,7 @@ class Books:
         from a split there is the split.
         """
         log, run = self.trace.log, self.run
-        rows = run.rows_until(one.life, one.row)
+        rows = run.rows_until(one.life, self._first_seen(one))
         begin = int(run.bounds[np.searchsorted(run.lives, one.life)])
         page = one.pages[0]
         looks = np.ones(len(rows), dtype=bool)
@@ -142,6 +142,26 @@ class Books:
         last = since + int(touching[-1]) if len(touching) else len(rows) - 1
         actor = int(rows[last]) if len(rows) else self._split_into(one.life)
         return (int(rows[since]) if len(good) else -1), actor, max(1, len(touching))
+
+    def _first_seen(self, one: Break) -> int:
+        """The record that first saw what is wrong, as far as it was not right again since.
+
+        Records are not held against the replay of _nr_pages_mapped, for which the counts of all
+        pages are needed: what a snapshot says of it may have been there to see for long.
+        """
+        if one.counter != "nr_pages_mapped":
+            return one.row
+        log = self.trace.log
+        rows = self.run.rows_until(one.life, one.row)
+        want, known = self.trace.counts(one.life, self.run).nr_pages_mapped()
+        value, there = log.counter("nr_pages_mapped")
+        before = np.arange(len(rows)) - ~log.after[rows]
+        told = there[rows] & (before >= 0) & known[before]
+        right = told & (value[rows] == want[before])
+        since = np.flatnonzero(right)[-1] if right.any() else -1
+        wrong = np.flatnonzero(told & ~right)
+        wrong = wrong[wrong > since]
+        return int(rows[wrong[0]]) if len(wrong) else one.row
 
     def _split_into(self, life: int) -> int:
         """The record of the split that a folio came from, -1: from none."""

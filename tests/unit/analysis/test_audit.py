@@ -132,6 +132,26 @@ def test_split_is_named_when_it_leaves_a_page_a_mapping_too_many(tmp_path: Path,
     assert found["function"].tolist() == [names[era]]
 
 
+def test_function_is_named_when_it_forgets_a_page_in_nr_pages_mapped(tmp_path: Path) -> None:
+    # GIVEN a kernel that maps all pages of a folio in a PMD split, and counts but 511 as mapped
+    class Forgetful(Folio):
+        def nr_pages_mapped(self) -> int:
+            return super().nr_pages_mapped() - bool(self.ptes)
+
+    story = Story("large")
+    story.kernel.folios = [Forgetful(HEAD, 9, True, era="large")]
+    story.folio = story.kernel.folios[0]
+    story.shared().kernel.split_pmd(story.folio, CHILD)
+    story.kernel.emit("deferred", story.folio)
+    story.kernel.snapshot("split")
+    # WHEN it is audited
+    found = story.findings(tmp_path)
+    found = found[found["rule"] == "double-entry"]
+    # THEN it is not the last function before the snapshot that is named, but the one that forgot
+    assert found["counter"].tolist() == ["nr_pages_mapped"]
+    assert found["function"].tolist() == ["folio_add_anon_rmap_ptes"]
+
+
 @pytest.mark.parametrize("era", ERAS)
 def test_page_is_named_when_only_a_snapshot_shows_it(tmp_path: Path, era: str) -> None:
     # GIVEN a page that an unmap left behind and that nobody touches again
