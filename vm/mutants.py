@@ -43,11 +43,6 @@ class Base:
         edits = (_SWITCH, *(self._edit(mutant) for mutant in self.mutants))
         return kbuild.Recipe(self.name, self.suite, self.package, ("guest.config",), edits)
 
-    @property
-    def workloads(self) -> list[str]:
-        """The workloads that show the bugs, each once."""
-        return list(dict.fromkeys(mutant.workload for mutant in self.mutants))
-
     def number(self, mutant: Mutant) -> int:
         return self.mutants.index(mutant) + 1
 
