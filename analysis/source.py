@@ -10,6 +10,7 @@ import numpy as np
 
 from analysis.arrays import Records
 from analysis.errors import AnalysisError
+from analysis.plan import Plan
 from analysis.records import RECORD
 from analysis.text import count
 from probes.events import RING_BUSY, RING_DISCARD
@@ -33,6 +34,25 @@ def _records(block: Block) -> Records:
         # The view costs nothing; a copy is made only where a slot has to go.
         entries = entries["record"] if whole.all() else entries["record"][whole]
     return entries
+
+
+#: What it costs to take a block for what it is not.
+MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError)
+#: What the header's entries are, where they are there.
+HEADER = {
+    "kernel": dict, "command": list, "counters": list, "plan": list, "missing": list,
+    "layout": dict, "filters": dict, "clock": dict,
+}  # fmt: skip
+
+
+def _header(block: Block) -> dict[str, Any]:
+    """The header; ValueError where an entry is of another kind than it must be."""
+    header = dict(block.json())
+    for name, kind in HEADER.items():
+        if not isinstance(header.get(name, kind()), kind):
+            raise ValueError(f"the header's {name} is no {kind.__name__}")
+    Plan(header)
+    return header
 
 
 def recovered(recovery: dict[str, int]) -> str:
@@ -83,7 +103,7 @@ class Source:
                 if block.offset - forgotten > WALKED:
                     self.forget()
                     forgotten = block.offset
-        except (TraceError, AttributeError, KeyError, TypeError, ValueError) as error:
+        except (TraceError, *MALFORMED) as error:
             raise AnalysisError(
                 f"{self.path}: a whole block holds what no recorder writes: {error}: "
                 "keep the file and report it"
@@ -94,7 +114,7 @@ class Source:
         if block.type in (BlockType.EVENTS, BlockType.RECORDS):
             self.chunks.append(_records(block))
         elif block.type == BlockType.HEADER:
-            self.header = dict(block.json())
+            self.header = _header(block)
         elif block.type == BlockType.TASKS:
             self.tasks += [(int(tid), int(pid), str(comm)) for tid, pid, comm in block.json()]
         elif block.type == BlockType.LOSS:
