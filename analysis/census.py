@@ -107,10 +107,10 @@ def census(batches: Iterable[Records], plan: Plan) -> Census:
     common: list[Records] = []
     first_ts, last_ts, order = np.iinfo(np.int64).max, 0, 0
     died: dict[int, int] = {}
-    for batch in batches:
+    for batch in (batch for batch in batches if len(batch)):
         probe, cpu = batch["probe"], batch["cpu"]
         tid, seq = batch["tid"].astype(np.int64), batch["seq"].astype(np.int64)
-        if len(batch) and int(max(batch["ts"].max(), batch["pfn"].max())) >> 63:
+        if int(max(batch["ts"].max(), batch["pfn"].max())) >> 63:
             raise AnalysisError("a record's time or page lies beyond what any kernel has")
         ts = batch["ts"].astype(np.int64)
         apart = is_common(batch, plan)

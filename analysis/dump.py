@@ -80,7 +80,12 @@ class Dump:
         elif known:
             content = block.json()
             yield f"{text}: {json.dumps(content, separators=(',', ':'))}"
-            self._learn(block.type, content)
+            try:
+                self._learn(block.type, content)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                raise TraceError(
+                    f"block at byte {block.offset} holds what no recorder writes: {error!r}"
+                ) from error
         else:
             yield f"{text}: {len(block.payload)} bytes"
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from analysis.parts import PART, cut_memory, near_page, split
 from analysis.plan import Plan
 from analysis.records import batches
 from analysis.replay import Replay, StartValues, replay
-from analysis.source import Source
+from analysis.source import MALFORMED, Source
 from analysis.start import start_values
 from analysis.tasks import TaskNames
 from analysis.totals import Totals, totals
@@ -65,7 +66,10 @@ class Trace:
         self._chunks = list(source.chunks) if part is None else [part]
         self._tasks = list(source.tasks)
         self._truth = list(source.truth)
-        self.census: Census = whole.census if whole else census(self._batches(), self.plan)
+        try:
+            self.census: Census = whole.census if whole else census(self._batches(), self.plan)
+        except AnalysisError as error:
+            raise AnalysisError(f"{self.path}: {error}: keep the file and report it") from None
         self._divided = whole is None and self.census.events > PART
         self._common = Log([self.census.common], self.plan)
         self.oops = oops_of(self._common, source.oops)
@@ -94,10 +98,10 @@ class Trace:
     @cached_property
     def snapshots(self) -> list[Snapshot]:
         """The ground-truth snapshots, decoded."""
-        layout = Layout.of(self.meta)
         try:
+            layout = Layout.of(self.meta)
             return [decode(payload, layout) for payload in self._truth]
-        except (TraceError, KeyError, ValueError) as error:
+        except (TraceError, struct.error, *MALFORMED) as error:
             raise AnalysisError(
                 f"{self.path}: a ground-truth block does not decode ({error}): "
                 "use the mapcount that recorded it"
