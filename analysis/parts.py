@@ -18,8 +18,11 @@ from analysis.census import FRAME_SHIFT, Census, is_common
 from analysis.plan import Plan
 from analysis.records import batches, gathered, joined, picked
 
-#: Records of a part; more only where a single folio has more.
-PART = 1 << 20
+#: Records of a part; more only where a single folio has more.  So many that numpy's arrays
+#: are small enough to be used again, not asked of the kernel page by page.
+PART = 1 << 18
+#: Parts that are taken out of the file in one reading.
+AT_ONCE = 32
 #: A record that belongs to no part; part numbers are smaller.
 NOWHERE = np.iinfo(np.uint16).max
 
@@ -61,15 +64,14 @@ def split(
         where.append(part)
         done()
     part = np.concatenate(where)
-    for number in range(len(cut.begins)):
-        place = np.flatnonzero(part == number)
-        records = gathered(chunks, place)
+    for first in range(0, len(cut.begins), AT_ONCE):
+        places = np.flatnonzero((part >= first) & (part < first + AT_ONCE))
+        records = gathered(chunks, places)
         done()
-        ts = records["ts"]
-        if (ts[1:] < ts[:-1]).any():
-            by_time = np.argsort(ts, kind="stable")
-            records, place = picked(records, by_time), place[by_time]
-        yield records, place
+        for number in range(first, min(first + AT_ONCE, len(cut.begins))):
+            rows = np.flatnonzero(part[places] == number)
+            rows = rows[np.argsort(records["ts"][rows], kind="stable")]
+            yield picked(records, rows), places[rows]
 
 
 def near_page(pieces: Iterable[Records], plan: Plan, pfn: int, order: int) -> Records:

@@ -35,10 +35,12 @@ from probes.tracefile import BLOCK, BLOCK_SIZE, PREAMBLE, Reader, TraceError
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 FAILED = ROOT / "out" / "fuzz"
-#: Seconds and bytes that reading one small file may take.
+#: Seconds (of CPU time) and bytes that reading one small file may take.
 SECONDS, MEMORY = 20, 1 << 30
 #: Share of the files that are also verified and made into frames, which takes most of the time.
 DEEP = 0.2
+#: Files after which a long run says how far it is.
+TOLD = 5000
 CRC_AT = BLOCK_SIZE - 4
 
 
@@ -207,7 +209,7 @@ def _one_line(text: str) -> None:
 
 
 def _too_slow(_signal: int, _frame: object) -> None:
-    raise TimeoutError(f"reading took more than {SECONDS} s")
+    raise TimeoutError(f"reading took more than {SECONDS} s of CPU time")
 
 
 def fuzz(first: int, files: int, folder: Path = GOLDEN, failed: Path = FAILED) -> dict[str, int]:
@@ -216,7 +218,7 @@ def fuzz(first: int, files: int, folder: Path = GOLDEN, failed: Path = FAILED) -
     # Small files are read often, large ones sometimes.
     weights = [1 / len(whole.data) for whole in wholes]
     outcomes = dict.fromkeys(["read", "prefix", "refused", "failed"], 0)
-    signal.signal(signal.SIGALRM, _too_slow)
+    signal.signal(signal.SIGPROF, _too_slow)
     with tempfile.TemporaryDirectory(prefix="mapcount-fuzz-") as scratch:
         path = Path(scratch) / "damaged.mapcount"
         for number in range(first, first + files):
@@ -224,7 +226,7 @@ def fuzz(first: int, files: int, folder: Path = GOLDEN, failed: Path = FAILED) -
             (whole,) = dice.choices(wholes, weights)
             how = dice.choice(DAMAGES + FORGERIES)
             path.write_bytes(how(whole, dice))
-            signal.alarm(SECONDS)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)
             try:
                 outcome = check(str(path), whole, how in DAMAGES, dice.random() < DEEP)
             except Exception:
@@ -235,8 +237,10 @@ def fuzz(first: int, files: int, folder: Path = GOLDEN, failed: Path = FAILED) -
                 print(f"file {number} ({how.__name__}), kept as {kept}:", file=sys.stderr)
                 traceback.print_exc()
             finally:
-                signal.alarm(0)
+                signal.setitimer(signal.ITIMER_PROF, 0)
             outcomes[outcome] += 1
+            if (number - first + 1) % TOLD == 0:
+                print(f"{number - first + 1} files: {outcomes}", file=sys.stderr, flush=True)
     return outcomes
 
 

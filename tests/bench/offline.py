@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What reading a trace costs, beside a plain read of its bytes and beside text in pandas.
+
+    python -m tests.bench.offline steps|scale [--most EVENTS]
+
+steps: each step of the analysis on one file; out/bench/offline.json.
+scale: whole commands on files of 10^5 events and more; out/bench/offline-scale.json.
+
+All times are CPU time, so that a busy machine does not spoil them much.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import analysis
+from analysis.log import Log
+from analysis.records import batches
+from analysis.source import Source
+from analysis.trace import Trace
+from probes.events import FIELDS
+from tests.bench.synthetic import generate
+
+ROOT = Path(__file__).parents[2]
+OUT = ROOT / "out" / "bench"
+ROUNDS = 5
+STEP_EVENTS, STEP_LIVES = 2_000_000, 1000
+LIVES = (10, 1000, 100_000)
+
+STEP_COLUMNS = {
+    "step": f"what is done with a file of {STEP_EVENTS} events of {STEP_LIVES} folios",
+    "M events/s": f"per second of one core's time, the median of {ROUNDS} rounds",
+    "spread": "the slowest round's time less the fastest's, as a share of the median",
+    "of read": "its time as a multiple of the plain read's, the median of the rounds' ratios",
+    "of text": "its time as a share of reading the same fields as text, likewise",
+}
+SCALE_COLUMNS = {
+    "command": "a whole command, in a process of its own",
+    "events": "in the file, 72 bytes each",
+    "folios": "in the file; each has 17 lives, counting what it is split into",
+    "CPU s": "time of one core, user and system",
+    "µs/event": "the same for each event",
+    "peak MiB": "most memory at any time, the mapped pages of the file included",
+}
+
+
+def read(path: Path, _text: Path) -> None:
+    """The limit: nothing but the bytes."""
+    np.fromfile(path, np.uint8)
+
+
+def text(_path: Path, text: Path) -> None:
+    """What is left to do when another tool has printed its events."""
+    pd.read_csv(text)
+
+
+def blocks(path: Path, _text: Path) -> None:
+    """Find all blocks and check their sums."""
+    with Source(str(path)) as source:
+        source.read()
+
+
+def decode(path: Path, _text: Path) -> None:
+    """The blocks, and every field of the records as an array."""
+    with Source(str(path)) as source:
+        source.read()
+        for batch in batches(source.chunks):
+            for name, *_ in FIELDS:
+                np.ascontiguousarray(batch[name])
+
+
+def census(path: Path, _text: Path) -> None:
+    """Open a trace: the blocks, and its records counted."""
+    analysis.open_trace(str(path))
+
+
+def lives(path: Path, _text: Path) -> None:
+    """Open a trace and cut it into lives."""
+    for part, _ in analysis.open_trace(str(path)).parts():
+        part.lives.of.sum()
+
+
+def replay(path: Path, _text: Path) -> None:
+    """Open a trace, cut it into lives and replay all their counters."""
+    for part, _ in analysis.open_trace(str(path)).parts():
+        part.replay(range(len(part.lives)))
+
+
+STEPS: dict[str, Callable[[Path, Path], None]] = {
+    "plain numpy read of the same bytes": read,
+    "as text into pandas": text,
+    "blocks, checksums": blocks,
+    "decode: and all fields as arrays": decode,
+    "open: blocks, and a count of everything": census,
+    "lives: open, and cut into lives": lives,
+    "reconstruct: lives, and replay all counters": replay,
+}
+
+
+def write_text(trace: Trace, path: Path) -> None:
+    """The records as a text tool prints them, one line each."""
+    log: Log = trace.log
+    pd.DataFrame({name: log.raw[name] for name, *_ in FIELDS}).to_csv(path, index=False)
+
+
+def measure_steps(folder: Path) -> list[dict[str, Any]]:
+    """Each step in every round, so that its neighbours share the round's conditions."""
+    path, printed = folder / "steps.mapcount", folder / "steps.csv"
+    events = generate(path, STEP_EVENTS, STEP_LIVES).events
+    write_text(analysis.open_trace(str(path)), printed)
+    times: dict[str, list[float]] = {name: [] for name in STEPS}
+    for _ in range(ROUNDS):
+        for name, step in STEPS.items():
+            begin = time.process_time()
+            step(path, printed)
+            times[name].append(time.process_time() - begin)
+    limit, peer = list(STEPS)[:2]
+    return [
+        {
+            "step": name,
+            "M events/s": round(events / statistics.median(took) / 1e6, 2),
+            "spread": round((max(took) - min(took)) / statistics.median(took), 2),
+            "of read": round(_ratio(took, times[limit]), 1),
+            "of text": round(_ratio(took, times[peer]), 3),
+        }
+        for name, took in times.items()
+    ]
+
+
+def _ratio(ours: list[float], theirs: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def run(*command: str) -> tuple[float, float]:
+    """Run a command of ours: CPU seconds and peak MiB."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "mapcount.py"), *command], stdout=subprocess.DEVNULL
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"error: mapcount {' '.join(command)}: exit {process.returncode}")
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+def measure_scale(folder: Path, most: int) -> list[dict[str, Any]]:
+    """Whole commands at each size that the folios fit into."""
+    rows = []
+    sizes = [size for size in (10**5, 10**6, 10**7, 10**8) if size <= most]
+    for folios in LIVES:
+        for size in sizes:
+            if size < 120 * folios:
+                continue
+            path = folder / "scale.mapcount"
+            events = generate(path, size, folios).events
+            drawn = str(folder / "life.png")
+            for name, more in (("stats", []), ("lives", []), ("timeline", ["-f", "-o", drawn])):
+                seconds, peak = run(name, str(path), *more)
+                rows.append(
+                    {
+                        "command": name,
+                        "events": events,
+                        "folios": folios,
+                        "CPU s": round(seconds, 2),
+                        "µs/event": round(seconds / events * 1e6, 2),
+                        "peak MiB": round(peak),
+                    }
+                )
+                print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+            path.unlink()
+    return sorted(rows, key=lambda row: (row["command"], row["folios"], row["events"]))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure one table and write it as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.offline")
+    parser.add_argument("kind", choices=["steps", "scale"])
+    parser.add_argument("--most", type=lambda text: int(float(text)), default=10**7, metavar="N",
+                        help="events of the largest file (1e8 needs 8 GB of disk)")  # fmt: skip
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="mapcount-bench-") as scratch:
+        if args.kind == "steps":
+            table = {
+                "name": "offline",
+                "title": "On the laptop: what each step costs",
+                "columns": STEP_COLUMNS,
+                "rows": measure_steps(Path(scratch)),
+            }
+        else:
+            table = {
+                "name": "offline-scale",
+                "title": "On the laptop: whole commands, from small traces to large ones",
+                "columns": SCALE_COLUMNS,
+                "rows": measure_scale(Path(scratch), args.most),
+            }
+    OUT.mkdir(parents=True, exist_ok=True)
+    path = OUT / f"{table['name']}.json"
+    path.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
+    print(f"wrote {path}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
