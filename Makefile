@@ -24,8 +24,11 @@ matrix: setup ## every kernel with every workload: out/matrix/, and docs/support
 	$(PYTHON) -m vm.matrix_text out/matrix/matrix.json docs/support-matrix.md || status=1; \
 	exit $$status
 
-mutants: setup ## kernels with planted bugs: does the audit find and name each? out/mutants/
-	$(PYTHON) mapcount.py lab mutants -o out/mutants
+mutants: setup ## kernels with planted bugs: out/mutants/, and docs/planted-bugs.md
+	@status=0; $(PYTHON) mapcount.py lab mutants -o out/mutants || status=$$?; \
+	[ $$status -gt 1 ] || \
+	$(PYTHON) -m vm.mutants_text out/mutants/mutants.json docs/planted-bugs.md || status=1; \
+	exit $$status
 
 check: setup ## style and types
 	$(PYTHON) -m ruff check .

@@ -17,6 +17,7 @@ from vm import (
     matrix,
     matrix_text,
     mutant_run,
+    mutants_text,
     pagetypes,
     procs,
     say,
@@ -220,7 +221,7 @@ def _mutants(args: argparse.Namespace) -> int:
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
     verdicts = mutant_run.run(bases, args.mutant, folder)
-    print(mutant_run.table(verdicts))
+    print(mutants_text.table(verdicts))
     for verdict in verdicts:
         if not verdict.good:
             reason = verdict.trouble or verdict.sentence or "nothing certain was found"

@@ -71,6 +71,7 @@ def cases(base: Base, names: Sequence[str]) -> list[Case]:
 def run(bases: Sequence[Base], names: Sequence[str], folder: Path) -> list[Verdict]:
     """Record and judge the bugs NAMES (none: all) of BASES; the traces go to FOLDER."""
     verdicts: list[Verdict] = []
+    (folder / RESULTS).unlink(missing_ok=True)  # older ones must not pass for this run's
     for base in bases:
         traces = folder.resolve() / base.name
         traces.mkdir(parents=True, exist_ok=True)
@@ -181,41 +182,6 @@ def told(verdict: Verdict, findings: Sequence[dict[str, Any]]) -> Verdict:
         functions=dict(Counter(str(one["function"]) for one in certain)),
         rules=dict(Counter(str(one["rule"]) for one in certain)),
         sentence=str(first[0]["sentence"]) if first else "",
-    )
-
-
-def table(verdicts: Sequence[Verdict]) -> str:
-    """The verdicts as a table for a terminal."""
-    header = ("kernel", "bug", "workload", "found", "certain", "possible", "named", "expected")
-    rows = [header, *map(_row, verdicts)]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(header))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    bugs = [verdict for verdict in verdicts if verdict.expected]
-    healthy = [verdict for verdict in verdicts if not verdict.expected]
-    lines.append(
-        f"{sum(v.good for v in bugs)} of {len(bugs)} bugs found at their function; healthy: "
-        f"{sum(v.good for v in healthy)} of {len(healthy)} workloads without a certain finding"
-    )
-    return "\n".join(lines)
-
-
-def _row(verdict: Verdict) -> tuple[str, ...]:
-    functions = verdict.functions or {}
-    # The expected one first, for it is what one looks for; then the most frequent.
-    names = sorted(functions, key=lambda name: (name != verdict.expected, -functions[name], name))
-    found = "yes" if verdict.certain else "no"
-    return (
-        verdict.kernel,
-        verdict.case,
-        verdict.workload,
-        "?" if verdict.trouble and not verdict.certain else found,
-        str(verdict.certain),
-        str(verdict.possible),
-        names[0] if names else "-",
-        verdict.expected or "-",
     )
 
 

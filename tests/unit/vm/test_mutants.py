@@ -9,7 +9,7 @@ import pytest
 
 import vm.__main__
 from probes.hooks import HOOKS
-from vm import audits, build, chroot, kbuild, lab, mutant_run, mutants, scenarios
+from vm import audits, build, chroot, kbuild, lab, mutant_run, mutants, mutants_text, scenarios
 from vm.mutant_run import Case, Verdict
 from vm.mutants import BASES, Base, Mutant
 from vm.say import LabError
@@ -226,6 +226,21 @@ def test_other_bugs_get_another_guest_when_one_kills_it(  # type: ignore
     assert "kernel BUG at mm/rmap.c:7" in verdicts["doublemap-not-set"].trouble
     assert verdicts["unmap-misses-page"].good
     assert verdicts["split-tail-miscounted"].certain == 1
+
+
+def test_page_tells_each_bug_in_the_audits_words_when_written(tmp_path: Path) -> None:
+    # GIVEN a bug that was found, one that was not, and the healthy kernel
+    found = mutant_run.told(BUG, [finding("page_remove_rmap")])
+    missed = mutant_run.told(Verdict("k", "other", "ksm", expected="copy_huge_pmd"), [])
+    results = tmp_path / "mutants.json"
+    results.write_text(json.dumps([vars(one) for one in (HEALTHY, found, missed)]))
+    # WHEN the page is made of the results THEN each has its line
+    assert mutants_text.main([str(results), str(tmp_path / "page.md")]) == 0
+    page = (tmp_path / "page.md").read_text()
+    assert "| `bug`:  | `lifecycle` | `page_remove_rmap` | page_remove_rmap did it |" in page
+    assert "| **not** `copy_huge_pmd` |" in page
+    assert "| `lifecycle` | 0 | 0 | 0 |" in page
+    assert page.endswith("healthy: 1 of 1 workloads without a certain finding.\n")
 
 
 def test_case_is_named_after_its_bug_when_it_has_one() -> None:
