@@ -22,7 +22,8 @@ FLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Wno-unused-function")
 
 def workload(source: Path) -> Path:
     """The program made from SOURCE, compiled now unless the cache has it."""
-    text = source.read_bytes() + (source.parent / "story.h").read_bytes()
+    headers = sorted(source.parent.glob("*.h"))
+    text = b"".join(path.read_bytes() for path in (source, *headers))
     key = hashlib.sha256(" ".join(FLAGS).encode() + text).hexdigest()[:12]
     path = cache.root() / "bin" / key / source.stem
     if path.exists():
