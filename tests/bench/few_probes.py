@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The recorder as a benchmark wants it: with some of its probes, or by kprobes alone.
+
+few_probes.py fentry|kprobe all|FUNCTION[,FUNCTION…] RECORDER-ARGUMENTS…
+"""
+
+import sys
+
+import probes.plan
+import probes.record
+from probes.__main__ import main
+
+way, functions = sys.argv[1:3]
+if way == "kprobe":
+    probes.record.by_trampoline = lambda plan, btf: plan
+if functions != "all":
+    probes.plan.HOOKS = tuple(
+        hook
+        for hook in probes.plan.HOOKS
+        if any(candidate.function in functions.split(",") for candidate in hook.candidates)
+    )
+    probes.plan.SITES = probes.plan.TRACEPOINTS = ()
+sys.exit(main(sys.argv[3:]))

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What tracing costs in a guest, ours beside its peers.
+
+    python -m tests.bench.guest cost|loss [TRACER…]
+
+cost: instructions per traced event.  One vCPU whose clock counts its instructions, so the
+      figures do not depend on this machine; out/bench/guest.json.
+loss: the load on every CPU for a minute: what is lost, what draining takes, and when the first
+      event is seen; out/bench/guest-loss.json.
+
+All of one table is measured in one guest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from vm import build, cache, chroot, guest, job, kernels, lab, say
+
+HERE = Path(__file__).parent
+OUT = Path("out/bench")
+PEERS = ("bpftrace", "trace-cmd", "linux-perf")
+LIMIT = 590.0
+#: A page is mapped once and unmapped once.
+EVENTS_PER_PAGE = 2
+
+COST_COLUMNS = {
+    "tracer": "what traced the load (4 MiB touched and unmapped in 4 KiB pages); rows of mapcount "
+    "have its whole record; 'another task's' and 'too small' are events that it filters out",
+    "instructions": "guest instructions per page mapped or unmapped above those of no tracer, the "
+    "consumer's included (median)",
+    "spread": "the same: the largest less the smallest repeat",
+    "repeats": "runs of 40 960 events",
+    "consumer": "what of the instructions the tracer's own processes ran",
+    "of bpftrace": "ratio to bpftrace",
+    "of trace-cmd": "ratio to trace-cmd",
+    "scan": "instructions per page that is read from /proc/kpageflags above those of no tracer",
+    "ready": "seconds of guest time from the command to tracing",
+}
+LOSS_COLUMNS = {
+    "tracer": "what traced the load, which ran once on each CPU for 60 s",
+    "events": "records that arrived",
+    "expected": "pages mapped and unmapped by the load",
+    "lost": "records that the tracer says it lost, as a share of both",
+    "CPU": "CPU time of the tracer's processes, as a share of one CPU",
+    "bytes": "bytes per event on disk",
+    "first event": "seconds from the command to the first record",
+    "phases": "seconds from the command to the beginning of each phase",
+}
+
+
+def boot(kind: str, wanted: list[str]) -> dict[str, Any]:
+    """Run in_guest.py in a guest.  Returns its results."""
+    kernel = kernels.resolve(None)
+    root = chroot.ensure(kernel.suite, *PEERS)
+    run_dir = cache.new_run_dir(f"bench-{kind}")
+    files = [build.workload(HERE / "touch.c")]
+    files += [HERE / name for name in ("in_guest.py", "few_probes.py", "bcc_callback.py")]
+    for path in files:
+        shutil.copy2(path, run_dir / path.name)
+    machine = guest.Machine(
+        image=kernels.image_of(kernel, root),
+        root=root,
+        kvm=False,
+        cpus=1 if kind == "cost" else 2,
+        shares=(guest.Share(f"{job.SOURCE}/probes", lab.PROBES),),
+        qemu=("-icount", "shift=0") if kind == "cost" else (),
+    )
+    command = ["python3", f"{job.OUT}/in_guest.py", kind, f"{job.OUT}/result.json", *wanted]
+    say.phase(f"booting {kernel.name} for {kind}")
+    result = guest.run(machine, job.script(command, policy="madvise"), run_dir, LIMIT)
+    if result.exit_code:
+        say.warning(f"the guest {result.outcome.value}, status {result.status}: see {run_dir}")
+    # Whatever was measured before that is there.
+    found: dict[str, Any] = json.loads((run_dir / "result.json").read_text())
+    return found
+
+
+def cost_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row a tracer, with its cost per event above that of none."""
+    none = statistics.median(ns for _, ns, _ in results["none"]["runs"])
+    scanned = statistics.median(ns for _, ns in results["none"]["scan"])
+    rows: list[dict[str, Any]] = []
+    for name, result in results.items():
+        if "error" in result:
+            say.warning(f"{name}: {result['error']}")
+            continue
+        runs = result["runs"]
+        each = [(ns - none) / (EVENTS_PER_PAGE * pages) for pages, ns, _ in runs]
+        own = [ns / (EVENTS_PER_PAGE * pages) for pages, _, ns in runs]
+        row = {"tracer": name, "instructions": round(statistics.median(each))}
+        row |= {"spread": round(max(each) - min(each)), "repeats": len(each)}
+        row["consumer"] = round(statistics.median(own))
+        scans = [(ns - scanned) / pages for pages, ns in result["scan"]]
+        row["scan"] = round(statistics.median(scans))
+        rows.append(row | {"ready": round(result["ready"], 1) if "ready" in result else None})
+    by_name = {row["tracer"]: row["instructions"] for row in rows}
+    for row in rows:
+        for peer in ("bpftrace", "trace-cmd"):
+            if peer in by_name:
+                row[f"of {peer}"] = round(row["instructions"] / by_name[peer], 3)
+    return rows
+
+
+def loss_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row a tracer: its losses under the load, its own work, its start."""
+    rows = []
+    for name, result in results.items():
+        if "error" in result:
+            say.warning(f"{name}: {result['error']}")
+            continue
+        made = result["events"] + result["lost"]
+        rows.append(
+            {
+                "tracer": name,
+                "events": result["events"],
+                "expected": EVENTS_PER_PAGE * result["pages"],
+                "lost": round(result["lost"] / made, 6),
+                "CPU": round(result["cpu"] / result["wall"], 3),
+                "bytes": round(result["bytes"] / result["events"], 1),
+                "first event": round(result["first"], 2),
+                "phases": {key: round(value, 2) for key, value in result["phases"].items()},
+            }
+        )
+    return rows
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure one table and write it as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.guest")
+    parser.add_argument("kind", choices=["cost", "loss"])
+    parser.add_argument("tracer", nargs="*", help="only these")
+    args = parser.parse_args(argv)
+    results = boot(args.kind, args.tracer)
+    if args.kind == "cost":
+        table = {
+            "name": "guest",
+            "title": "In the guest: what one traced event costs",
+            "columns": COST_COLUMNS,
+            "rows": cost_rows(results),
+        }
+    else:
+        table = {
+            "name": "guest-loss",
+            "title": "In the guest: losses at saturation, and the time to the first event",
+            "columns": LOSS_COLUMNS,
+            "rows": loss_rows(results),
+        }
+    OUT.mkdir(parents=True, exist_ok=True)
+    path = OUT / f"{table['name']}.json"
+    path.write_text(json.dumps(table, indent=1) + "\n")
+    for row in table["rows"]:
+        print(json.dumps(row))
+    print(f"wrote {path}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""In the guest: each tracer beside the load, and what that cost.
+
+    in_guest.py cost|loss RESULT.json [TRACER…]
+
+Everything of a tracer but its result lies in memory (/tmp), so that no disk is measured.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from probes.tracefile import BlockType, Reader
+
+HERE = Path(__file__).parent
+PROBES = Path("/sys/kernel/debug/kprobes/list")
+EVENTS = Path("/sys/kernel/tracing")
+#: What every tracer looks at; the load calls each once for a page.
+FUNCTIONS = ("page_add_new_anon_rmap", "page_remove_rmap")
+ROUNDS = 20
+#: Which pages a reader of /proc/kpageflags reads: memory that nobody has asked to watch.
+SCAN_FROM, SCAN_PAGES = 0x10000, 0x4000
+REPEATS = 5
+READY_SECONDS = 300
+SATURATE_SECONDS = 60
+
+CALLBACK = ["python3", str(HERE / "bcc_callback.py")]
+BPFTRACE = (
+    "kprobe:page_add_new_anon_rmap, kprobe:page_remove_rmap {"
+    ' printf("%lu %d %d %s %s %lx %d %d\\n", nsecs, cpu, tid, comm, probe, arg0,'
+    " *(int32 *)(arg0 + 48), *(int32 *)(arg0 + 52)); }"
+)
+#: The fields that the peers record beside what they always do: the page and its two counts.
+FETCH = "page=%di mapcount=+48(%di):s32 refcount=+52(%di):s32"
+
+
+class Tracer:
+    """A running tracer: its messages with the time of each, and the CPU time it has used."""
+
+    def __init__(self, command, out):
+        self.out = Path(out)
+        self.out.unlink(missing_ok=True)
+        self.messages = []
+        self.started = time.monotonic_ns()
+        env = dict(os.environ, BPFTRACE_PERF_RB_PAGES="2048", BPFTRACE_STRLEN="32")
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            cwd="/tmp",
+            env=env,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.messages.append((time.monotonic_ns(), line.rstrip()))
+
+    @property
+    def text(self):
+        return "\n".join(line for _, line in self.messages)
+
+    def at(self, word):
+        """Seconds from the start to the first message with this word."""
+        times = [ts for ts, line in self.messages if word in line]
+        return (times[0] - self.started) / 1e9 if times else None
+
+    def wait(self, ready):
+        deadline = time.monotonic() + READY_SECONDS
+        while not ready(self):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"no tracing: {self.text[-2000:]}")
+            time.sleep(0.02)
+
+    def cpu_ns(self):
+        """What all processes of the tracer's session have used."""
+        total = 0
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                session = (process / "stat").read_text().rsplit(")", 1)[1].split()[3]
+                if int(session) == self.process.pid:
+                    for task in process.glob("task/*/schedstat"):
+                        total += int(task.read_text().split()[0])
+        return total
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(120)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise RuntimeError(f"does not end: {self.text[-2000:]}") from None
+        self._reader.join(10)
+
+
+def armed(_tracer):
+    """Both functions have a kprobe that is not asleep."""
+    awake = [line for line in PROBES.read_text().splitlines() if "[DISABLED]" not in line]
+    return all(any(f"{name}+0x0" in line for line in awake) for name in FUNCTIONS)
+
+
+def recording(tracer):
+    return "recording" in tracer.text
+
+
+def kprobe_events():
+    lines = (f"p:bench/{name} {name} {FETCH}\n" for name in FUNCTIONS)
+    (EVENTS / "kprobe_events").write_text("".join(lines))
+
+
+def no_kprobe_events():
+    (EVENTS / "kprobe_events").write_text("\n")
+
+
+def ours(way, functions, *options):
+    recorder = ["python3", str(HERE / "few_probes.py"), way, functions, "record"]
+    return [*recorder, "-o", "/tmp/out", *options], recording
+
+
+def cost_tracers(other):
+    """name -> (command, when it traces).  OTHER is the pid of a task that does nothing."""
+    two, every = ",".join(FUNCTIONS), ("--min-order", "0")
+    return {
+        "mapcount, fentry": ours("fentry", two, *every),
+        "mapcount, kprobe": ours("kprobe", two, *every),
+        "bpftrace": (["bpftrace", "-o", "/tmp/out", "-e", BPFTRACE], armed),
+        "trace-cmd": (["trace-cmd", "record", "-e", "bench", "-o", "/tmp/out"], armed),
+        "perf": (["perf", "record", "-a", "-e", "bench:*", "-o", "/tmp/out"], armed),
+        "BCC ring callback": ([*CALLBACK, "ring", two, "/tmp/out"], armed),
+        "BCC perf callback": ([*CALLBACK, "perf", two, "/tmp/out"], armed),
+        "mapcount, fentry, --stacks": ours("fentry", two, *every, "--stacks"),
+        "mapcount, kprobe, --stacks": ours("kprobe", two, *every, "--stacks"),
+        "mapcount, fentry, too small": ours("fentry", two, "--min-order", "9"),
+        "mapcount, kprobe, too small": ours("kprobe", two, "--min-order", "9"),
+        "mapcount, fentry, another task's": ours("fentry", two, *every, "--pid", other),
+        "mapcount, kprobe, another task's": ours("kprobe", two, *every, "--pid", other),
+        "mapcount, all probes": ours("fentry", "all", *every),
+        "mapcount, all probes, another task's": ours("fentry", "all", "--pid", other),
+        "mapcount, all kprobes, another task's": ours("kprobe", "all", "--pid", other),
+    }
+
+
+def touch(*args):
+    """(pages, ns) of one run of the load."""
+    text = subprocess.run(
+        [HERE / "touch", *map(str, args)], check=True, capture_output=True, text=True
+    ).stdout
+    return tuple(map(int, text.split()))
+
+
+def measure(tracer=None):
+    """The runs, and what of each the tracer's own processes used."""
+    touch(1)
+    runs = []
+    for _ in range(REPEATS):
+        before = tracer.cpu_ns() if tracer else 0
+        pages, ns = touch(ROUNDS)
+        runs.append((pages, ns, tracer.cpu_ns() - before if tracer else 0))
+    return runs
+
+
+def scan():
+    """(pages, ns) of one reading of /proc/kpageflags, for each of some."""
+    runs = []
+    with open("/proc/kpageflags", "rb", buffering=0) as file:
+        for _ in range(REPEATS + 1):
+            file.seek(SCAN_FROM * 8)
+            start = time.monotonic_ns()
+            pages = len(file.read(SCAN_PAGES * 8)) // 8
+            runs.append((pages, time.monotonic_ns() - start))
+    return runs[1:]
+
+
+def cost(wanted):
+    """(name, result) of each tracer."""
+    other = subprocess.Popen(["sleep", "100000"])
+    yield "none", {"runs": measure(), "scan": scan()}
+    for name, (command, ready) in cost_tracers(str(other.pid)).items():
+        if not wanted or name in wanted:
+            yield name, one_cost(name, command, ready)
+    other.kill()
+
+
+def one_cost(name, command, ready):
+    peer_events = name in ("trace-cmd", "perf")
+    if peer_events:
+        kprobe_events()
+    tracer = Tracer(command, "/tmp/out")
+    try:
+        tracer.wait(ready)
+        ready_after = (time.monotonic_ns() - tracer.started) / 1e9
+        time.sleep(1)
+        return {"runs": measure(tracer), "scan": scan(), "ready": ready_after}
+    except RuntimeError as error:
+        return {"error": str(error)}
+    finally:
+        tracer.end()
+        print(tracer.text[-600:], flush=True)
+        for part in Path("/tmp").glob("out*"):
+            part.unlink()
+        if peer_events:
+            no_kprobe_events()
+
+
+def loss_tracers():
+    two, every = ",".join(FUNCTIONS), ("--min-order", "0")
+    return {
+        "mapcount": ours("fentry", two, *every),
+        "mapcount, all probes": ours("fentry", "all", *every),
+        "BCC ring callback": ([*CALLBACK, "ring", two, "/tmp/out"], armed),
+        "bpftrace": (["bpftrace", "-o", "/tmp/out", "-e", BPFTRACE], armed),
+    }
+
+
+def loss(wanted):
+    """(name, result) of each tracer."""
+    for name, (command, ready) in loss_tracers().items():
+        if not wanted or name in wanted:
+            yield name, one_loss(name, command, ready)
+
+
+def one_loss(name, command, ready):
+    """The load on every CPU for a minute, from before the tracer's start: when it sees the first
+    event, what it loses, and what its own work takes."""
+    warm = [subprocess.Popen([HERE / "touch", "1", "100000"], stdout=subprocess.DEVNULL)]
+    tracer = Tracer(command, "/tmp/out")
+    try:
+        tracer.wait(ready)
+        time.sleep(1)
+        warm.pop().kill()
+        cpus = range(os.cpu_count() or 1)
+        begin, used = time.monotonic_ns(), tracer.cpu_ns()
+        loads = [
+            subprocess.Popen(
+                [HERE / "touch", "1", str(SATURATE_SECONDS)], stdout=subprocess.PIPE, text=True
+            )
+            for _ in cpus
+        ]
+        pages = sum(int(load.communicate()[0].split()[0]) for load in loads)
+        wall = (time.monotonic_ns() - begin) / 1e9
+        used = (tracer.cpu_ns() - used) / 1e9
+        tracer.end()
+        return {"pages": pages, "wall": wall, "cpu": used, **received(name, tracer)}
+    except RuntimeError as error:
+        return {"error": str(error)}
+    finally:
+        for load in warm:
+            load.kill()
+        if tracer.process.poll() is None:
+            tracer.end()
+        print(tracer.text[-600:], flush=True)
+        tracer.out.unlink(missing_ok=True)
+
+
+def received(name, tracer):
+    """What arrived, what the tracer says it lost, and when its first event was made."""
+    if name.startswith("mapcount"):
+        count, lost = map(int, re.search(r"(\d+) events, (\d+) lost", tracer.text).groups())
+        first = first_record(tracer.out)
+        words = {"symbols": "reading", "compile": "compiling", "attach": "attaching"}
+        phases = {key: tracer.at(word) for key, word in {**words, "record": "recording"}.items()}
+    elif name.startswith("BCC"):
+        count, lost, first = map(int, tracer.text.splitlines()[-1].split())
+        phases = {}
+    else:
+        with open(tracer.out) as file:
+            lines = iter(file)
+            first = next(int(line.split()[0]) for line in lines if line[:1].isdigit())
+            count = 1 + sum(line[:1].isdigit() for line in lines)
+        said = tracer.text + tracer.out.read_text(errors="replace")
+        lost = sum(map(int, re.findall(r"Lost (\d+) events", said)))
+        phases = {}
+    return {
+        "events": count,
+        "lost": lost,
+        "bytes": tracer.out.stat().st_size,
+        "first": (first - tracer.started) / 1e9,
+        "phases": phases,
+    }
+
+
+def first_record(path):
+    """The time of the first event in a trace file."""
+    with Reader(str(path)) as reader:
+        for block in reader.blocks():
+            if block.type == BlockType.EVENTS:
+                return int.from_bytes(block.payload[8:16], "little")
+    raise RuntimeError("no event was recorded")
+
+
+def main():
+    kind, path, *wanted = sys.argv[1:]
+    results = {}
+    for name, result in {"cost": cost, "loss": loss}[kind](wanted):
+        results[name] = result
+        print(name, result, flush=True)
+        # At once: should the guest's time end, what was measured stays.
+        Path(path).write_text(json.dumps(results, indent=1))
+
+
+main()
