@@ -3,9 +3,9 @@
 
 gcc compiles ``atomic_inc(&page->_mapcount)`` to ``lock incl OFFSET(%reg)``: bytes F0,
 an optional REX.B (41), FF, a ModRM byte that names the register, the offset; and
-``atomic_dec()`` to ``lock decl``.  The
-register holds the struct page.  A kprobe may sit on any instruction boundary, and the
-kernel itself refuses an address that is none.
+``atomic_dec()`` to ``lock decl``.  On a machine with one CPU the kernel has overwritten the
+lock prefix by another that does nothing, 3E.  The register holds the struct page.  A kprobe
+may sit on any instruction boundary, and the kernel itself refuses an address that is none.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ REGISTERS = (
 
 #: How many bytes before its use a pointer to the field is made.
 POINTER_REACH = 16
+
+#: The lock prefix, or what a kernel on one CPU makes of it.
+_LOCK = b"[\xf0\x3e]"
 
 #: The /digit of ModRM that tells the two apart: FF /0 is INC, FF /1 is DEC.
 _DIGITS = {1: 0, -1: 1}
@@ -41,7 +44,9 @@ def updates(text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
     base = 0x40 | _DIGITS[delta] << 3
     modrm = b"".join(b"\\x%02x" % (base | reg) for reg in (0, 1, 2, 3, 5, 6, 7))
     with_sib = b"\\x%02x\\x24" % (base | 4)
-    pattern = b"\xf0(\x41?)\xff([" + modrm + b"]|" + with_sib + b")" + re.escape(bytes([offset]))
+    pattern = (
+        _LOCK + b"(\x41?)\xff([" + modrm + b"]|" + with_sib + b")" + re.escape(bytes([offset]))
+    )
     found = []
     for match in re.finditer(pattern, text, re.DOTALL):
         number = (match.group(2)[0] & 7) + (8 if match.group(1) else 0)
@@ -55,7 +60,7 @@ def _through_pointer(text: bytes, offset: int, delta: int) -> List[Tuple[int, st
     base = _DIGITS[delta] << 3
     modrm = b"".join(b"\\x%02x" % (base | reg) for reg in (0, 1, 2, 3, 6, 7))
     found = []
-    for match in re.finditer(b"\xf0(\x41?)\xff([" + modrm + b"])", text, re.DOTALL):
+    for match in re.finditer(_LOCK + b"(\x41?)\xff([" + modrm + b"])", text, re.DOTALL):
         low, high = match.group(2)[0] & 7, bool(match.group(1))
         add = bytes([0x49 if high else 0x48, 0x83, 0xC0 | low, offset])
         if add in text[max(0, match.start() - POINTER_REACH) : match.start()]:

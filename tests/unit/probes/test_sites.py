@@ -23,6 +23,13 @@ def test_updates_when_the_text_holds_several_forms():
     assert updates(text, 0x30, -1) == [(19, "ax")]
 
 
+def test_updates_when_the_machine_has_one_cpu():
+    # GIVEN text from which the kernel has removed the lock prefix
+    text = b"\x90\x3e\xff\x40\x30\x3e\x41\xff\x46\x30"
+    # THEN the updates are found all the same
+    assert updates(text, 0x30, 1) == [(1, "ax"), (5, "r14")]
+
+
 def test_updates_when_the_offset_needs_32_bits():
     # GIVEN an offset that the 8-bit form cannot hold, THEN nothing is guessed
     assert updates(b"\xf0\xff\x40\x80", 128, 1) == []
