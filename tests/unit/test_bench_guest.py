@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The guest benchmark's tables, from what a guest measured."""
+
+from tests.bench.guest import cost_rows, loss_rows
+
+
+def test_cost_rows_when_one_tracer_failed():
+    # GIVEN runs of 10 pages (20 events) and readings of 4 pages, and a tracer that did not start
+    results = {
+        "none": {"runs": [(10, 1000, 0)], "scan": [(4, 400)]},
+        "bpftrace": {"runs": [(10, 3000, 600)], "scan": [(4, 400)], "ready": 1.0},
+        "mapcount": {
+            "runs": [(10, 1200, 40), (10, 1160, 40), (10, 1240, 80)],
+            "scan": [(4, 440)],
+            "ready": 2.0,
+        },
+        "perf": {"error": "no tracing"},
+    }
+    # WHEN they become rows
+    rows = {row["tracer"]: row for row in cost_rows(results)}
+    # THEN costs are per event above none, with their spread and the ratio to the peer
+    assert rows["mapcount"]["instructions"] == 10
+    assert rows["mapcount"]["spread"] == 4
+    assert rows["mapcount"]["repeats"] == 3
+    assert rows["mapcount"]["consumer"] == 2
+    assert rows["mapcount"]["scan"] == 10
+    assert rows["mapcount"]["of bpftrace"] == 0.1
+    # AND what did not run has no row
+    assert "perf" not in rows
+
+
+def test_loss_rows_when_events_were_lost():
+    # GIVEN 75 events that arrived and 25 that did not, in two seconds
+    result = {"events": 75, "lost": 25, "pages": 50, "wall": 2.0, "cpu": 0.5, "bytes": 750}
+    result |= {"first": 3.0, "phases": {}}
+    # WHEN they become a row THEN the loss is a share of what was made
+    (row,) = loss_rows({"bpftrace": result})
+    assert (row["lost"], row["expected"]) == (0.25, 100)
+    assert (row["CPU"], row["bytes"]) == (0.25, 10.0)
