@@ -15,7 +15,8 @@ from probes.sites import updates
 #: How the kernel attaches a stub.
 KPROBE, KRETPROBE, RAW_TRACEPOINT = "kprobe", "kretprobe", "raw_tracepoint"
 
-#: Integer arguments of a function call on x86-64, as pt_regs names them.
+#: Integer arguments of a function call on x86-64, as pt_regs names them.  In a probe's call
+#: they are a0 to a5, and what the function returned is ``result``.
 ARGUMENTS = ("di", "si", "dx", "cx", "r8", "r9")
 
 
@@ -115,7 +116,7 @@ def resolve(btf: Btf, symbols: Symbols, kcore: Kcore, layout: Layout) -> Plan:
             function=MARK_FUNCTION,
             attach=KPROBE,
             offset=0,
-            call="on_mark(" + ", ".join(f"ctx->{name}" for name in ARGUMENTS[:3]) + ")",
+            call="on_mark(a0, a1, a2)",
             op="mark",
             phase="point",
             group="life",
@@ -192,7 +193,7 @@ class _Arguments:
             return "0"
         if name not in self._parameters:
             raise _Unfit(f"it has no argument {name}")
-        return f"ctx->{ARGUMENTS[self._parameters.index(name)]}"
+        return f"a{self._parameters.index(name)}"
 
     def _level(self, level: str) -> str:
         if level == "folio":
@@ -236,19 +237,19 @@ def _add(
     enter, leave = {
         "folio": (
             f"on_enter(ctx, {probe}, {args.page}, {args.vma}, 0, PTE)",
-            f"on_return(ctx, {probe}, {probe + 1}, PTE, 0)",
+            f"on_return(result, {probe}, {probe + 1}, PTE, 0)",
         ),
         "pmd": (
             f"on_pmd_enter(ctx, {probe}, {args.pmd}, {args.vma}, {args.only})",
-            f"on_return(ctx, {probe}, {probe + 1}, PMD, {int(hook.op == 'split_pmd')})",
+            f"on_return(result, {probe}, {probe + 1}, PMD, {int(hook.op == 'split_pmd')})",
         ),
         "read": (
             f"on_read(ctx, {probe}, {args.page}, {_within(plan, hook)})",
-            f"on_return(ctx, {probe}, {probe + 1}, PTE, 0)",
+            f"on_return(result, {probe}, {probe + 1}, PTE, 0)",
         ),
         "bracket": (
             f"on_bracket_enter(ctx, {probe}, {args.vma}, {int(hook.anybody)})",
-            f"on_bracket_return(ctx, {probe}, {probe + 1})",
+            f"on_bracket_return(result, {probe}, {probe + 1})",
         ),
     }[hook.kind]
     on_enter = hook.where == "enter" or (

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import re
 import signal
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional, Tuple
@@ -15,7 +16,7 @@ from probes.errors import ProbeError
 from probes.hooks import MARK_OPS
 from probes.kernel import Symbols
 from probes.layout import Layout
-from probes.plan import KPROBE, KRETPROBE, Plan, Probe
+from probes.plan import ARGUMENTS, KPROBE, KRETPROBE, Plan, Probe
 
 SOURCES = ("record.h", "folio.h", "watch.h", "handlers.h")
 FRAME_PAGES = 512
@@ -68,6 +69,7 @@ def source(plan: Plan, layout: Layout, filters: Filters, shape: Shape, symbols: 
         "MAX_CPUS": shape.cpus,
         "NR_FRAMES": shape.frames,
         "SPILL_SLOTS": SPILL_SLOTS,
+        **_reads(layout),
         "RING_PAGES": shape.ring_bytes // mmap.PAGESIZE,
         "STRUCT_PAGE": layout.struct_page,
         "VMEMMAP": layout.vmemmap,
@@ -124,10 +126,51 @@ def source(plan: Plan, layout: Layout, filters: Filters, shape: Shape, symbols: 
         with open(os.path.join(folder, name)) as file:
             lines.append(file.read())
     for probe in plan.probes:
-        context = "pt_regs" if probe.attach in (KPROBE, KRETPROBE) else "bpf_raw_tracepoint_args"
         lines.append(f"/* {probe.function} ({probe.op}, {probe.phase}) */")
-        lines.append(f"int {stub(probe)}(struct {context} *ctx) {{ return {probe.call}; }}")
+        lines.append(_stub_source(probe))
     return "\n".join(lines) + "\n"
+
+
+def _reads(layout: Layout) -> Dict[str, Optional[int]]:
+    """How many bytes of a struct page have the fields of interest: whole words from 0 on."""
+    field = layout.fields.get
+
+    def words(*offsets: Optional[int]) -> int:
+        return max(offset // 8 + 1 for offset in offsets if offset is not None) * 8
+
+    second_flags = None
+    if layout.bits["double_map"] is not None:
+        second_flags = layout.struct_page + words(field("flags")) - 8
+    page = words(*map(field, ("flags", "compound_head", "mapping", "mapcount", "refcount")))
+    folio = words(second_flags, *map(field, ("entire", "nr_mapped", "large", "order", "dtor")))
+    return {
+        "LINK_BYTES": words(field("flags"), field("compound_head")),
+        "PAGE_BYTES": page,
+        "FOLIO_BYTES": folio,
+    }
+
+
+#: What a stub is given, and how it gets at argument {n} and at the result.
+_CONTEXT = {
+    KPROBE: ("struct pt_regs", "a{n} = ctx->{register}", ""),
+    KRETPROBE: ("struct pt_regs", "", "result = ctx->ax"),
+}
+
+
+def _stub_source(probe: Probe) -> str:
+    """The C function that is attached: it names the values that the probe's call uses."""
+    context, argument, result = _CONTEXT.get(
+        probe.attach, ("struct bpf_raw_tracepoint_args", "", "")
+    )
+    values = [
+        argument.format(n=n, register=register)
+        for n, register in enumerate(ARGUMENTS)
+        if re.search(rf"\ba{n}\b", probe.call)
+    ]
+    if re.search(r"\bresult\b", probe.call):
+        values.append(result)
+    declared = f"u64 {', '.join(values)}; " if values else ""
+    return f"int {stub(probe)}({context} *ctx) {{ {declared}return {probe.call}; }}"
 
 
 def stub(probe: Probe) -> str:

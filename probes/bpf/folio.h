@@ -2,6 +2,7 @@
 /* What the counters of a page and its folio held when a probe ran. */
 
 struct seen {
+	u64 ts;
 	s32 mapcount;
 	s32 entire;
 	s32 nr_mapped;
@@ -17,15 +18,6 @@ struct seen {
 #define PFN(page) (((page) - VMEMMAP) / STRUCT_PAGE)
 #define PAGE(pfn) (VMEMMAP + (pfn) * STRUCT_PAGE)
 
-/* Two struct pages: a head and its first tail hold every counter of a folio. */
-static __always_inline int read_pages(void *buf, u64 page)
-{
-	if (!bpf_probe_read_kernel(buf, 2 * STRUCT_PAGE, (void *)page))
-		return 0;
-	/* The last page before a hole in the memory map has no neighbour. */
-	return bpf_probe_read_kernel(buf, STRUCT_PAGE, (void *)page);
-}
-
 static __always_inline u64 head_of(u64 page, u64 link)
 {
 #if TAIL_HOLDS_MASK
@@ -38,36 +30,56 @@ static __always_inline u64 head_of(u64 page, u64 link)
 	return link & ~1ULL;
 }
 
-/*
- * Nothing is locked and no reference is held: the words may be torn between two states
- * of the folio.  They are written down as they were, with the order that the head
- * claimed in the same read.
- */
-static __always_inline void look(u64 page, struct seen *s)
+/* Neither head nor tail: it holds no counter but its own. */
+static __always_inline int is_single(void *page)
 {
-	u64 buf[2 * STRUCT_PAGE / 8] = {};
-	u64 link;
+	return !(FIELD(u64, page, OFF_FLAGS) & (1ULL << PG_HEAD)) &&
+	       !(FIELD(u64, page, OFF_COMPOUND_HEAD) & 1);
+}
 
-	__builtin_memset(s, 0, sizeof(*s));
-	s->head = page;
-	if (read_pages(buf, page)) {
-		s->bits = BIT_UNREAD;
-		return;
-	}
-	s->mapcount = FIELD(s32, buf, OFF_MAPCOUNT);
-	link = FIELD(u64, buf, OFF_COMPOUND_HEAD);
-	if (link & 1) {
-		s->bits |= BIT_TAIL;
-		s->head = head_of(page, link);
-		if (read_pages(buf, s->head)) {
-			s->bits |= BIT_UNREAD;
-			return;
-		}
-	}
+static __always_inline void look_at_head(void *buf, struct seen *s)
+{
 	s->flags = FIELD(u64, buf, OFF_FLAGS);
 	s->refcount = FIELD(s32, buf, OFF_REFCOUNT);
 	if (FIELD(u64, buf, OFF_MAPPING) & 1)
 		s->bits |= BIT_ANON;
+}
+
+/*
+ * Nothing is locked and no reference is held: the words may be torn between two states
+ * of the folio.  They are written down as they were, with the order that the head
+ * claimed in the same read: the head and the first tail, which lie side by side, hold
+ * every counter of a folio.  No more words are read than have a field of interest.
+ */
+static __always_inline void look(u64 page, struct seen *s)
+{
+	u64 buf[FOLIO_BYTES / 8];
+	u64 link;
+
+	__builtin_memset(s, 0, sizeof(*s));
+	s->ts = bpf_ktime_get_ns();
+	s->head = page;
+	if (bpf_probe_read_kernel(buf, PAGE_BYTES, (void *)page)) {
+		s->bits = BIT_UNREAD;
+		return;
+	}
+	s->mapcount = FIELD(s32, buf, OFF_MAPCOUNT);
+	if (is_single(buf)) {
+		look_at_head(buf, s);
+		return;
+	}
+	link = FIELD(u64, buf, OFF_COMPOUND_HEAD);
+	if (link & 1) {
+		s->bits |= BIT_TAIL;
+		s->head = head_of(page, link);
+	}
+	if (bpf_probe_read_kernel(buf, FOLIO_BYTES, (void *)s->head)) {
+		s->bits |= BIT_UNREAD;
+		return;
+	}
+	if (!(link & 1))
+		s->mapcount = FIELD(s32, buf, OFF_MAPCOUNT);
+	look_at_head(buf, s);
 	if (!(s->flags & (1U << PG_HEAD)))
 		return;
 	s->order = FIELD(u8, buf, OFF_ORDER);

@@ -10,7 +10,7 @@ BPF_STACK_TRACE(stacks, STACK_SLOTS);
 #endif
 
 /* Negative: no stack; -EEXIST says that its slot is taken by another one. */
-static __always_inline s32 take_stack(struct pt_regs *ctx)
+static __always_inline s32 take_stack(void *ctx)
 {
 #ifdef WITH_STACKS
 	return stacks.get_stackid(ctx, 0);
@@ -36,18 +36,30 @@ static __always_inline u64 entry_key(u32 probe)
 	return bpf_get_current_pid_tgid() << 32 | probe;
 }
 
-static __always_inline void emit(u32 probe, u64 page, struct seen *s, u64 ts, u32 nr,
-				 u8 bits, s32 aux)
+static __always_inline void emit(u32 probe, u64 page, struct seen *s, u32 nr, u8 bits,
+				 s32 aux)
 {
 	struct record r;
 
-	if (!begin(&r, probe, PFN(page), ts))
+	if (!begin(&r, probe, PFN(page), s->ts))
 		return;
 	put_seen(&r, s);
 	r.nr = nr;
 	r.bits |= bits;
 	r.aux = aux;
 	submit(&r, probe);
+}
+
+/* Might an unwatched page's folio become a watched one?  The cheapest refusal comes first. */
+static __always_inline int eligible(u64 page, u64 vma)
+{
+#if MIN_ORDER > 0
+	u64 buf[LINK_BYTES / 8];
+
+	if (bpf_probe_read_kernel(buf, LINK_BYTES, (void *)page) || is_single(buf))
+		return 0;
+#endif
+	return wanted(vma);
 }
 
 /*
@@ -58,15 +70,20 @@ static __always_inline int watch(u64 page, u64 vma, struct seen *s, u8 *bits)
 {
 	u64 pfn = PFN(page);
 	struct frame *f = frame_of(pfn);
+	int watched, want;
 	u8 state;
 
 	if (!f)
 		return 0;
 	state = *state_of(f, pfn);
+	watched = state == WATCHED || state == PINNED;
+	want = !watched && eligible(page, vma);
+	if (state == UNWATCHED && !want)
+		return 0;
 	look(page, s);
-	if (state == WATCHED || state == PINNED)
+	if (watched)
 		return 1;
-	if (s->order >= MIN_ORDER && wanted(vma)) {
+	if (want && s->order >= MIN_ORDER) {
 		u64 head = PFN(s->head);
 		struct frame *hf = frame_of(head);
 
@@ -87,10 +104,9 @@ static __always_inline int watch(u64 page, u64 vma, struct seen *s, u8 *bits)
 }
 
 /* need: bits that the folio must have, else the probe does not mean it. */
-static __always_inline int point(struct pt_regs *ctx, u32 probe, u64 page, u64 vma, u32 nr,
+static __always_inline int point(void *ctx, u32 probe, u64 page, u64 vma, u32 nr,
 				 u8 level, u8 need)
 {
-	u64 ts = bpf_ktime_get_ns();
 	struct seen s;
 	u8 bits = 0;
 
@@ -100,36 +116,36 @@ static __always_inline int point(struct pt_regs *ctx, u32 probe, u64 page, u64 v
 		level = s.order >= FRAME_SHIFT ? PMD : PTE;
 		nr = level == PMD ? 0 : 1U << (s.order & 15);
 	}
-	emit(probe, page, &s, ts, nr, level | bits, take_stack(ctx));
+	emit(probe, page, &s, nr, level | bits, take_stack(ctx));
 	return 0;
 }
 
 /* A change of map counts, or a queueing: one record, before it happens. */
-static __always_inline int on_point(struct pt_regs *ctx, u32 probe, u64 page, u64 vma,
+static __always_inline int on_point(void *ctx, u32 probe, u64 page, u64 vma,
 				    u32 nr, u8 level)
 {
 	return point(ctx, probe, page, vma, nr, level, 0);
 }
 
 /* An inlined update, at its instruction: a register holds the page. */
-static __always_inline int on_site(struct pt_regs *ctx, u32 probe, u64 page, u32 nr, u8 level,
+static __always_inline int on_site(void *ctx, u32 probe, u64 page, u32 nr, u8 level,
 				   u8 need)
 {
 	return point(ctx, probe, page, 0, nr, level, need);
 }
 
 /* Entry of a function whose return matters.  pmd: where to look whether it changed. */
-static __always_inline int on_enter(struct pt_regs *ctx, u32 probe, u64 page, u64 vma,
+static __always_inline int on_enter(void *ctx, u32 probe, u64 page, u64 vma,
 				    u64 pmd, u8 level)
 {
-	u64 key = entry_key(probe), ts = bpf_ktime_get_ns();
+	u64 key = entry_key(probe);
 	struct entry e = { .page = page, .pmd = pmd };
 	struct seen s;
 	u8 bits = 0;
 
 	if (!watch(page, vma, &s, &bits))
 		return 0;
-	emit(probe, page, &s, ts, 0, level | bits, take_stack(ctx));
+	emit(probe, page, &s, 0, level | bits, take_stack(ctx));
 	entries.update(&key, &e);
 	return 0;
 }
@@ -154,7 +170,7 @@ static __always_inline u64 pmd_page(u64 pmd)
 	return v;
 }
 
-static __always_inline int on_pmd_enter(struct pt_regs *ctx, u32 probe, u64 pmd, u64 vma,
+static __always_inline int on_pmd_enter(void *ctx, u32 probe, u64 pmd, u64 vma,
 					u64 folio)
 {
 	u64 page = pmd_page(pmd);
@@ -166,12 +182,10 @@ static __always_inline int on_pmd_enter(struct pt_regs *ctx, u32 probe, u64 pmd,
 }
 
 /* Return of a function entered through on_enter(); the counters as they are now. */
-static __always_inline int on_return(struct pt_regs *ctx, u32 enter, u32 probe, u8 level,
-				     int pmd_tells)
+static __always_inline int on_return(s32 result, u32 enter, u32 probe, u8 level, int pmd_tells)
 {
-	u64 key = entry_key(enter), ts;
+	u64 key = entry_key(enter);
 	struct entry *e = entries.lookup(&key), was;
-	s32 result = PT_REGS_RC(ctx);
 	struct seen s;
 
 	if (!e)
@@ -181,16 +195,15 @@ static __always_inline int on_return(struct pt_regs *ctx, u32 enter, u32 probe, 
 	/* A function without result: 0 where the PMD no longer maps the page. */
 	if (pmd_tells)
 		result = pmd_page(was.pmd) == was.page;
-	ts = bpf_ktime_get_ns();
 	look(was.page, &s);
-	emit(probe, was.page, &s, ts, 0, level, result);
+	emit(probe, was.page, &s, 0, level, result);
 	return 0;
 }
 
 /* A reader looks at a page without a reference: only a watched page is of interest. */
-static __always_inline int on_read(struct pt_regs *ctx, u32 probe, u64 page, s32 within)
+static __always_inline int on_read(void *ctx, u32 probe, u64 page, s32 within)
 {
-	u64 pfn = PFN(page), key, ts;
+	u64 pfn = PFN(page), key;
 	struct frame *f = frame_of(pfn);
 	struct entry e = { .page = page };
 	struct seen s;
@@ -207,15 +220,14 @@ static __always_inline int on_read(struct pt_regs *ctx, u32 probe, u64 page, s32
 		if (!entries.lookup(&key))
 			return 0;
 	}
-	ts = bpf_ktime_get_ns();
+	look(page, &s);
 	if (state == FREED) {
 		/* Being torn down perhaps; long after, it is just a free page. */
-		if (ts - f->freed_ts > FREED_READ_NS)
+		if (s.ts - f->freed_ts > FREED_READ_NS)
 			return 0;
 		bits = BIT_FREED;
 	}
-	look(page, &s);
-	emit(probe, page, &s, ts, 1, bits, take_stack(ctx));
+	emit(probe, page, &s, 1, bits, take_stack(ctx));
 	key = entry_key(probe);
 	entries.update(&key, &e);
 	return 0;
@@ -234,7 +246,7 @@ static __always_inline int on_bracket(u32 probe, s32 aux)
 	return 0;
 }
 
-static __always_inline int on_bracket_enter(struct pt_regs *ctx, u32 probe, u64 vma, int anybody)
+static __always_inline int on_bracket_enter(void *ctx, u32 probe, u64 vma, int anybody)
 {
 	u64 key = entry_key(probe);
 	struct entry e = {};
@@ -245,19 +257,19 @@ static __always_inline int on_bracket_enter(struct pt_regs *ctx, u32 probe, u64 
 	return on_bracket(probe, take_stack(ctx));
 }
 
-static __always_inline int on_bracket_return(struct pt_regs *ctx, u32 enter, u32 probe)
+static __always_inline int on_bracket_return(s32 result, u32 enter, u32 probe)
 {
 	u64 key = entry_key(enter);
 
 	if (!entries.lookup(&key))
 		return 0;
 	entries.delete(&key);
-	return on_bracket(probe, PT_REGS_RC(ctx));
+	return on_bracket(probe, result);
 }
 
 static __always_inline int on_alloc(u32 probe, u64 page, u32 order, u32 migratetype)
 {
-	u64 pfn = PFN(page), ts = bpf_ktime_get_ns();
+	u64 pfn = PFN(page);
 	struct frame *f;
 	struct seen s;
 
@@ -274,13 +286,13 @@ static __always_inline int on_alloc(u32 probe, u64 page, u32 order, u32 migratet
 	if (*state_of(f, pfn) == UNWATCHED)
 		return 0;
 	look(page, &s);
-	emit(probe, page, &s, ts, 1U << (order & 15), PTE, NO_STACK);
+	emit(probe, page, &s, 1U << (order & 15), PTE, NO_STACK);
 	return 0;
 }
 
 static __always_inline int on_free(u32 probe, u64 page, u32 order)
 {
-	u64 pfn = PFN(page), ts;
+	u64 pfn = PFN(page);
 	struct frame *f = frame_of(pfn);
 	struct seen s;
 	u8 state;
@@ -290,10 +302,9 @@ static __always_inline int on_free(u32 probe, u64 page, u32 order)
 	state = *state_of(f, pfn);
 	if (state == UNWATCHED)
 		return 0;
-	ts = bpf_ktime_get_ns();
 	look(page, &s);
-	emit(probe, page, &s, ts, 1U << (order & 15), state == FREED ? BIT_FREED : 0, NO_STACK);
-	f->freed_ts = ts;
+	emit(probe, page, &s, 1U << (order & 15), state == FREED ? BIT_FREED : 0, NO_STACK);
+	f->freed_ts = s.ts;
 	set_state(f, pfn, order, FREED);
 	return 0;
 }

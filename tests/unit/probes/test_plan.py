@@ -72,10 +72,9 @@ def test_plan_when_the_kernel_has_the_page_functions(tmp_path):
     plan = plan_of(tmp_path, OLD)
     # THEN a PMD mapping is told by the function's own argument
     assert calls(plan, "page_remove_rmap") == [
-        "on_point(ctx, 3, ctx->di, ctx->si, ((ctx->dx & 0xff) ? PMD : PTE) == PTE, "
-        "(ctx->dx & 0xff) ? PMD : PTE)"
+        "on_point(ctx, 3, a0, a1, ((a2 & 0xff) ? PMD : PTE) == PTE, (a2 & 0xff) ? PMD : PTE)"
     ]
-    assert "(ctx->cx & 2) ? PMD : PTE" in calls(plan, "page_add_anon_rmap")[0]
+    assert "(a3 & 2) ? PMD : PTE" in calls(plan, "page_add_anon_rmap")[0]
     # AND one function that serves several operations is attached once
     assert len(calls(plan, "page_add_anon_rmap")) == 1
     # AND the PMD split declares its own change
@@ -90,7 +89,7 @@ def test_plan_when_the_kernel_has_the_folio_functions(tmp_path):
     # GIVEN the functions of the _large_mapcount era
     plan = plan_of(tmp_path, NEW, double_map=None)
     # THEN batches carry their number of pages
-    assert calls(plan, "folio_remove_rmap_ptes")[0].endswith("ctx->si, ctx->cx, ctx->dx, PTE)")
+    assert calls(plan, "folio_remove_rmap_ptes")[0].endswith("a1, a3, a2, PTE)")
     # AND the PMD split declares nothing: its parts are records of their own
     assert [p.delta for p in plan.probes if p.op == "split_pmd"] == [0, 0]
 

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The BPF program's text: what each stub is given, and how much of a struct page is read."""
+
+import re
+
+import pytest
+
+from probes.layout import Layout
+from probes.plan import KPROBE, KRETPROBE, RAW_TRACEPOINT, Plan, Probe
+from probes.program import Filters, Shape, source
+
+FIELDS = {"flags": 0, "compound_head": 8, "mapping": 24, "mapcount": 48, "refcount": 52}
+TASK = {"vm_mm": 16, "owner": 1000, "pid": 2000, "tgid": 2004, "comm": 2100, "f_op": 40}
+#: The whole folio's fields on 6.1 and on 7.2.
+OLD = {"entire": 84, "nr_mapped": None, "large": None, "order": 81, "dtor": 80}
+NEW = {"entire": 88, "nr_mapped": 84, "large": 80, "order": 64, "dtor": None}
+
+
+class FakeSymbols:
+    address = {}
+
+
+def text_of(attach=KPROBE, call="on_point(ctx, 0, a0, a2, 1, PTE)", fields=OLD, double_map=6):
+    bits = {"head": 16, "double_map": double_map, "hugetlb_dtor": 2, "hugetlb_type": None}
+    layout = Layout("btf", 64, 0, {**FIELDS, **fields}, bits, False, TASK)
+    plan = Plan([Probe(0, "some_function", attach, 0, call, "map", "point", "rmap")])
+    return source(plan, layout, Filters(), Shape(1, 1, 4096, 1), FakeSymbols())
+
+
+def stub_of(text):
+    return text.splitlines()[-1]
+
+
+def constant(text, name):
+    return int(re.search(rf"#define {name} \((\d+)\)", text).group(1))
+
+
+@pytest.mark.parametrize(
+    "attach, call, stub",
+    [
+        (KPROBE, "f(a0, a2)", "probe_0(struct pt_regs *ctx) { u64 a0 = ctx->di, a2 = ctx->dx; "),
+        (KRETPROBE, "f(result)", "probe_0(struct pt_regs *ctx) { u64 result = ctx->ax; "),
+        (
+            RAW_TRACEPOINT,
+            "f(ctx->args[0])",
+            "probe_0(struct bpf_raw_tracepoint_args *ctx) { ",
+        ),
+    ],
+)
+def test_stub_when_attached(attach, call, stub):
+    # GIVEN a probe's call WHEN its stub is written for a way of attaching
+    text = text_of(attach, call)
+    # THEN it gets at the values that the call names, and at no others
+    assert stub_of(text) == f"int {stub}return {call}; }}"
+
+
+@pytest.mark.parametrize("fields, double_map, folio", [(OLD, 6, 88), (NEW, None, 96)])
+def test_reads_when_the_fields_lie_elsewhere(fields, double_map, folio):
+    # GIVEN the fields of two eras WHEN the program is written
+    text = text_of(fields=fields, double_map=double_map)
+    # THEN it reads whole words up to the last field, of a page and of a folio
+    assert constant(text, "LINK_BYTES") == 16
+    assert constant(text, "PAGE_BYTES") == 56
+    assert constant(text, "FOLIO_BYTES") == folio
