@@ -13,7 +13,7 @@ from probes.errors import ProbeError
 from probes.headers import find_types, read_headers
 from probes.kernel import Kcore, Symbols, check_kprobes
 from probes.layout import find_layout
-from probes.plan import resolve
+from probes.plan import by_trampoline, resolve
 
 #: A test returns what it found, and raises ProbeError where something is lacking.
 Test = Callable[[], str]
@@ -72,7 +72,7 @@ def _print(name: str, test: Test, lost: str) -> bool:
 def _print_plan(symbols: Symbols, kcore: Kcore, types: Btf) -> bool:
     try:
         layout = find_layout(types, symbols, kcore)
-        plan = resolve(types, symbols, kcore, layout)
+        plan = by_trampoline(resolve(types, symbols, kcore, layout), types)
     except ProbeError as error:
         print(f"LACKS  layout: {error}; not seen: {ALL}")
         return False

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Dict, List, Tuple
 
 from probes.btf import Btf
@@ -14,6 +14,8 @@ from probes.sites import updates
 
 #: How the kernel attaches a stub.
 KPROBE, KRETPROBE, RAW_TRACEPOINT = "kprobe", "kretprobe", "raw_tracepoint"
+#: The cheaper way into a whole function, and out of it.
+FENTRY, FEXIT = "fentry", "fexit"
 
 #: Integer arguments of a function call on x86-64, as pt_regs names them.  In a probe's call
 #: they are a0 to a5, and what the function returned is ``result``.
@@ -83,6 +85,32 @@ class Plan:
         """Append a probe with the next id.  Returns the id."""
         self.probes.append(Probe(id=len(self.probes), **what))
         return len(self.probes) - 1
+
+
+def by_trampoline(plan: Plan, btf: Btf) -> Plan:
+    """The same probes through fentry and fexit, which cost less, where the kernel has them.
+
+    BTF must describe the function, and one with more arguments than registers is refused by
+    most kernels.  A function has one stub of each kind, and its name is the function's.
+    """
+    probes, taken = [], set()
+    helpers = btf.enumerators("bpf_func_id")
+    usable = {"BPF_FUNC_get_func_arg", "BPF_FUNC_get_func_ret"} <= set(helpers)
+    for probe in plan.probes:
+        attach = {KPROBE: FENTRY, KRETPROBE: FEXIT}.get(probe.attach)
+        parameters = btf.parameters(probe.function)
+        if (
+            usable
+            and attach
+            and not probe.offset
+            and parameters is not None
+            and len(parameters) <= len(ARGUMENTS)
+            and (probe.function, attach) not in taken
+        ):
+            taken.add((probe.function, attach))
+            probe = replace(probe, attach=attach)
+        probes.append(probe)
+    return Plan(probes, plan.missing)
 
 
 class _Unfit(Exception):

@@ -16,7 +16,7 @@ from probes.errors import ProbeError
 from probes.hooks import MARK_OPS
 from probes.kernel import Symbols
 from probes.layout import Layout
-from probes.plan import ARGUMENTS, KPROBE, KRETPROBE, Plan, Probe
+from probes.plan import ARGUMENTS, FENTRY, FEXIT, KPROBE, KRETPROBE, Plan, Probe
 
 SOURCES = ("record.h", "folio.h", "watch.h", "handlers.h")
 FRAME_PAGES = 512
@@ -101,6 +101,7 @@ def source(plan: Plan, layout: Layout, filters: Filters, shape: Shape, symbols: 
         "FILTER_CGROUP": 1 if filters.cgroup else None,
         "FILTER_PFN": 1 if filters.pfns else None,
         "WITH_STACKS": 1 if filters.stacks else None,
+        "WITH_TRAMPOLINES": 1 if any(p.attach in (FENTRY, FEXIT) for p in plan.probes) else None,
         "STACK_SLOTS": STACK_SLOTS,
         "NO_STACK": events.NO_STACK,
         "MIGRATE_MOVABLE": MIGRATE_MOVABLE,
@@ -154,6 +155,8 @@ def _reads(layout: Layout) -> Dict[str, Optional[int]]:
 _CONTEXT = {
     KPROBE: ("struct pt_regs", "a{n} = ctx->{register}", ""),
     KRETPROBE: ("struct pt_regs", "", "result = ctx->ax"),
+    FENTRY: ("u64", "a{n} = argument(ctx, {n})", ""),
+    FEXIT: ("u64", "", "result = returned(ctx)"),
 }
 
 
@@ -174,8 +177,9 @@ def _stub_source(probe: Probe) -> str:
 
 
 def stub(probe: Probe) -> str:
-    """The C name of a probe's stub."""
-    return f"probe_{probe.id}"
+    """The C name of a probe's stub; BCC reads from it what fentry and fexit attach to."""
+    prefix = {FENTRY: "kfunc__", FEXIT: "kretfunc__"}.get(probe.attach)
+    return f"{prefix}{probe.function}" if prefix else f"probe_{probe.id}"
 
 
 def _compile(text: str) -> Any:
@@ -285,7 +289,7 @@ class Program:
                 self._bpf.attach_kprobe(event=event, event_off=probe.offset, fn_name=name)
             elif probe.attach == KRETPROBE:
                 self._bpf.attach_kretprobe(event=event, fn_name=name)
-            else:
+            elif probe.attach not in (FENTRY, FEXIT):  # BCC has attached those itself
                 self._bpf.attach_raw_tracepoint(tp=event, fn_name=name)
         except Exception as error:  # bcc raises plain Exception
             return str(error).split(",")[0] or "the kernel refused it"

@@ -16,13 +16,14 @@ from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 import probes
 from probes import events
+from probes.btf import Btf
 from probes.clocks import printk_clock
 from probes.errors import ProbeError
 from probes.headers import find_types
 from probes.kernel import Kcore, Symbols, build_id, check_kprobes, end_pfn, possible_cpus
 from probes.layout import find_layout
 from probes.losses import RingLosses, recursion_misses
-from probes.plan import Missing, resolve
+from probes.plan import Missing, by_trampoline, resolve
 from probes.program import FRAME_BYTES, FRAME_PAGES, MARK_SLOTS, Filters, Program, Shape, source
 from probes.ring import Ring
 from probes.snapshot import Snapshots
@@ -86,8 +87,7 @@ class Recording:
         cpus, ring_bytes = possible_cpus(), self.request.ring_bytes
         self.shape = Shape(cpus, frames, ring_bytes, len(self.plan.probes))
         say(f"compiling {len(self.plan.probes)} probes")
-        text = source(self.plan, self.layout, self.request.filters, self.shape, self.symbols)
-        self.program = Program(text, self.shape)
+        self._load(types)
         self.ring = Ring(self.program.ring_fd, ring_bytes)
         self.spills = Spills(self.program.spills)
         self.losses = RingLosses(self.program.counts, self.shape)
@@ -100,6 +100,22 @@ class Recording:
         self.writer.json(BlockType.TASKS, tasks, len(tasks), compress=True)
         for missing in self.plan.missing:
             say(f"warning: {missing}")
+
+    def _load(self, types: Btf) -> None:
+        """Compile and load the plan, with fentry and fexit unless kernel or BCC refuse them."""
+        plain, self.plan = self.plan, by_trampoline(self.plan, types)
+        try:
+            self.program = self._compiled()
+        except ProbeError:
+            if self.plan.probes == plain.probes:
+                raise
+            say("warning: fentry is refused here, compiling again with kprobes, which cost more")
+            self.plan = plain
+            self.program = self._compiled()
+
+    def _compiled(self) -> Program:
+        text = source(self.plan, self.layout, self.request.filters, self.shape, self.symbols)
+        return Program(text, self.shape)
 
     def _set_filters(self) -> None:
         for pid in self.request.pids:

@@ -19,6 +19,25 @@ static __always_inline s32 take_stack(void *ctx)
 #endif
 }
 
+#ifdef WITH_TRAMPOLINES
+/* fentry and fexit: the values that the kernel put aside, as plain numbers. */
+static __always_inline u64 argument(void *ctx, u32 n)
+{
+	u64 value = 0;
+
+	bpf_get_func_arg(ctx, n, &value);
+	return value;
+}
+
+static __always_inline u64 returned(void *ctx)
+{
+	u64 value = 0;
+
+	bpf_get_func_ret(ctx, &value);
+	return value;
+}
+#endif
+
 #define PTE (0 << LEVEL_SHIFT)
 #define PMD (1 << LEVEL_SHIFT)
 #define PUD (2 << LEVEL_SHIFT)

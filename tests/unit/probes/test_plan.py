@@ -6,7 +6,7 @@ import pytest
 from probes.hooks import HOOKS, SITES
 from probes.kernel import Symbols
 from probes.layout import Layout
-from probes.plan import KPROBE, KRETPROBE, resolve
+from probes.plan import FENTRY, FEXIT, KPROBE, KRETPROBE, by_trampoline, resolve
 
 OLD = {
     "page_add_anon_rmap": ["page", "vma", "address", "flags"],
@@ -28,12 +28,19 @@ NEW = {
 }
 
 
+HELPERS = {"BPF_FUNC_get_func_arg": 183, "BPF_FUNC_get_func_ret": 184}
+
+
 class FakeBtf:
     source = "btf"
     unknown_function = "BTF does not know its arguments"
 
-    def __init__(self, functions):
+    def __init__(self, functions, helpers=HELPERS):
         self.functions = functions
+        self.helpers = helpers
+
+    def enumerators(self, enum):
+        return self.helpers if enum == "bpf_func_id" else {}
 
     def parameters(self, function):
         return self.functions.get(function)
@@ -182,6 +189,29 @@ def test_ids_when_the_plan_is_complete(tmp_path):
     # GIVEN a plan, THEN ids count from 0, as the kernel side's arrays do
     plan = plan_of(tmp_path, OLD)
     assert [p.id for p in plan.probes] == list(range(len(plan.probes)))
+
+
+def test_attachment_when_the_kernel_has_fentry(tmp_path):
+    # GIVEN a plan of kprobes
+    plan = plan_of(tmp_path, OLD)
+    # WHEN the kernel offers fentry and fexit
+    other = by_trampoline(plan, FakeBtf(OLD))
+    # THEN whole functions are entered and left by them
+    attach = {(p.function, p.phase): p.attach for p in other.probes if not p.offset}
+    assert attach["page_remove_rmap", "point"] == FENTRY
+    assert attach["kpagecount_read", "return"] == FEXIT
+    # AND one with more arguments than registers is not, nor is an instruction inside one
+    assert attach["copy_huge_pmd", "enter"] == KPROBE
+    assert attach["copy_huge_pmd", "return"] == KRETPROBE
+    assert [p.attach for p in other.probes if p.op == "dup" and p.phase == "point"] == [KPROBE]
+    # AND the records are the same
+    assert [(p.id, p.call) for p in other.probes] == [(p.id, p.call) for p in plan.probes]
+
+
+def test_attachment_when_the_kernel_cannot_give_a_trampolines_arguments(tmp_path):
+    # GIVEN a kernel without bpf_get_func_arg() THEN kprobes stay
+    plan = plan_of(tmp_path, OLD)
+    assert by_trampoline(plan, FakeBtf(OLD, {})).probes == plan.probes
 
 
 def test_catalogue_when_read():

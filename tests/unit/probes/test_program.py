@@ -6,7 +6,7 @@ import re
 import pytest
 
 from probes.layout import Layout
-from probes.plan import KPROBE, KRETPROBE, RAW_TRACEPOINT, Plan, Probe
+from probes.plan import FENTRY, FEXIT, KPROBE, KRETPROBE, RAW_TRACEPOINT, Plan, Probe
 from probes.program import Filters, Shape, source
 
 FIELDS = {"flags": 0, "compound_head": 8, "mapping": 24, "mapcount": 48, "refcount": 52}
@@ -41,6 +41,12 @@ def constant(text, name):
         (KPROBE, "f(a0, a2)", "probe_0(struct pt_regs *ctx) { u64 a0 = ctx->di, a2 = ctx->dx; "),
         (KRETPROBE, "f(result)", "probe_0(struct pt_regs *ctx) { u64 result = ctx->ax; "),
         (
+            FENTRY,
+            "f(a0, a2)",
+            "kfunc__some_function(u64 *ctx) { u64 a0 = argument(ctx, 0), a2 = argument(ctx, 2); ",
+        ),
+        (FEXIT, "f(result)", "kretfunc__some_function(u64 *ctx) { u64 result = returned(ctx); "),
+        (
             RAW_TRACEPOINT,
             "f(ctx->args[0])",
             "probe_0(struct bpf_raw_tracepoint_args *ctx) { ",
@@ -52,6 +58,8 @@ def test_stub_when_attached(attach, call, stub):
     text = text_of(attach, call)
     # THEN it gets at the values that the call names, and at no others
     assert stub_of(text) == f"int {stub}return {call}; }}"
+    # AND helpers that old kernels lack are asked for only where they are needed
+    assert ("#define WITH_TRAMPOLINES" in text) == (attach in (FENTRY, FEXIT))
 
 
 @pytest.mark.parametrize("fields, double_map, folio", [(OLD, 6, 88), (NEW, None, 96)])
