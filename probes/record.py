@@ -326,6 +326,7 @@ class Recording:
         misses = recursion_misses(self.program.program_fds(self.plan))
         if self.request.stacks:
             self._write_stacks()
+        self.program.close()
         self.program.detach()
         while self._drain():
             pass
