@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from itertools import dropwhile
 from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 import probes
@@ -275,10 +276,16 @@ class Recording:
             return
         self._written_stacks.update(new)
         stacks = {
-            str(i): [(self.symbols.locate(at), f"{at:#x}") for at in self.program.stack(i)]
-            for i in new
+            str(i): [(self.symbols.locate(at), f"{at:#x}") for at in self._frames(i)] for i in new
         }
         self.writer.json(BlockType.STACKS, stacks, len(stacks), compress=True)
+
+    def _frames(self, stack: int) -> List[int]:
+        """The frames from the probed function on: fentry's begin in the probe and its trampoline,
+        which are no part of the kernel's text."""
+        first = self.symbols.address.get("_stext", 0)
+        end = self.symbols.address.get("_etext", 1 << 64)
+        return list(dropwhile(lambda at: not first <= at < end, self.program.stack(stack)))
 
     # -- marks and snapshots ---------------------------------------------------------
 
