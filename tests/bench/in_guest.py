@@ -269,8 +269,7 @@ def received(name, tracer):
     if name.startswith("mapcount"):
         count, lost = map(int, re.search(r"(\d+) events, (\d+) lost", tracer.text).groups())
         first = first_record(tracer.out)
-        words = {"symbols": "reading", "compile": "compiling", "attach": "attaching"}
-        phases = {key: tracer.at(word) for key, word in {**words, "record": "recording"}.items()}
+        phases = {word: tracer.at(word) for word in ("compiling", "attaching", "recording")}
     elif name.startswith("BCC"):
         count, lost, first = map(int, tracer.text.splitlines()[-1].split())
         phases = {}

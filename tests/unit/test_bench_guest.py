@@ -22,7 +22,7 @@ def test_cost_rows_when_one_tracer_failed():
     assert rows["mapcount"]["instructions"] == 10
     assert rows["mapcount"]["spread"] == 4
     assert rows["mapcount"]["repeats"] == 3
-    assert rows["mapcount"]["consumer"] == 2
+    assert (rows["mapcount"]["consumer"], rows["mapcount"]["path"]) == (2, 8)
     assert rows["mapcount"]["scan"] == 10
     assert rows["mapcount"]["of bpftrace"] == 0.1
     # AND what did not run has no row
