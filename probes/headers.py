@@ -18,30 +18,22 @@ from probes.btf import Btf
 from probes.errors import ProbeError
 from probes.program import loaded
 
-#: The headers that declare what is looked for; BCC finds them by the same names.
-FILES = (
-    "linux/mm_types.h",
-    "linux/page-flags.h",
-    "linux/mm.h",
-    "linux/sched.h",
-    "linux/fs.h",
-    "linux/huge_mm.h",
-    "linux/rmap.h",
-    "linux/migrate.h",
-    "uapi/linux/bpf.h",
-)
-TYPES = (
-    "struct page",
-    "struct folio",
-    "struct vm_area_struct",
-    "struct mm_struct",
-    "struct task_struct",
-    "struct file",
-    "enum pageflags",
-    "enum pagetype",
-    "enum compound_dtor_id",
-    "enum bpf_map_type",
-)
+#: The types that are looked for, and the headers that declare them.
+TYPES = {
+    "struct page": "linux/mm_types.h",
+    "struct folio": "linux/mm_types.h",
+    "struct vm_area_struct": "linux/mm_types.h",
+    "struct mm_struct": "linux/mm_types.h",
+    "struct task_struct": "linux/sched.h",
+    "struct file": "linux/fs.h",
+    "enum pageflags": "linux/page-flags.h",
+    "enum pagetype": "linux/page-flags.h",
+    "enum compound_dtor_id": "linux/mm.h",
+    "enum bpf_map_type": "uapi/linux/bpf.h",
+}
+#: These declare the functions; page-flags.h and mm.h do so, too.
+PROTOTYPES = ("linux/huge_mm.h", "linux/rmap.h", "linux/migrate.h")
+FILES = tuple(dict.fromkeys([*TYPES.values(), *PROTOTYPES]))
 #: What a parameter without a name is called where it has a name.
 UNNAMED = {
     "struct page *": "page",
@@ -64,7 +56,7 @@ def find_types() -> Btf:
         try:
             return HeaderTypes(read_headers())
         except ProbeError as no_headers:
-            raise ProbeError(f"{no_btf}; or its headers: {no_headers}") from None
+            raise ProbeError(f"{no_btf}, or its headers: {no_headers}") from None
 
 
 def folders() -> List[str]:
@@ -122,28 +114,34 @@ class HeaderTypes(Btf):
 
     def __init__(self, headers: Dict[str, str]) -> None:
         self._text = "\n".join(headers.values())
-        with loaded(self._program(list(headers))) as program:
-            super().__init__(program)
+        with loaded(program(headers)) as descriptor:
+            super().__init__(descriptor)
 
-    def _program(self, names: List[str]) -> str:
-        there = [t for t in TYPES if re.search(rf"^{t} {{", self._text, re.MULTILINE)]
-        includes = "\n".join(f"#include <{name}>" for name in names)
-        # A function's parameters are described in full; of a member that points to a struct
-        # only the struct's name would be.
-        return f"""\
+    def _read_parameters(self, function: str) -> Optional[List[str]]:
+        return parameters(self._text, function)
+
+
+def program(headers: Dict[str, str]) -> str:
+    """A program in whose BTF are those of TYPES that the headers declare."""
+    there = {
+        name: file
+        for name, file in TYPES.items()
+        if re.search(rf"^{name} {{", headers.get(file, ""), re.MULTILINE)
+    }
+    includes = "\n".join(f"#include <{file}>" for file in dict.fromkeys(there.values()))
+    # By value: of a struct that is only pointed to, clang may write down nothing but its name.
+    members = "\n".join(f"\t{name} t{number};" for number, name in enumerate(there))
+    return f"""\
 {includes}
 #if defined(CONFIG_RANDSTRUCT) || defined(CONFIG_GCC_PLUGIN_RANDSTRUCT)
 #error "the kernel shuffles its structs (CONFIG_RANDSTRUCT): its headers do not tell how"
 #endif
 struct kernel_types {{
-	void (*of)({", ".join(f"{t} *" for t in there)});
+{members}
 }};
-BPF_ARRAY(kernel_types, struct kernel_types, 1);
+BPF_ANNOTATE_KV_PAIR(kernel_types, u32, struct kernel_types);
 int types(void *ctx) {{ return 0; }}
 """
-
-    def _read_parameters(self, function: str) -> Optional[List[str]]:
-        return parameters(self._text, function)
 
 
 def parameters(text: str, function: str) -> Optional[List[str]]:

@@ -82,6 +82,8 @@ class Recording:
         self.symbols = Symbols()
         self.kcore = Kcore()
         types = find_types()
+        if types.source != "btf":
+            say("the kernel has no BTF: its headers tell the layout")
         self.layout = find_layout(types, self.symbols, self.kcore)
         self.plan = resolve(types, self.symbols, self.kcore, self.layout)
         frames = -(-end_pfn() // FRAME_PAGES)

@@ -77,6 +77,19 @@ failing_command() {
 	record -o failing.mapcount -- /bin/false
 }
 
+# Does the kernel count each page of a large folio? Tried out, whatever its configuration says.
+counts_pages() {
+	python3 -c '
+from probes.headers import find_types
+from probes.kernel import Kcore, Symbols
+from probes.layout import find_layout
+from probes.selftest import counts_pages
+kcore = Kcore()
+layout = find_layout(find_types(), Symbols(), kcore)
+print(counts_pages(kcore, layout.vmemmap, layout.struct_page, layout.fields))'
+}
+
+case_ counts_pages counts_pages
 case_ doctor python3 -m probes doctor
 case_ no_root setpriv --reuid 65534 --clear-groups python3 -m probes record -o /tmp/no_root
 case_ no_place record -o /nowhere/at/all -- /bin/true

@@ -55,6 +55,13 @@ def test_doctor_when_nothing_is_missing(case):
     assert "LACKS" not in case("doctor").output
 
 
+def test_page_counts_when_tried_on_a_huge_page(case):
+    # GIVEN a kernel of Debian's: none is built with CONFIG_NO_PAGE_MAPCOUNT
+    assert case("counts_pages").status == 0, case("counts_pages").errors
+    # WHEN a huge page is mapped by PTEs THEN its pages' counts show it
+    assert case("counts_pages").output == "True\n"
+
+
 def test_record_when_not_root(case):
     # GIVEN an ordinary user THEN one line says what to do
     assert case("no_root").status == 1

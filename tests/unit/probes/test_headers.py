@@ -4,7 +4,7 @@
 import pytest
 
 from probes.errors import ProbeError
-from probes.headers import FILES, parameters, read_headers
+from probes.headers import FILES, parameters, program, read_headers
 
 OLD = """\
 #ifdef CONFIG_TRANSPARENT_HUGEPAGE
@@ -49,6 +49,20 @@ void of_nothing(const struct page *, int nr_pages);
 def test_parameters_when_a_header_is_read(function, names):
     # GIVEN prototypes in the styles of the kernel's headers THEN each parameter has its name
     assert parameters(OLD, function) == names
+
+
+def test_program_when_the_headers_lack_a_type():
+    # GIVEN headers with two of the types, one of them only used
+    headers = {
+        "linux/mm_types.h": "struct page {\n\tint a;\n};\nstruct folio *f;\n",
+        "linux/mm.h": "enum compound_dtor_id {\n\tNULL_COMPOUND_DTOR,\n};\n",
+    }
+    text = program(headers)
+    # THEN the program has those that are declared, and includes no more than it must
+    assert "\tstruct page t0;\n\tenum compound_dtor_id t1;\n}" in text
+    assert [line for line in text.splitlines() if line.startswith("#include")] == [
+        *("#include <linux/mm_types.h>", "#include <linux/mm.h>"),
+    ]
 
 
 def test_headers_when_there_are_none(monkeypatch, tmp_path):
