@@ -16,7 +16,16 @@ from probes.errors import ProbeError
 from probes.hooks import MARK_OPS
 from probes.kernel import Symbols
 from probes.layout import Layout
-from probes.plan import ARGUMENTS, FENTRY, FEXIT, KPROBE, KRETPROBE, Plan, Probe
+from probes.plan import (
+    ARGUMENTS,
+    FENTRY,
+    FEXIT,
+    KPROBE,
+    KRETPROBE,
+    RAW_TRACEPOINT,
+    Plan,
+    Probe,
+)
 
 SOURCES = ("record.h", "folio.h", "watch.h", "handlers.h")
 FRAME_PAGES = 512
@@ -151,20 +160,20 @@ def _reads(layout: Layout) -> Dict[str, Optional[int]]:
     }
 
 
-#: What a stub is given, and how it gets at argument {n} and at the result.
-_CONTEXT = {
-    KPROBE: ("struct pt_regs", "a{n} = ctx->{register}", ""),
-    KRETPROBE: ("struct pt_regs", "", "result = ctx->ax"),
-    FENTRY: ("u64", "a{n} = argument(ctx, {n})", ""),
-    FEXIT: ("u64", "", "result = returned(ctx)"),
+#: The head of a stub, how it gets at argument {n}, and at the result.  What fentry and fexit
+#: attach to is in the stub's name, which BCC's macros make: not every BCC makes the same.
+_HEADS = {
+    KPROBE: ("int {stub}(struct pt_regs *ctx)", "a{n} = ctx->{register}", ""),
+    KRETPROBE: ("int {stub}(struct pt_regs *ctx)", "", "result = ctx->ax"),
+    FENTRY: ("KFUNC_PROBE({function})", "a{n} = argument(ctx, {n})", ""),
+    FEXIT: ("KRETFUNC_PROBE({function})", "", "result = returned(ctx)"),
+    RAW_TRACEPOINT: ("int {stub}(struct bpf_raw_tracepoint_args *ctx)", "", ""),
 }
 
 
 def _stub_source(probe: Probe) -> str:
     """The C function that is attached: it names the values that the probe's call uses."""
-    context, argument, result = _CONTEXT.get(
-        probe.attach, ("struct bpf_raw_tracepoint_args", "", "")
-    )
+    head, argument, result = _HEADS[probe.attach]
     values = [
         argument.format(n=n, register=register)
         for n, register in enumerate(ARGUMENTS)
@@ -173,13 +182,12 @@ def _stub_source(probe: Probe) -> str:
     if re.search(r"\bresult\b", probe.call):
         values.append(result)
     declared = f"u64 {', '.join(values)}; " if values else ""
-    return f"int {stub(probe)}({context} *ctx) {{ {declared}return {probe.call}; }}"
+    head = head.format(stub=_stub(probe), function=probe.function)
+    return f"{head} {{ {declared}return {probe.call}; }}"
 
 
-def stub(probe: Probe) -> str:
-    """The C name of a probe's stub; BCC reads from it what fentry and fexit attach to."""
-    prefix = {FENTRY: "kfunc__", FEXIT: "kretfunc__"}.get(probe.attach)
-    return f"{prefix}{probe.function}" if prefix else f"probe_{probe.id}"
+def _stub(probe: Probe) -> str:
+    return f"probe_{probe.id}"
 
 
 def _compile(text: str) -> Any:
@@ -287,7 +295,7 @@ class Program:
 
     def attach(self, probe: Probe) -> Optional[str]:
         """Attach one probe.  Returns None, or why the kernel refused it."""
-        name = stub(probe).encode()
+        name = _stub(probe).encode()
         event = probe.function.encode()
         try:
             if probe.attach == KPROBE:
@@ -302,11 +310,16 @@ class Program:
 
     def program_fds(self, plan: Plan) -> Dict[int, int]:
         """Probe id -> file descriptor of its loaded BPF program."""
-        return {
-            probe.id: self._bpf.funcs[stub(probe).encode()].fd
-            for probe in plan.probes
-            if stub(probe).encode() in self._bpf.funcs
-        }
+        fds = {}
+        for probe in plan.probes:
+            prefix = {FENTRY: "kfunc__", FEXIT: "kretfunc__"}.get(probe.attach)
+            names = [_stub(probe)]
+            if prefix:
+                names = [prefix + probe.function, f"{prefix}vmlinux__{probe.function}"]
+            for name in names:
+                if name.encode() in self._bpf.funcs:
+                    fds[probe.id] = self._bpf.funcs[name.encode()].fd
+        return fds
 
     def detach(self) -> None:
         """Detach every probe and unload; what is mapped stays readable, the stacks do not."""

@@ -38,18 +38,22 @@ def constant(text, name):
 @pytest.mark.parametrize(
     "attach, call, stub",
     [
-        (KPROBE, "f(a0, a2)", "probe_0(struct pt_regs *ctx) { u64 a0 = ctx->di, a2 = ctx->dx; "),
-        (KRETPROBE, "f(result)", "probe_0(struct pt_regs *ctx) { u64 result = ctx->ax; "),
+        (
+            KPROBE,
+            "f(a0, a2)",
+            "int probe_0(struct pt_regs *ctx) { u64 a0 = ctx->di, a2 = ctx->dx; ",
+        ),
+        (KRETPROBE, "f(result)", "int probe_0(struct pt_regs *ctx) { u64 result = ctx->ax; "),
         (
             FENTRY,
             "f(a0, a2)",
-            "kfunc__some_function(u64 *ctx) { u64 a0 = argument(ctx, 0), a2 = argument(ctx, 2); ",
+            "KFUNC_PROBE(some_function) { u64 a0 = argument(ctx, 0), a2 = argument(ctx, 2); ",
         ),
-        (FEXIT, "f(result)", "kretfunc__some_function(u64 *ctx) { u64 result = returned(ctx); "),
+        (FEXIT, "f(result)", "KRETFUNC_PROBE(some_function) { u64 result = returned(ctx); "),
         (
             RAW_TRACEPOINT,
             "f(ctx->args[0])",
-            "probe_0(struct bpf_raw_tracepoint_args *ctx) { ",
+            "int probe_0(struct bpf_raw_tracepoint_args *ctx) { ",
         ),
     ],
 )
@@ -57,7 +61,7 @@ def test_stub_when_attached(attach, call, stub):
     # GIVEN a probe's call WHEN its stub is written for a way of attaching
     text = text_of(attach, call)
     # THEN it gets at the values that the call names, and at no others
-    assert stub_of(text) == f"int {stub}return {call}; }}"
+    assert stub_of(text) == f"{stub}return {call}; }}"
     # AND helpers that old kernels lack are asked for only where they are needed
     assert ("#define WITH_TRAMPOLINES" in text) == (attach in (FENTRY, FEXIT))
 
