@@ -143,7 +143,7 @@ def _guest_options(parser: argparse.ArgumentParser) -> None:
         help="the Debian suite that the guest runs on",
     )
     parser.add_argument("--cpus", type=int, default=2, metavar="N")
-    parser.add_argument("--memory", default="3G", metavar="SIZE")
+    parser.add_argument("--memory", metavar="SIZE", help="default: what the scenario needs, 3G")
 
 
 def _positive(text: str) -> float:

@@ -22,7 +22,7 @@ class Options:
 
     kernel: kernels.Kernel
     cpus: int = 2
-    memory: str = "3G"
+    memory: str | None = None  # None: what the plan needs
     limit: float = 300.0  # seconds
     record: tuple[str, ...] = ()  # more options for the recorder
     qemu: tuple[str, ...] = ()  # more options for QEMU; then it emulates
@@ -40,6 +40,7 @@ class Plan:
     files: list[Path] = field(default_factory=list)  # copied to job.OUT
     policy: str = "always"  # whom the kernel gives huge pages
     boot: tuple[str, ...] = ()  # more of the kernel's command line
+    memory: int = 3  # GiB
 
 
 def plan_scenario(name: str, args: Sequence[str] = ()) -> Plan:
@@ -57,7 +58,13 @@ def plan_scenario(name: str, args: Sequence[str] = ()) -> Plan:
     # The workloads ask for their huge pages; nobody else, the recorder's heap least of all, should
     # have some in the picture.
     return Plan(
-        name, command, record=scenario.record, files=files, policy="madvise", boot=scenario.boot
+        name,
+        command,
+        record=scenario.record,
+        files=files,
+        policy="madvise",
+        boot=scenario.boot,
+        memory=scenario.memory,
     )
 
 
@@ -140,7 +147,8 @@ def prepare(options: Options, plan: Plan | None = None) -> tuple[guest.Machine, 
     image = kernels.image_of(options.kernel, root)
     # Options like -icount are the emulator's alone.
     kvm = not options.qemu and accel.usable_kvm(image)
-    machine = guest.Machine(image, root, kvm, options.cpus, options.memory, qemu=options.qemu)
+    memory = options.memory or f"{plan.memory if plan else Plan.memory}G"
+    machine = guest.Machine(image, root, kvm, options.cpus, memory, qemu=options.qemu)
     if options.kernel.headers is not None:
         machine = _with_shares(machine, guest.Share(job.HEADERS, options.kernel.headers))
     # Also where nothing is recorded by the lab: a user's script may call the recorder.

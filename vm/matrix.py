@@ -128,6 +128,7 @@ def _kernel(
             files=sorted({path for plan in plans for path in plan.files}),
             # One guest for all: it boots as each of them needs it.
             boot=tuple(dict.fromkeys(option for plan in plans for option in plan.boot)),
+            memory=max(plan.memory for plan in plans),
         )
         machine, run_dir = lab.prepare(options, everything)
     except (say.LabError, OSError) as problem:

@@ -47,6 +47,7 @@ class Scenario:
     record: tuple[str, ...] = ()  # options for `mapcount record`
     page_types: bool = False  # takes the path of a page-types program as its last argument
     boot: tuple[str, ...] = ()  # options of the kernel's command line that it needs
+    memory: int = 3  # GiB
 
     @property
     def source(self) -> Path:
@@ -87,8 +88,10 @@ SCENARIOS = {
         Scenario(
             "hugetlb",
             "the hugetlb pool: private, shared, forked, 2 MiB and 1 GiB",
-            # After the boot no GiB in one piece may be left.
+            # After the boot no GiB in one piece may be left. Of what lies above the first 4 GiB
+            # of addresses the kernel itself takes some, so there must be two of them.
             boot=("hugepagesz=1G", "hugepages=1"),
+            memory=4,
         ),
         Scenario("mthp", "anonymous folios of 16 KiB to 1 MiB"),
         Scenario("storm", "several processes at once on the same huge pages, by seed"),

@@ -138,10 +138,13 @@ def test_guest_boots_with_all_options_when_workloads_need_them(fake: Lab, tmp_pa
     fake.does(f'echo "$*" >{tmp_path}/arguments\nfinished\n')
     # WHEN one guest runs both THEN it boots with everything, each option once
     fake.run("--kernel", "6.1", "--workload", "migrate", "hugetlb")
-    options = [word for word in (tmp_path / "arguments").read_text().split() if "append" in word]
+    arguments = (tmp_path / "arguments").read_text()
+    options = [word for word in arguments.split() if "append" in word]
     assert options == [
         *("--append=numa=fake=2", "--append=hugepagesz=1G", "--append=hugepages=1"),
     ]
+    # AND with the memory of the one that needs most
+    assert "--memory 4G" in arguments
 
 
 def test_matrix_is_bad_when_there_is_a_difference(
