@@ -14,7 +14,8 @@ from pathlib import Path
 from vm import apt, cache, procs, say
 
 # The suite's own kernel, headers and BCC: the combination that Debian tests. xz-utils lets BCC
-# unpack a kernel's built-in headers (/sys/kernel/kheaders.tar.xz).
+# unpack a kernel's built-in headers (/sys/kernel/kheaders.tar.xz). bpftrace reads the same counters
+# as we do, for a test that must not trust our own reading.
 PACKAGES = (
     "python3-bpfcc",
     "linux-image-amd64",
@@ -24,6 +25,7 @@ PACKAGES = (
     "iproute2",
     "procps",
     "xz-utils",
+    "bpftrace",
 )
 # The guest's root is read-only, so whatever gets mounted there must have its place beforehand.
 MOUNT_POINTS = ("out", "trace", "src/probes", "cwd", "headers")
