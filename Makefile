@@ -2,9 +2,11 @@
 # The commands of this repository; `make` alone lists them.
 
 PYTHON = .venv/bin/python
+#: Events of the largest trace that `make bench` reads: 1e8 needs 8 GB of disk.
+BENCH_EVENTS = 1e7
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test matrix mutants check clean
+.PHONY: help setup demo test matrix mutants bench check clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -29,6 +31,11 @@ mutants: setup ## kernels with planted bugs: out/mutants/, and docs/planted-bugs
 	[ $$status -gt 1 ] || \
 	$(PYTHON) -m vm.mutants_text out/mutants/mutants.json docs/planted-bugs.md || status=1; \
 	exit $$status
+
+bench: setup ## what reading a trace costs, beside its peers: out/bench/, docs/performance.md
+	$(PYTHON) -m tests.bench.offline steps
+	$(PYTHON) -m tests.bench.offline scale --most $(BENCH_EVENTS)
+	$(PYTHON) -m tests.bench.table out/bench docs/performance.md
 
 check: setup ## style and types
 	$(PYTHON) -m ruff check .

@@ -7,11 +7,16 @@ import numpy as np
 
 from analysis.arrays import Bools
 from analysis.errors import AnalysisError
-from analysis.life_table import Table, everyone
+from analysis.life_table import Table, everyone, some_of
 from analysis.trace import Trace
 
 
 def most_interesting(trace: Trace, pfn: int | None = None) -> int:
+    """The number of the most interesting life, see ``interesting``."""
+    return int(interesting(trace, pfn)["life"][0])
+
+
+def interesting(trace: Trace, pfn: int | None = None) -> Table:
     """A race first, then folios before single pages, then the most map-count changes.
 
     Of races the one comes first in which the kernel died, then the one whose reader stayed
@@ -32,4 +37,4 @@ def most_interesting(trace: Trace, pfn: int | None = None) -> int:
     keys = (lives["events"], lives["changes"], lives["order"] > 0, lives["stayed"], lives["deadly"])
     # The last key counts first; of equals the first life.
     ranked = np.lexsort([-key.astype(np.int64) for key in keys])
-    return int(lives["life"][ranked[0]])
+    return some_of(lives, ranked[:1])

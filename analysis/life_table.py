@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -64,6 +65,12 @@ def ids(table: Table) -> list[str]:
     """The lives' ids: the same in every reading of the trace."""
     born = zip(table["birth_ts"].tolist(), table["head_pfn"].tolist(), strict=True)
     return [f"{ts}-{head:#x}" for ts, head in born]
+
+
+def id_parts(life: int | str) -> tuple[int, int] | None:
+    """Time of birth and head pfn of a life's id; None where it is no id."""
+    given = re.fullmatch(r"(\d{1,18})-0x([0-9a-f]{1,13})", str(life))
+    return (int(given[1]), int(given[2], 16)) if given else None
 
 
 def some_of(table: Table, which: Ints | Bools) -> Table:

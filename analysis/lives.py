@@ -129,8 +129,7 @@ def cut(log: Log) -> Lives:
     enters, dones = _successful_splits(log)
     number = np.cumsum(_begins(log, rows, epoch, enters, dones)) - 1 if len(rows) else rows
 
-    _, place = first_of(number)
-    first = rows[place]
+    first = rows[changes(number)]
     by_birth = np.argsort(first)
     rank = np.empty_like(by_birth)
     rank[by_birth] = np.arange(len(by_birth))

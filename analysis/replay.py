@@ -159,9 +159,8 @@ def _first_observed(
     """Lives with an observation, and the value at their beginning that it implies."""
     value, valid = counter
     at = np.flatnonzero(valid[acts.rows])
-    seen, place = first_of(batch[at])
-    at = at[place]
-    row = acts.rows[at]
+    at = at[changes(batch[at])]
+    seen, row = batch[at], acts.rows[at]
     declared = after[at] - np.where(log.after[row], 0, step[at])
     return seen, value[row] - declared
 

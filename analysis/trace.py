@@ -14,7 +14,7 @@ from analysis.arrays import Bools, Ints, Records
 from analysis.census import Census, census
 from analysis.counts import Counts, counts_of
 from analysis.errors import AnalysisError
-from analysis.life_table import Table, everyone, life_table, some_of, together
+from analysis.life_table import Table, everyone, id_parts, ids, life_table, some_of, together
 from analysis.lives import Lives, cut
 from analysis.log import Log
 from analysis.losses import Loss, losses_of
@@ -218,35 +218,33 @@ class Trace:
         found = ((part._own_lives, place[part.lives.first]) for part, place in self.parts())
         return together(found, wanted)
 
-    def find(self, life: int | str) -> Table:
+    def _find(self, life: int | str) -> Table:
         """The one life with a number or id; AnalysisError if there is none."""
-        born, dash, head = str(life).partition("-0x")
-        try:
-            if dash:
-                ts, pfn = int(born), int(head, 16)
-                found = self.life_table(lambda t: (t["birth_ts"] == ts) & (t["head_pfn"] == pfn))
-            else:
-                table = self.life_table()
-                found = some_of(table, table["life"] == int(life))
-        except ValueError:
-            found = {"life": np.zeros(0)}
-        if len(found["life"]):
-            return found
-        raise AnalysisError(f"no life {life} in {self.path}: `mapcount lives` lists them")
+        named = id_parts(life)
+        if named:
+            born, pfn = named
+            found = self.life_table(lambda t: (t["birth_ts"] == born) & (t["head_pfn"] == pfn))
+        else:
+            table = self.life_table()
+            found = some_of(table, np.flatnonzero(table["life"].astype(str) == str(life)))
+        if len(found["life"]) == 0:
+            raise AnalysisError(f"no life {life} in {self.path}: `mapcount lives` lists them")
+        return found
 
     def life_number(self, life: int | str) -> int:
         """The number of a life given by number or id; AnalysisError if there is none."""
-        return int(self.find(life)["life"][0])
+        return int(self._find(life)["life"][0])
 
     def alone(self, life: int | str) -> tuple[Trace, int]:
         """A trace of the memory around one life, with all marks, and its number in there."""
         if not self._divided:
             return self, self.life_number(life)
-        one = self.find(life)
-        head = int(one["head_pfn"][0])
-        near = near_page(self._batches(), self.plan, head, self.census.order)
+        if not id_parts(life):
+            (life,) = ids(self._find(life))
+        _, pfn = id_parts(life) or (0, 0)
+        near = near_page(self._batches(), self.plan, pfn, self.census.order)
         trace = Trace(self._source, near, self)
-        return trace, trace.life_number(f"{one['birth_ts'][0]}-{head:#x}")
+        return trace, trace.life_number(life)
 
     def replay(self, which: Iterable[int]) -> Replay:
         """Replay some lives at once (their numbers, ascending)."""

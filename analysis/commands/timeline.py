@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING
 
 from analysis.commands.common import add_trace_arguments, check_output, exit_code, open_trace, warn
-from analysis.errors import CommandError
 
 if TYPE_CHECKING:
     from analysis.trace import Trace
@@ -54,9 +53,10 @@ def _draw(args: argparse.Namespace, trace: Trace) -> None:
     from matplotlib import pyplot
 
     import analysis
-    from analysis.interest import most_interesting
+    from analysis.interest import interesting
+    from analysis.life_table import ids
 
-    life = args.life if args.life is not None else most_interesting(trace, args.pfn)
+    life = args.life if args.life is not None else ids(interesting(trace, args.pfn))[0]
     figure = analysis.plot_timeline(trace, life)
     # A viewer that watches the file must never see half a picture.
     stem, suffix = os.path.splitext(args.output)
@@ -90,8 +90,6 @@ def run(args: argparse.Namespace) -> int:
     """Draw, and say where the picture is."""
     check_output(args.output, args.force)
     trace = _follow(args) if args.follow else open_trace(args)
-    if not trace.totals.lives:
-        raise CommandError(f"{args.file} holds no folio's life: record a command that maps memory")
     _draw(args, trace)
     print(f"wrote {args.output}")
     return exit_code(args, trace)

@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -57,56 +57,64 @@ SCALE_COLUMNS = {
 }
 
 
-def read(path: Path, _text: Path) -> None:
+class Given(NamedTuple):
+    """The file of a round: as a trace, as text, and opened a moment ago."""
+
+    path: str
+    printed: str
+    trace: Trace
+
+
+def read(given: Given) -> None:
     """The limit: nothing but the bytes."""
-    np.fromfile(path, np.uint8)
+    np.fromfile(given.path, np.uint8)
 
 
-def text(_path: Path, text: Path) -> None:
+def text(given: Given) -> None:
     """What is left to do when another tool has printed its events."""
-    pd.read_csv(text)
+    pd.read_csv(given.printed)
 
 
-def blocks(path: Path, _text: Path) -> None:
+def blocks(given: Given) -> None:
     """Find all blocks and check their sums."""
-    with Source(str(path)) as source:
+    with Source(given.path) as source:
         source.read()
 
 
-def decode(path: Path, _text: Path) -> None:
+def decode(given: Given) -> None:
     """The blocks, and every field of the records as an array."""
-    with Source(str(path)) as source:
+    with Source(given.path) as source:
         source.read()
         for batch in batches(source.chunks):
             for name, *_ in FIELDS:
                 np.ascontiguousarray(batch[name])
 
 
-def census(path: Path, _text: Path) -> None:
+def census(given: Given) -> None:
     """Open a trace: the blocks, and its records counted."""
-    analysis.open_trace(str(path))
+    analysis.open_trace(given.path)
 
 
-def lives(path: Path, _text: Path) -> None:
-    """Open a trace and cut it into lives."""
-    for part, _ in analysis.open_trace(str(path)).parts():
+def lives(given: Given) -> None:
+    """Cut an open trace into lives."""
+    for part, _ in given.trace.parts():
         part.lives.of.sum()
 
 
-def replay(path: Path, _text: Path) -> None:
-    """Open a trace, cut it into lives and replay all their counters."""
-    for part, _ in analysis.open_trace(str(path)).parts():
+def replay(given: Given) -> None:
+    """Cut an open trace into lives and replay all their counters."""
+    for part, _ in given.trace.parts():
         part.replay(range(len(part.lives)))
 
 
-STEPS: dict[str, Callable[[Path, Path], None]] = {
+STEPS: dict[str, Callable[[Given], None]] = {
     "plain numpy read of the same bytes": read,
-    "as text into pandas": text,
-    "blocks, checksums": blocks,
-    "decode: and all fields as arrays": decode,
+    "the same fields as text into pandas": text,
+    "find blocks, check their sums": blocks,
+    "decode: blocks, and all fields as arrays": decode,
     "open: blocks, and a count of everything": census,
-    "lives: open, and cut into lives": lives,
-    "reconstruct: lives, and replay all counters": replay,
+    "cut an open trace into lives": lives,
+    "reconstruct: cut an open trace, replay all counters": replay,
 }
 
 
@@ -124,8 +132,9 @@ def measure_steps(folder: Path) -> list[dict[str, Any]]:
     times: dict[str, list[float]] = {name: [] for name in STEPS}
     for _ in range(ROUNDS):
         for name, step in STEPS.items():
+            given = Given(str(path), str(printed), analysis.open_trace(str(path)))
             begin = time.process_time()
-            step(path, printed)
+            step(given)
             times[name].append(time.process_time() - begin)
     limit, peer = list(STEPS)[:2]
     return [
