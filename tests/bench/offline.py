@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +38,12 @@ ROOT = Path(__file__).parents[2]
 OUT = ROOT / "out" / "bench"
 ROUNDS = 5
 STEP_EVENTS, STEP_LIVES = 2_000_000, 1000
-LIVES = (10, 1000, 100_000)
+LIVES = (100_000, 10, 1000)
+SIZES = (10**5, 10**6, 10**7, 10**8)
+#: The shortest life of a folio and its pages.
+EVENTS_OF_FOLIO = 105
+
+Rows = list[dict[str, Any]]
 
 STEP_COLUMNS = {
     "step": f"what is done with a file of {STEP_EVENTS} events of {STEP_LIVES} folios",
@@ -124,7 +129,7 @@ def write_text(trace: Trace, path: Path) -> None:
     pd.DataFrame({name: log.raw[name] for name, *_ in FIELDS}).to_csv(path, index=False)
 
 
-def measure_steps(folder: Path) -> list[dict[str, Any]]:
+def measure_steps(folder: Path) -> Rows:
     """Each step in every round, so that its neighbours share the round's conditions."""
     path, printed = folder / "steps.mapcount", folder / "steps.csv"
     events = generate(path, STEP_EVENTS, STEP_LIVES).events
@@ -165,60 +170,59 @@ def run(*command: str) -> tuple[float, float]:
     return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
-def measure_scale(folder: Path, most: int) -> list[dict[str, Any]]:
-    """Whole commands at each size that the folios fit into."""
-    rows = []
-    sizes = [size for size in (10**5, 10**6, 10**7, 10**8) if size <= most]
-    for folios in LIVES:
-        for size in sizes:
-            if size < 120 * folios:
-                continue
-            path = folder / "scale.mapcount"
+def measure_scale(folder: Path, least: int, most: int, done: Rows) -> Iterator[Rows]:
+    """Whole commands at each size that the folios fit into; yields all rows after each file."""
+    rows = {(row["command"], row["folios"], row["events"]): row for row in done}
+    for size in [size for size in SIZES if least <= size <= most]:
+        for folios in [folios for folios in LIVES if folios * EVENTS_OF_FOLIO <= size]:
+            path, drawn = folder / "scale.mapcount", str(folder / "life.png")
             events = generate(path, size, folios).events
-            drawn = str(folder / "life.png")
             for name, more in (("stats", []), ("lives", []), ("timeline", ["-f", "-o", drawn])):
                 seconds, peak = run(name, str(path), *more)
-                rows.append(
-                    {
-                        "command": name,
-                        "events": events,
-                        "folios": folios,
-                        "CPU s": round(seconds, 2),
-                        "µs/event": round(seconds / events * 1e6, 2),
-                        "peak MiB": round(peak),
-                    }
-                )
-                print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+                rows[name, folios, events] = {
+                    "command": name,
+                    "events": events,
+                    "folios": folios,
+                    "CPU s": round(seconds, 2),
+                    "µs/event": round(seconds / events * 1e6, 2),
+                    "peak MiB": round(peak),
+                }
             path.unlink()
-    return sorted(rows, key=lambda row: (row["command"], row["folios"], row["events"]))
+            yield [rows[key] for key in sorted(rows)]
+
+
+def write(name: str, title: str, columns: dict[str, str], rows: Rows) -> None:
+    """Write one table."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    table = {"name": name, "title": title, "columns": columns, "rows": rows}
+    path = OUT / f"{name}.json"
+    path.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
+    print(f"wrote {path}", file=sys.stderr)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Measure one table and write it as JSON."""
+
+    def number(text: str) -> int:
+        return int(float(text))
+
     parser = argparse.ArgumentParser(prog="python -m tests.bench.offline")
     parser.add_argument("kind", choices=["steps", "scale"])
-    parser.add_argument("--most", type=lambda text: int(float(text)), default=10**7, metavar="N",
-                        help="events of the largest file (1e8 needs 8 GB of disk)")  # fmt: skip
+    parser.add_argument("--least", type=number, default=0, metavar="EVENTS",
+                        help="measure larger files alone; the rows of others stay")  # fmt: skip
+    parser.add_argument("--most", type=number, default=10**7, metavar="EVENTS",
+                        help="in the largest file; 1e8 needs 8 GB of disk")  # fmt: skip
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="mapcount-bench-") as scratch:
         if args.kind == "steps":
-            table = {
-                "name": "offline",
-                "title": "On the laptop: what each step costs",
-                "columns": STEP_COLUMNS,
-                "rows": measure_steps(Path(scratch)),
-            }
+            title = "On the laptop: what each step costs"
+            write("offline", title, STEP_COLUMNS, measure_steps(Path(scratch)))
         else:
-            table = {
-                "name": "offline-scale",
-                "title": "On the laptop: whole commands, from small traces to large ones",
-                "columns": SCALE_COLUMNS,
-                "rows": measure_scale(Path(scratch), args.most),
-            }
-    OUT.mkdir(parents=True, exist_ok=True)
-    path = OUT / f"{table['name']}.json"
-    path.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
-    print(f"wrote {path}", file=sys.stderr)
+            title = "On the laptop: whole commands, from small traces to large ones"
+            path = OUT / "offline-scale.json"
+            done = json.loads(path.read_text())["rows"] if args.least and path.exists() else []
+            for rows in measure_scale(Path(scratch), args.least, args.most, done):
+                write("offline-scale", title, SCALE_COLUMNS, rows)
     return 0
 
 
