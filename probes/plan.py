@@ -90,8 +90,9 @@ class Plan:
 def by_trampoline(plan: Plan, btf: Btf) -> Plan:
     """The same probes through fentry and fexit, which cost less, where the kernel has them.
 
-    BTF must describe the function, and one with more arguments than registers is refused by
-    most kernels.  A function has one stub of each kind, and its name is the function's.
+    BTF must describe the function; one with more arguments than registers is refused by most
+    kernels, one with a variable number (which has no name) by all.  A function has one stub of
+    each kind, and its name is the function's.
     """
     probes, taken = [], set()
     helpers = btf.enumerators("bpf_func_id")
@@ -105,6 +106,7 @@ def by_trampoline(plan: Plan, btf: Btf) -> Plan:
             and not probe.offset
             and parameters is not None
             and len(parameters) <= len(ARGUMENTS)
+            and "" not in parameters
             and (probe.function, attach) not in taken
         ):
             taken.add((probe.function, attach))

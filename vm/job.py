@@ -42,8 +42,15 @@ settle() {
 	# A kernel bug must end the guest, not leave half of one: the host then reports "VM lost".
 	put 1 /proc/sys/kernel/panic_on_oops
 }
-# BCC needs headers where none are installed: a kernel may carry its own.
-[ -e "/lib/modules/$(uname -r)/build" ] || modprobe -q kheaders || true
+# BCC needs headers where none are installed: a kernel may carry its own. They are unpacked here
+# to where BCC looks: its own way renames a folder, which not every kernel's overlay can.
+if [ ! -e "/lib/modules/$(uname -r)/build" ]; then
+	modprobe -q kheaders || true
+	if [ -e /sys/kernel/kheaders.tar.xz ]; then
+		mkdir -p "/tmp/kheaders-$(uname -r)"
+		tar -xf /sys/kernel/kheaders.tar.xz -C "/tmp/kheaders-$(uname -r)"
+	fi
+fi
 # Renamed into place, so that the host never reads a half-written number.
 leave() { echo "$1" >"$2.part" && sync && mv "$2.part" "$2" && sync; }
 settle

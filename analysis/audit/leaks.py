@@ -9,9 +9,11 @@ import numpy as np
 
 from analysis.audit.doubt import Doubt
 from analysis.audit.finding import Finding
+from analysis.lives import BIRTHS
 from analysis.plan import OP
 from analysis.replay import Replay
 from analysis.trace import Trace
+from analysis.verify import MOST_SPLITS
 
 
 def leaks(trace: Trace, run: Replay, doubt: Doubt) -> Iterator[Finding]:
@@ -23,8 +25,11 @@ def leaks(trace: Trace, run: Replay, doubt: Doubt) -> Iterator[Finding]:
     maps = np.flatnonzero(np.isin(log.op, [OP["map"], OP["dup"]]) & (lives.of >= 0))
     last_map = np.full(len(lives), -1, dtype=np.int64)
     last_map[lives.of[maps]] = maps
-    alone = last_map >= 0
+    alone = (last_map >= 0) & (lives.birth != BIRTHS.index("first sight"))
     alone[lives.of[maps[~np.isin(log.pid[maps], ended)]]] = False
+    # A split maps the pages again on behalf of others: who they are, its parent tells.
+    for _ in range(MOST_SPLITS):
+        alone &= (lives.parent < 0) | alone[lives.parent]
 
     here = np.flatnonzero(np.diff(run.bounds) > 0)
     last = run.bounds[here + 1] - 1

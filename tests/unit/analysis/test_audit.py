@@ -301,6 +301,19 @@ def test_leak_is_possible_when_the_tasks_are_gone(tmp_path: Path) -> None:
     assert "certain if" in one["reason"]
 
 
+def test_leak_is_none_when_a_split_mapped_the_page_for_others(tmp_path: Path) -> None:
+    # GIVEN somebody else's older folio, that a task splits before it ends
+    trace = MockTrace()
+    kernel = MockKernel(trace)
+    folio = kernel.older(HEAD)
+    folio.ptes |= {(CHILD, page) for page in range(512)}
+    kernel.split_folio(folio, actor=PARENT)
+    trace.task_exit(PARENT, "workload")
+    # WHEN it is audited THEN its pages are not taken for leaked
+    path = trace.write(tmp_path / "t.mapcount")
+    assert analysis.open_trace(str(path)).df_findings().empty
+
+
 def test_finding_is_possible_when_events_were_lost(tmp_path: Path) -> None:
     # GIVEN an unmap that was lost, and counted as lost
     path = mock_stories.lossy().write(tmp_path / "t.mapcount")

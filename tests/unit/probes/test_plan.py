@@ -208,6 +208,13 @@ def test_attachment_when_the_kernel_has_fentry(tmp_path):
     assert [(p.id, p.call) for p in other.probes] == [(p.id, p.call) for p in plan.probes]
 
 
+def test_attachment_when_a_function_takes_any_number_of_arguments(tmp_path):
+    # GIVEN panic(), whose last parameter is "..." and has no name THEN a kprobe stays
+    types = {**OLD, "panic": ["fmt", ""]}
+    plan = by_trampoline(plan_of(tmp_path, types), FakeBtf(types))
+    assert [p.attach for p in plan.probes if p.function == "panic"] == [KPROBE]
+
+
 def test_attachment_when_the_kernel_cannot_give_a_trampolines_arguments(tmp_path):
     # GIVEN a kernel without bpf_get_func_arg() THEN kprobes stay
     plan = plan_of(tmp_path, OLD)
