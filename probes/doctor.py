@@ -50,7 +50,7 @@ def doctor() -> int:
         found[2] = known = find_types()
         if known.enumerators("bpf_map_type").get("BPF_MAP_TYPE_RINGBUF") is None:
             raise ProbeError("this kernel has no BPF ring buffer: use one that has (5.8 and later)")
-        return f"the kernel's {known.source} tells them, and that it has the BPF ring buffer"
+        return f"from the kernel's {known.source}; it has the BPF ring buffer"
 
     for name, test in (("symbols", symbols), ("memory", memory), ("types", types)):
         good &= _print(name, test, ALL)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # What doctor and record say on a kernel that lacks something: runs in a guest, hides one thing at a
-# time, and leaves NAME.doctor.{out,err,status} and NAME.record.{err,status} for each case.
+# time, and leaves NAME.doctor.{out,err,status}, NAME.record.{err,status} and the trace for each case.
 # Usage: doctor_cases.sh WORKLOAD (a program with huge pages, for record to show what it can do).
 set -u
 export workload=$PWD/$1
@@ -20,7 +20,7 @@ case_() {
 		"$@" || exit 1
 		python3 -m probes doctor >"$name.doctor.out" 2>"$name.doctor.err"
 		echo $? >"$name.doctor.status"
-		python3 -m probes record -o "/run/$name" -- "$workload" >"$name.record.err" 2>&1
+		python3 -m probes record -o "$name.mapcount" -- "$workload" >"$name.record.err" 2>&1
 		echo $? >"$name.record.status"
 	' sh "$name" "$@" || echo "the case $name cannot be made" >&2
 }

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import analysis
+from analysis.__main__ import main as analysis_main
 from tests.conftest import GUEST_SECONDS, lab_run
 from vm import build, scenarios
 
@@ -52,6 +54,10 @@ class Case:
         return status == 0 and seen is not None and int(seen[1]) > EVENTS
 
     @property
+    def trace(self):
+        return analysis.open_trace(str(self.folder / f"{self.name}.mapcount"))
+
+    @property
     def status(self):
         return int(self.text("doctor.status"))
 
@@ -92,8 +98,21 @@ def test_doctor_when_nothing_is_hidden(case):
 def test_doctor_when_there_is_no_btf(case):
     # GIVEN a kernel without BTF whose headers are installed THEN these tell the layout
     assert case("no_btf").status == 0
-    assert "ok     types: the kernel's headers" in case("no_btf").text("doctor.out")
+    assert "ok     types: from the kernel's headers" in case("no_btf").text("doctor.out")
     assert case("no_btf").works
+
+
+def test_trace_when_there_is_no_btf(case, capsys):
+    # GIVEN the same workload recorded with BTF, and with the kernel's headers instead
+    with_btf, without = case("complete").trace, case("no_btf").trace
+    # WHEN the headers of the traces are compared THEN every offset and every probe is the same
+    layout = without.meta["layout"]
+    assert layout.pop("source") == "headers"
+    assert {**layout, "source": "btf"} == with_btf.meta["layout"]
+    assert without.meta["plan"] == with_btf.meta["plan"]
+    # AND the replay agrees with the kernel at each mark
+    assert analysis_main(["verify", without.path]) == 0
+    assert "0 differences, 0 possible" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", LACKS)
