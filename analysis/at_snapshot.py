@@ -45,10 +45,14 @@ class Expected:
 
 
 def present(log: Log, lives: Lives, shot: Snapshot) -> Present:
-    """Find the lives whose pages lie wholly in a snapshot's frames."""
+    """Find the lives whose counters lie wholly in a snapshot's frames.
+
+    Those of a hugetlb folio are in its first two pages, be it of 1 GiB.
+    """
     begin, end = (int(n) for n in np.searchsorted(log.ts, [shot.ts_begin, shot.ts_end], "right"))
     frame, head, inside = shot.locate(lives.head)
-    inside &= head + (np.int64(1) << lives.order) <= shot.pages.shape[1]
+    pages = np.where(lives.hugetlb, 2, np.int64(1) << lives.order)
+    inside &= head + pages <= shot.pages.shape[1]
     alive = (lives.first < begin) & ((lives.death_row < 0) | (lives.death_row >= begin))
     life = np.flatnonzero(inside & alive)
     span = lives.of[begin:end][log.op[begin:end] != OP["read"]]

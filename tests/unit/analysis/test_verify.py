@@ -228,3 +228,22 @@ def test_verify_finds_a_mapped_page_when_its_remap_was_not_recorded(tmp_path: Pa
     # THEN this page is the difference, named by the folio that it was part of
     (one,) = result.differences.to_dict("records")
     assert (one["life"], one["counter"], one["subpage"], one["truth"]) == (0, "kpagecount", 3, 1)
+
+
+@pytest.mark.parametrize(("counted", "wrong"), [(2, []), (1, ["entire_mapcount"])])
+def test_verify_reads_a_folio_of_1_gib_when_its_head_is_in_a_frame(
+    tmp_path: Path, counted: int, wrong: list[str]
+) -> None:
+    # GIVEN a page of 1 GiB that two tasks map, and the first of its 512 frames
+    trace = MockTrace()
+    for entire in (0, 1):
+        trace.record("map_file", 1 << 18, order=18, nr=0, level="pmd", entire=entire, hugetlb=True)
+    raw = bytearray(RAW)
+    struct.pack_into("<Q", raw, 0, 1 << 16)
+    struct.pack_into("<B", raw, 81, 18)
+    struct.pack_into("<i", raw, 84, counted - 1)
+    trace.truth("end", [1 << 18], bytes(raw), [0] * FRAME_PAGES, [0] * FRAME_PAGES)
+    # WHEN it is verified THEN its one count is compared
+    result = _verify(trace, tmp_path)
+    assert result.table["entire_mapcount"].tolist() == [1]
+    assert result.differences["counter"].tolist() == wrong
