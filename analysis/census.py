@@ -16,7 +16,8 @@ from probes.events import MARK_FIRST
 
 #: Pages of the smallest piece of memory that records are counted for: 2 MiB.
 FRAME_SHIFT = 9
-PROBES = 1 << 16
+#: Ids of probes and of CPUs that fit into a record.
+PROBES = CPUS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -56,43 +57,91 @@ def is_common(records: Records, plan: Plan) -> Ints:
     return np.flatnonzero((probe >= MARK_FIRST) | (plan.op[probe] == OP["oops"]))
 
 
+Sums = tuple[Ints, Ints, Ints]
+
+
+def _summed(key: Ints, number: Ints, last: Ints) -> Sums:
+    """The distinct keys in ascending order, their numbers added up, their greatest values."""
+    by_key = np.argsort(key, kind="stable")
+    key, number, last = key[by_key], number[by_key], last[by_key]
+    begin = np.flatnonzero(changes(key))
+    return key[begin], np.add.reduceat(number, begin), np.maximum.reduceat(last, begin)
+
+
 class _Tally:
-    """Adds numbers up by key; a run of equal keys costs one addition."""
+    """Counts records by key; a run of equal keys costs no more than one."""
 
     def __init__(self) -> None:
-        self._keys: list[Ints] = []
-        self._counts: list[Ints] = []
-        self._last: list[Ints] = []
+        none = np.zeros(0, dtype=np.int64)
+        self._found: list[Sums] = [(none, none, none)]
 
     def add(self, key: Ints, value: Ints) -> None:
         """Count each key, and keep the greatest value that came with it."""
         if len(key):
             begin = np.flatnonzero(changes(key))
-            runs = (
-                key[begin],
-                np.diff(np.append(begin, len(key))),
-                np.maximum.reduceat(value, begin),
-            )
-            for column, found in zip(self._columns(), self._summed(*runs), strict=True):
-                column.append(found)
+            number = np.diff(np.append(begin, len(key)))
+            self._found.append(_summed(key[begin], number, np.maximum.reduceat(value, begin)))
 
-    def _columns(self) -> tuple[list[Ints], list[Ints], list[Ints]]:
-        return self._keys, self._counts, self._last
+    def total(self) -> Sums:
+        """The distinct keys in ascending order, how often each came, its greatest value."""
+        key, number, last = (np.concatenate(column) for column in zip(*self._found, strict=True))
+        return _summed(key, number, last) if len(key) else (key, number, last)
 
-    @staticmethod
-    def _summed(key: Ints, number: Ints, last: Ints) -> tuple[Ints, Ints, Ints]:
-        by_key = np.argsort(key, kind="stable")
-        key, number, last = key[by_key], number[by_key], last[by_key]
-        begin = np.flatnonzero(changes(key))
-        return key[begin], np.add.reduceat(number, begin), np.maximum.reduceat(last, begin)
 
-    def total(self) -> tuple[Ints, Ints, Ints]:
-        """The distinct keys in ascending order, their counts and greatest values."""
-        if not self._keys:
-            none = np.zeros(0, dtype=np.int64)
-            return none, none, none
-        keys, counts, last = (np.concatenate(column) for column in self._columns())
-        return self._summed(keys, counts, last)
+class _Numbering:
+    """Each CPU's numbering of its records."""
+
+    def __init__(self) -> None:
+        self._low = np.full(CPUS, np.iinfo(np.int64).max)
+        self._high = np.full(CPUS, -1, dtype=np.int64)
+        self._there = np.zeros(CPUS, dtype=np.int64)
+
+    def add(self, batch: Records) -> None:
+        """Take in some records."""
+        cpu, seq = batch["cpu"], batch["seq"].astype(np.int64)
+        np.minimum.at(self._low, cpu, seq)
+        np.maximum.at(self._high, cpu, seq)
+        self._there += np.bincount(cpu, minlength=CPUS)
+
+    def missing(self) -> dict[int, int]:
+        """By CPU, how many numbers between its first and its last are in no record."""
+        cpus = np.flatnonzero(self._there)
+        missing = self._high[cpus] - self._low[cpus] + 1 - self._there[cpus]
+        return dict(zip(cpus.tolist(), missing.tolist(), strict=True))
+
+
+class _Threads:
+    """What each thread did last, for readers that never return."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._elses, self._entries = _Tally(), _Tally()
+        self.died: dict[int, int] = {}
+
+    def add(self, batch: Records, ts: Ints) -> None:
+        """Take in some records."""
+        probe, tid = batch["probe"], batch["tid"].astype(np.int64)
+        op = self._plan.op[probe]
+        for row in np.flatnonzero(op == OP["oops"]).tolist():
+            self.died.setdefault(int(tid[row]), int(ts[row]))
+        reads = op == OP["read"]
+        other = ~reads
+        for thread, when in self.died.items():
+            other &= (tid != thread) | (ts < when)
+        self._elses.add(tid[other], ts[other])
+        entry = np.flatnonzero(reads & (self._plan.phase[probe] == ENTER))
+        self._entries.add(tid[entry] << 32 | self._plan.function[probe[entry]], ts[entry])
+
+    def last_else(self) -> dict[int, int]:
+        """By thread, the time of its last record before it died that is no reader's."""
+        tid, _, last = self._elses.total()
+        return dict(zip(tid.tolist(), last.tolist(), strict=True))
+
+    def last_entry(self) -> dict[tuple[int, int], int]:
+        """By thread and reader's function, the time of its last entry."""
+        keys, _, last = self._entries.total()
+        pairs = zip(keys.tolist(), last.tolist(), strict=True)
+        return {(key >> 32, key & 0xFFFFFFFF): when for key, when in pairs}
 
 
 def census(batches: Iterable[Records], plan: Plan) -> Census:
@@ -101,61 +150,41 @@ def census(batches: Iterable[Records], plan: Plan) -> Census:
     Raises AnalysisError for times and pages that no kernel has.
     """
     probes = np.zeros(PROBES, dtype=np.int64)
-    low = np.full(1 << 16, np.iinfo(np.int64).max)
-    high, counted = np.full(1 << 16, -1, dtype=np.int64), np.zeros(1 << 16, dtype=np.int64)
-    tids, frames, elses, entries = _Tally(), _Tally(), _Tally(), _Tally()
+    numbering, threads, tids, frames = _Numbering(), _Threads(plan), _Tally(), _Tally()
     common: list[Records] = []
     first_ts, last_ts, order = np.iinfo(np.int64).max, 0, 0
-    died: dict[int, int] = {}
     for batch in (batch for batch in batches if len(batch)):
-        probe, cpu = batch["probe"], batch["cpu"]
-        tid, seq = batch["tid"].astype(np.int64), batch["seq"].astype(np.int64)
         if int(max(batch["ts"].max(), batch["pfn"].max())) >> 63:
             raise AnalysisError("a record's time or page lies beyond what any kernel has")
         ts = batch["ts"].astype(np.int64)
+        first_ts, last_ts = min(first_ts, int(ts.min())), max(last_ts, int(ts.max()))
+        probes += np.bincount(batch["probe"], minlength=PROBES)
+        numbering.add(batch)
+        threads.add(batch, ts)
+        tids.add(batch["tid"].astype(np.int64), ts)
         apart = is_common(batch, plan)
         common.append(picked(batch, apart))
-        for row in apart[plan.op[probe[apart]] == OP["oops"]].tolist():
-            died.setdefault(int(tid[row]), int(ts[row]))
-        probes += np.bincount(probe, minlength=PROBES)
-        np.minimum.at(low, cpu, seq)
-        np.maximum.at(high, cpu, seq)
-        counted += np.bincount(cpu, minlength=len(counted))
-        tids.add(tid, ts)
-        frame = (batch["pfn"] >> np.uint64(FRAME_SHIFT)).astype(np.int64)
         paged = np.delete(np.arange(len(batch)), apart)
-        frames.add(frame[paged], ts[paged])
+        frame = (batch["pfn"][paged] >> np.uint64(FRAME_SHIFT)).astype(np.int64)
+        frames.add(frame, ts[paged])
         order = max(order, int(batch["order"][paged].max(initial=0)))
-        first_ts, last_ts = min(first_ts, int(ts.min())), max(last_ts, int(ts.max()))
-        reads = plan.op[probe] == OP["read"]
-        other = ~reads
-        for thread, when in died.items():
-            other &= (tid != thread) | (ts < when)
-        elses.add(tid[other], ts[other])
-        entry = np.flatnonzero(reads & (plan.phase[probe] == ENTER))
-        entries.add(tid[entry] << 32 | plan.function[probe[entry]], ts[entry])
-    cpus = np.flatnonzero(counted).tolist()
     tid, tid_events, tid_last = tids.total()
-    else_tid, _, else_last = elses.total()
-    entry_key, _, entry_last = entries.total()
     frame, frame_events, _ = frames.total()
+    events = int(probes.sum())
     return Census(
-        events=int(probes.sum()),
-        first_ts=first_ts if cpus else 0,
+        events=events,
+        first_ts=first_ts if events else 0,
         last_ts=last_ts,
         probes=probes,
         tids=tid,
         tid_events=tid_events,
         tid_last=tid_last,
-        cpu_lost={cpu: int(high[cpu] - low[cpu] + 1 - counted[cpu]) for cpu in cpus},
+        cpu_lost=numbering.missing(),
         frames=frame,
         frame_events=frame_events,
         order=order,
         common=joined(common),
-        died=died,
-        last_else=dict(zip(else_tid.tolist(), else_last.tolist(), strict=True)),
-        last_entry={
-            (key >> 32, key & 0xFFFFFFFF): last
-            for key, last in zip(entry_key.tolist(), entry_last.tolist(), strict=True)
-        },
+        died=threads.died,
+        last_else=threads.last_else(),
+        last_entry=threads.last_entry(),
     )
