@@ -21,18 +21,22 @@ from analysis.records import batches, gathered, joined, picked
 #: Records of a part; more only where a single folio has more.  So many that numpy's arrays
 #: are small enough to be used again, not asked of the kernel page by page.
 PART = 1 << 18
-#: Parts that are taken out of the file in one reading.
-AT_ONCE = 32
+#: Records that are taken out of the file in one reading; at least one part's.
+AT_ONCE = 1 << 23
 #: A record that belongs to no part; part numbers are smaller.
 NOWHERE = np.iinfo(np.uint16).max
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Where the parts begin: memory in pieces of ``1 << shift`` pages, ascending."""
+    """Where the parts begin: memory in pieces of ``1 << shift`` pages, ascending.
+
+    ``events``: how many records each part has.
+    """
 
     shift: int
     begins: Ints
+    events: Ints
 
     def part_of(self, pfn: Ints) -> Ints:
         """The part that each page is in."""
@@ -46,8 +50,8 @@ def cut_memory(counted: Census, size: int) -> Cut:
     piece = counted.frames >> (shift - FRAME_SHIFT)
     begin = np.flatnonzero(changes(piece))
     events = np.add.reduceat(counted.frame_events, begin)
-    part = (np.cumsum(events) - events) // size
-    return Cut(shift, piece[begin][changes(part)])
+    first = np.flatnonzero(changes((np.cumsum(events) - events) // size))
+    return Cut(shift, piece[begin][first], np.add.reduceat(events, first))
 
 
 def split(
@@ -64,11 +68,13 @@ def split(
         where.append(part)
         done()
     part = np.concatenate(where)
-    for first in range(0, len(cut.begins), AT_ONCE):
-        places = np.flatnonzero((part >= first) & (part < first + AT_ONCE))
+    reading = (np.cumsum(cut.events) - 1) // AT_ONCE
+    first = np.flatnonzero(changes(reading)).tolist()
+    for begin, end in zip(first, [*first[1:], len(reading)], strict=True):
+        places = np.flatnonzero((part >= begin) & (part < end))
         records = gathered(chunks, places)
         done()
-        for number in range(first, min(first + AT_ONCE, len(cut.begins))):
+        for number in range(begin, end):
             rows = np.flatnonzero(part[places] == number)
             rows = rows[np.argsort(records["ts"][rows], kind="stable")]
             yield picked(records, rows), places[rows]

@@ -70,7 +70,8 @@ class Trace:
             self.census: Census = whole.census if whole else census(self._batches(), self.plan)
         except AnalysisError as error:
             raise AnalysisError(f"{self.path}: {error}: keep the file and report it") from None
-        self._divided = whole is None and self.census.events > PART
+        paged = int(self.census.frame_events.sum())
+        self._divided = whole is None and paged > PART
         self._common = Log([self.census.common], self.plan)
         self.oops = oops_of(self._common, source.oops)
         strangers = int(self.census.probes[self.plan.op < 0].sum())

@@ -48,7 +48,15 @@ def _many_folios() -> MockTrace:
     return trace
 
 
+def _marks_alone() -> MockTrace:
+    trace = MockTrace()
+    for turn in range(60):
+        trace.mark(f"turn {turn}")
+    return trace
+
+
 STORIES = {
+    "marks": _marks_alone,
     "many": _many_folios,
     "lifecycle": mock_stories.lifecycle,
     "race": mock_stories.seed_2015,
