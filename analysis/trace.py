@@ -227,7 +227,8 @@ class Trace:
             found = self.life_table(lambda t: (t["birth_ts"] == born) & (t["head_pfn"] == pfn))
         else:
             table = self.life_table()
-            found = some_of(table, np.flatnonzero(table["life"].astype(str) == str(life)))
+            number = int(life) if str(life).isdecimal() else -1
+            found = some_of(table, table["life"] == number)
         if len(found["life"]) == 0:
             raise AnalysisError(f"no life {life} in {self.path}: `mapcount lives` lists them")
         return found
