@@ -59,7 +59,7 @@ def split(
 ) -> Iterator[tuple[Records, Ints]]:
     """Yield the records of each part in order of time, and their places in the file.
 
-    ``done`` is called whenever the blocks were read through.
+    ``done`` is called whenever blocks that were read are not needed for a while.
     """
     where = []
     for batch in batches(chunks):
@@ -72,8 +72,7 @@ def split(
     first = np.flatnonzero(changes(reading)).tolist()
     for begin, end in zip(first, [*first[1:], len(reading)], strict=True):
         places = np.flatnonzero((part >= begin) & (part < end))
-        records = gathered(chunks, places)
-        done()
+        records = gathered(chunks, places, done)
         for number in range(begin, end):
             rows = np.flatnonzero(part[places] == number)
             rows = rows[np.argsort(records["ts"][rows], kind="stable")]

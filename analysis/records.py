@@ -6,7 +6,7 @@ A record is copied as 64 opaque bytes: numpy copies a struct field by field, 20 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from probes.events import FIELDS, RECORD_SIZE
 RECORD = np.dtype([(name, code) for name, _, code, _ in FIELDS])
 #: Records that are looked at together: as many as caches hold.
 BATCH = 1 << 17
+#: Records in blocks that are passed before their memory is given back.
+PASSED = 1 << 22
 _OPAQUE = np.dtype((np.void, RECORD_SIZE))
 
 
@@ -35,14 +37,22 @@ def picked(records: Records, rows: Ints) -> Records:
     return some
 
 
-def gathered(chunks: Sequence[Records], places: Ints) -> Records:
-    """The records at some places (ascending) of the blocks taken together."""
+def gathered(chunks: Sequence[Records], places: Ints, done: Callable[[], None]) -> Records:
+    """The records at some places (ascending) of the blocks taken together.
+
+    ``done`` is called now and then: blocks that were passed are not needed any more.
+    """
     result = np.empty(len(places), _OPAQUE)
     begins = np.cumsum([0, *map(len, chunks)])
     cut = np.searchsorted(places, begins)
+    passed = 0
     for number in np.flatnonzero(cut[1:] > cut[:-1]).tolist():
         here = slice(cut[number], cut[number + 1])
         result[here] = chunks[number].view(_OPAQUE)[places[here] - begins[number]]
+        if begins[number] - passed > PASSED:
+            passed = begins[number]
+            done()
+    done()
     records: Records = result.view(RECORD)
     return records
 
