@@ -67,7 +67,7 @@ SCENARIOS = {
         Scenario(
             "seed-2015",
             "mmap and munmap in a loop beside readers of /proc/kpage*",
-            args=("10",),
+            args=("30",),
             page_types=True,
         ),
         # One for each family of operations; proven by `mapcount verify` at every mark.

@@ -5,17 +5,20 @@
  *
  * usage: seed-2015 [SECONDS [PAGE-TYPES]]
  * Equal shares of the time go to a reader of every page frame, to a reader of those frames that
- * the process has mapped, and to the program PAGE-TYPES with -p, as the report ran it.
+ * the process is just giving back, and to the program PAGE-TYPES with -p, as the report ran it.
  */
 #include <stdint.h>
 
 #include "story.h"
 
+/* Pages that the aimed reader reads about at a time. */
+#define FEW 32
+
 static char *const region = (char *)0x700000000000UL;
 
-/* Shared by all processes: when to stop reading and mapping, and how often each went round. */
+/* Shared by all processes: when to stop and to look, and how often each went round. */
 static struct {
-	volatile int stop, stop_mapper;
+	volatile int stop, stop_mapper, unmapping;
 	unsigned long mapped, read, aimed, ran;
 } *shared;
 
@@ -35,7 +38,9 @@ static void map_and_unmap(void)
 			fprintf(stderr, "error: the kernel gave no huge page: free some memory\n");
 			_exit(NO_HUGE_PAGE);
 		}
+		shared->unmapping = 1;
 		must(munmap(region, HUGE), "munmap");
+		shared->unmapping = 0;
 		shared->mapped++;
 	}
 }
@@ -63,14 +68,15 @@ static void read_frames(void)
 }
 
 /*
- * What page-types -p does, without a new program every time: looks the process's frames up in its
- * pagemap and reads about these only. Between rounds it rests, or a recorder would be flooded.
+ * What page-types -p does, without a new program every time, and at the worst moment: looks the
+ * process's frames up in its pagemap, waits until they are being given back, and reads about these
+ * only, a few at a time for as long as that lasts.
  */
 static void read_aimed(void)
 {
 	static const char *const files[] = {"/proc/kpageflags", "/proc/kpagecount"};
-	uint64_t entry, words[PAGES];
-	unsigned long frame;
+	uint64_t entry, words[FEW];
+	unsigned long frame, at = 0;
 	int map, fds[2];
 	char path[64];
 
@@ -86,10 +92,14 @@ static void read_aimed(void)
 		    !(entry >> 63 & 1))
 			continue; /* just unmapped */
 		frame = entry & ((1UL << 55) - 1);
-		for (int i = 0; i < 2; i++)
-			must(pread(fds[i], words, sizeof(words), frame * 8) < 0, files[i]);
+		while (!shared->unmapping && !shared->stop)
+			;
+		do {
+			must(pread(fds[shared->aimed & 1], words, sizeof(words),
+				   (frame + at) * 8) < 0, files[shared->aimed & 1]);
+			at = (at + FEW) % PAGES;
+		} while (shared->unmapping && !shared->stop);
 		shared->aimed++;
-		usleep(50000);
 	}
 }
 
