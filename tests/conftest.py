@@ -14,7 +14,7 @@ import analysis
 ROOT = Path(__file__).parents[1]
 #: CI sets this: a test that would be skipped for want of a guest fails instead.
 REQUIRED = bool(os.environ.get("MAPCOUNT_REQUIRE_KERNEL"))
-GUEST_SECONDS = 600
+GUEST_SECONDS = 1200
 
 
 def pytest_collection_modifyitems(items):
