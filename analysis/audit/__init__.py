@@ -29,13 +29,12 @@ def audit(trace: Trace) -> Audit:
     """Hold a trace against the rules of the kernel's era."""
     doubt = Doubt(trace)
     run = trace.replay(range(len(trace.lives)))
-    books = Books(trace, run, doubt)
+    books = Books(trace, run, verify(trace), doubt)
     limits = list(Limits(trace, run, doubt).findings())
     told = {(one.life, one.counter, one.rows[-1]) for one in limits}
-    breaks = books.breaks()
     entries = [
         books.finding(one)
-        for one in [*breaks, *books.snapshot_breaks(verify(trace), breaks)]
+        for one in books.all_breaks()
         # The plainer rule says the same about the same record.
         if (one.life, one.counter, one.row) not in told
     ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.arrays import Bools, Ints, changes
+from analysis.at_snapshot import present
 from analysis.audit.doubt import Doubt, in_flight
 from analysis.audit.finding import Finding
 from analysis.divergence import divergences
@@ -38,8 +39,9 @@ class Break:
 class Books:
     """The replay of a trace, held against its observations."""
 
-    def __init__(self, trace: Trace, run: Replay, doubt: Doubt) -> None:
+    def __init__(self, trace: Trace, run: Replay, result: Verification, doubt: Doubt) -> None:
         self.trace = trace
+        self.result = result
         self.run = run
         self.doubt = doubt
         self.era = "double_map" in trace.counters
@@ -47,7 +49,32 @@ class Books:
         self._covers = np.zeros((len(run.rows), 2), dtype=np.int64)
         self._covers[self.acts.some_at, 0] = self.acts.some_start
         self._covers[self.acts.some_at, 1] = self.acts.some_start + self.acts.some_nr
+        self._offset = self._offset_moves()
+        self._right = self._right_snapshots(result)
         self.set_aside = 0
+
+    def _offset_moves(self) -> Bools:
+        """Which operations change what every page's count holds beside its PTE mappings."""
+        run, lives = self.run, self.trace.lives
+        if not self.era or len(run.rows) == 0:
+            return np.zeros(len(run.rows), dtype=bool)
+        before = np.roll(run.double_map, 1)
+        lived = np.flatnonzero(np.diff(run.bounds) > 0)
+        before[run.bounds[lived]] = run.double_map_start[lived]
+        anon = lives.anon[lives.of[run.rows]]
+        return np.asarray(np.where(anon, run.double_map != before, self.acts.entire != 0))
+
+    def _right_snapshots(self, result: Verification) -> dict[int, list[int]]:
+        """By life, the places of the snapshots in the log that agree with all of its replay."""
+        wrong = set(zip(result.differences["snapshot"], result.differences["life"], strict=True))
+        right: dict[int, list[int]] = {}
+        shots = zip(result.table["snapshot"], self.trace.snapshots, strict=True)
+        for name, shot in shots:
+            here = present(self.trace.log, self.trace.lives, shot)
+            for life in here.life[~here.busy].tolist():
+                if (name, life) not in wrong:
+                    right.setdefault(life, []).append(here.row)
+        return right
 
     def breaks(self) -> list[Break]:
         """Where observations leave the replay, first of each counter, page and size."""
@@ -69,14 +96,31 @@ class Books:
             )  # fmt: skip
         return sorted(found, key=lambda one: (one.life, one.row))
 
-    def snapshot_breaks(self, result: Verification, known: list[Break]) -> Iterator[Break]:
-        """Differences of a snapshot from the replay that no record had shown before."""
-        seen = {
-            (one.life, one.counter, page, one.observed - one.expected)
-            for one in known
+    def all_breaks(self) -> list[Break]:
+        """The first sight of each difference, by a record or by a snapshot."""
+        records = self.breaks()
+        rows = {
+            (one.life, one.counter, page, one.observed - one.expected): one.row
+            for one in records
             for page in one.pages
         }
-        wrong = result.differences
+        shots = list(self._snapshot_breaks(rows))
+        sooner = {
+            (one.life, one.counter, page, one.observed - one.expected)
+            for one in shots
+            for page in one.pages
+        }
+        return shots + [
+            one
+            for one in records
+            if (one.life, one.counter, one.pages[0], one.observed - one.expected) not in sooner
+        ]
+
+    def _snapshot_breaks(self, known: dict[tuple[int, str, int, int], int]) -> Iterator[Break]:
+        """Differences of a snapshot from the replay that no record had shown before it."""
+        wrong = self.result.differences
+        ends = dict(zip(self.result.table["snapshot"], self._snapshot_rows(), strict=True))
+        seen: set[tuple[int, str, int, int]] = set()
         groups: dict[tuple[str, int, str, int, int], list[int]] = {}
         mapcounts: set[tuple[str, int, int]] = set()
         # A folio that changed while the snapshot was taken may have been read before or after.
@@ -91,12 +135,13 @@ class Books:
                 mapcounts.add((one["snapshot"], life, page))
             # What /proc says follows from the counter where the counter itself is wrong.
             follows = counter in ("kpagecount", "page tables")
-            if key in seen or (follows and (one["snapshot"], life, page) in mapcounts):
+            if follows and (one["snapshot"], life, page) in mapcounts:
+                continue
+            if key in seen or known.get(key, len(self.trace.log)) < ends[one["snapshot"]]:
                 continue
             seen.add(key)
             group = (one["snapshot"], life, counter, int(one["replayed"]), int(one["truth"]))
             groups.setdefault(group, []).append(page)
-        ends = dict(zip(result.table["snapshot"], self._snapshot_rows(), strict=True))
         for (snapshot, life, counter, expected, observed), pages in groups.items():
             at = ends[snapshot]
             yield Break(life, counter, tuple(sorted(pages)), at, expected, observed, snapshot)
@@ -113,7 +158,7 @@ class Books:
             return np.asarray(entire)
         if counter == "double_map":
             return np.asarray(entire | acts.splits[at])
-        every = (acts.every[at] != 0) | (entire & self.era)
+        every = (acts.every[at] != 0) | self._offset[at]
         low, high = self._covers[at, 0], self._covers[at, 1]
         inside = (low <= page) & (page < high) if page >= 0 else high > low
         if counter in ("mapcount", "kpagecount", "page tables"):
@@ -136,6 +181,10 @@ class Books:
             looks = log.pfn[rows] - self.trace.lives.head[one.life] == page
         good = np.flatnonzero(looks)
         since = int(good[-1]) if len(good) else 0
+        # A snapshot in between that agreed in everything clears what was before it.
+        for row in self._right.get(one.life, []):
+            after = int(np.searchsorted(rows, row))
+            since = max(since, after) if after < len(rows) else since
         touching = np.flatnonzero(
             self._touches(one.counter, page, slice(begin + since, begin + len(rows)))
         )
