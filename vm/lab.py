@@ -68,6 +68,18 @@ def plan_scenario(name: str, args: Sequence[str] = ()) -> Plan:
     )
 
 
+def plan_together(name: str, plans: Sequence[Plan], traces: Path) -> Plan:
+    """One guest for all of PLANS, which leave their traces in TRACES: it boots as each needs it."""
+    return Plan(
+        name,
+        [],
+        shares=[*(each for plan in plans for each in plan.shares), trace_share(traces)],
+        files=sorted({path for plan in plans for path in plan.files}),
+        boot=tuple(dict.fromkeys(option for plan in plans for option in plan.boot)),
+        memory=max(plan.memory for plan in plans),
+    )
+
+
 def plan_command(argv: Sequence[str]) -> Plan:
     """The plan for a command of the user's, started in the current directory."""
     here = guest.Share(job.CWD, Path.cwd(), writable=True)

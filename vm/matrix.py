@@ -121,15 +121,7 @@ def _kernel(
         plans = [lab.plan_scenario(workload) for workload in workloads]
         limit = limit or BOOT_SECONDS + STEP_SECONDS * len(plans)
         options = lab.Options(kernel, limit=limit)
-        everything = lab.Plan(
-            f"matrix-{kernel.name}",
-            [],
-            shares=[*(each for plan in plans for each in plan.shares), lab.trace_share(traces)],
-            files=sorted({path for plan in plans for path in plan.files}),
-            # One guest for all: it boots as each of them needs it.
-            boot=tuple(dict.fromkeys(option for plan in plans for option in plan.boot)),
-            memory=max(plan.memory for plan in plans),
-        )
+        everything = lab.plan_together(f"matrix-{kernel.name}", plans, traces)
         machine, run_dir = lab.prepare(options, everything)
     except (say.LabError, OSError) as problem:
         say.error(f"{kernel.name}: {problem}")

@@ -95,13 +95,13 @@ def page(matrix: Matrix, made: str) -> str:
         f"Made on {made} by `make matrix`, which boots each kernel in a virtual machine, records "
         "every workload there, holds the reconstruction against the counters that the kernel "
         "itself had (`mapcount verify`), and audits the trace (`mapcount audit`).",
-        _markdown(
+        markdown(
             ["kernel", "Debian suite", "release booted", "kernel package", "BCC"],
             [_kernel_row(kernel) for kernel in matrix.kernels],
         ),
         "## Values checked, and differences",
         "Each place shows how many values were checked, and how many of them differed.",
-        _markdown(["workload", *names], rows),
+        markdown(["workload", *names], rows),
         summary(matrix) + ".",
     ]
     if notes:
@@ -154,7 +154,8 @@ def _unseen(matrix: Matrix) -> str:
     return "\n".join(lines) or "Every probe that the recorder asks for exists on every kernel."
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of a page of docs."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in lines)
 

@@ -125,13 +125,7 @@ def _guest(
         command = lab.record_command(plans[case.name], f"{case.name}.mapcount", more)
         number = base.number(case.mutant) if case.mutant else 0
         steps.append(job.Step(case.name, _awake(number, command), STEP_SECONDS))
-    everything = lab.Plan(
-        f"mutants-{base.name}",
-        [],
-        shares=[lab.trace_share(traces)],
-        files=sorted({path for plan in plans.values() for path in plan.files}),
-        boot=tuple(dict.fromkeys(option for plan in plans.values() for option in plan.boot)),
-    )
+    everything = lab.plan_together(f"mutants-{base.name}", list(plans.values()), traces)
     limit = BOOT_SECONDS + STEP_SECONDS * len(steps)
     options = lab.Options(kernel, limit=limit)
     machine, run_dir = lab.prepare(options, everything)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vm.matrix_text import markdown
 from vm.mutant_run import Verdict
 
 COLUMNS = ("kernel", "bug", "workload", "found", "certain", "possible", "named", "expected")
@@ -53,23 +54,18 @@ def page(verdicts: Sequence[Verdict]) -> str:
             for v in here
             if v.expected
         ]
-        parts.append(_markdown(("bug", "workload", "named", "the audit says"), bugs))
+        parts.append(markdown(("bug", "workload", "named", "the audit says"), bugs))
         healthy = [
             (f"`{v.workload}`", str(v.certain), str(v.possible), str(v.races))
             for v in here
             if not v.expected
         ]
-        parts.append(_markdown(("healthy workload", "certain", "possible", "races"), healthy))
+        parts.append(markdown(("healthy workload", "certain", "possible", "races"), healthy))
     return "\n\n".join([*parts, summary(verdicts) + "."]) + "\n"
 
 
 def _named(verdict: Verdict) -> str:
     return f"`{verdict.expected}`" if verdict.good else f"**not** `{verdict.expected}`"
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in lines)
 
 
 def _row(verdict: Verdict) -> tuple[str, ...]:
