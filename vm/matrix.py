@@ -14,14 +14,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vm import chroot, guest, job, kernels, lab, say, scenarios
+from vm import audits, chroot, guest, job, kernels, lab, say, scenarios
 
-MAPCOUNT = Path(__file__).resolve().parent.parent / "mapcount.py"
 RESULTS = "matrix.json"
 # Generous, for an emulated guest on a busy machine: a recording compiles its probes first.
 STEP_SECONDS = 600.0
 BOOT_SECONDS = 180.0
-READ_SECONDS = 900.0  # for one look at a trace on the host
 
 CHECKED = "checked"
 LEFT_OUT = "left out"
@@ -244,13 +242,15 @@ def finish(cell: Cell, traces: Path) -> Cell:
     try:
         return _audited(_verified(_counted(cell, trace), trace), trace)
     except subprocess.TimeoutExpired:
-        return replace(cell, outcome=FAILED, reason=f"{trace} was not read within {READ_SECONDS} s")
+        return replace(
+            cell, outcome=FAILED, reason=f"{trace} was not read within {audits.READ_SECONDS} s"
+        )
 
 
 def _mapcount(*argv: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(MAPCOUNT), *argv]
+    command = [sys.executable, str(audits.MAPCOUNT), *argv]
     # In a session of its own a Ctrl-C would not reach it; here it does, and ends it with us.
-    return subprocess.run(command, capture_output=True, text=True, timeout=READ_SECONDS)
+    return subprocess.run(command, capture_output=True, text=True, timeout=audits.READ_SECONDS)
 
 
 def _counted(cell: Cell, trace: Path) -> Cell:
@@ -294,10 +294,11 @@ def _audited(cell: Cell, trace: Path) -> Cell:
     """What `mapcount audit` says about the counters."""
     if cell.outcome != CHECKED:
         return cell
-    done = _mapcount("audit", "--json", str(trace))
-    if done.returncode != 0:
-        return replace(cell, outcome=FAILED, reason=_complaint("audit", done))
-    wrong = [one for one in json.loads(done.stdout) if one["severity"] == "error"]
+    try:
+        found = audits.findings(trace)
+    except say.LabError as problem:
+        return replace(cell, outcome=FAILED, reason=str(problem))
+    wrong = [one for one in found if one["severity"] != audits.RACE]
     reason = cell.reason or (wrong[0]["sentence"] if wrong else "")
     return replace(cell, findings=len(wrong), reason=reason)
 

@@ -19,6 +19,8 @@ from analysis.replay import Replay
 from analysis.trace import Trace
 from analysis.verify import Verification
 
+Key = tuple[int, str, int, int]
+
 
 @dataclass(frozen=True)
 class Break:
@@ -34,6 +36,12 @@ class Break:
     expected: int
     observed: int
     snapshot: str = ""
+
+    @property
+    def keys(self) -> list[Key]:
+        """Each page's life, counter, page and size of difference."""
+        off = self.observed - self.expected
+        return [(self.life, self.counter, page, off) for page in self.pages]
 
 
 class Books:
@@ -99,28 +107,16 @@ class Books:
     def all_breaks(self) -> list[Break]:
         """The first sight of each difference, by a record or by a snapshot."""
         records = self.breaks()
-        rows = {
-            (one.life, one.counter, page, one.observed - one.expected): one.row
-            for one in records
-            for page in one.pages
-        }
+        rows = {key: one.row for one in records for key in one.keys}
         shots = list(self._snapshot_breaks(rows))
-        sooner = {
-            (one.life, one.counter, page, one.observed - one.expected)
-            for one in shots
-            for page in one.pages
-        }
-        return shots + [
-            one
-            for one in records
-            if (one.life, one.counter, one.pages[0], one.observed - one.expected) not in sooner
-        ]
+        sooner = {key for one in shots for key in one.keys}
+        return shots + [one for one in records if one.keys[0] not in sooner]
 
-    def _snapshot_breaks(self, known: dict[tuple[int, str, int, int], int]) -> Iterator[Break]:
+    def _snapshot_breaks(self, known: dict[Key, int]) -> Iterator[Break]:
         """Differences of a snapshot from the replay that no record had shown before it."""
         wrong = self.result.differences
         ends = dict(zip(self.result.table["snapshot"], self._snapshot_rows(), strict=True))
-        seen: set[tuple[int, str, int, int]] = set()
+        seen: set[Key] = set()
         groups: dict[tuple[str, int, str, int, int], list[int]] = {}
         mapcounts: set[tuple[str, int, int]] = set()
         # A folio that changed while the snapshot was taken may have been read before or after.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import vm.__main__
-from vm import build, chroot, job, lab, matrix, matrix_text, scenarios
+from vm import audits, build, chroot, job, lab, matrix, matrix_text, scenarios
 
 WORKLOADS = ("lifecycle", "shmem-thp", "seed-2015")
 
@@ -38,7 +38,7 @@ FAKE_MAPCOUNT = """\
 import json
 import sys
 from pathlib import Path
-command, path = sys.argv[1], sys.argv[-1]
+command, path = sys.argv[1:3]
 name = Path(path).read_text().strip()
 if command == "stats":
     print("events      120, 12 per second, 90 change a map count\\nlost        3")
@@ -94,7 +94,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("MAPCOUNT_ACCEL", "tcg")
-    monkeypatch.setattr(matrix, "MAPCOUNT", fake.mapcount)
+    monkeypatch.setattr(audits, "MAPCOUNT", fake.mapcount)
     monkeypatch.setattr(lab.pagetypes, "ensure", lambda: touched(tmp_path / "page-types"))
     monkeypatch.setattr(build, "workload", lambda source: touched(tmp_path / source.stem))
     for suite in ("bookworm", "trixie"):  # roots that look complete: nothing is fetched
