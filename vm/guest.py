@@ -180,8 +180,18 @@ def read_status(path: Path) -> int | None:
 
 def last_words(run_dir: Path) -> str:
     """What the console's log says about why the kernel died: its first complaint, or its end."""
-    text = (run_dir / "console.log").read_text(errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = _console(run_dir)
     complaints = [line for line in lines if re.search(r"kernel BUG|BUG:|Oops|panic - not", line)]
     found = complaints[:1] or lines[-1:]
     return found[0] if found else "nothing was printed"
+
+
+def stall(run_dir: Path) -> str | None:
+    """What the console's log says of a CPU that did not come on, or None."""
+    stalls = (line for line in _console(run_dir) if re.search(r"stall on CPU|lockup - CPU", line))
+    return next(stalls, None)
+
+
+def _console(run_dir: Path) -> list[str]:
+    text = (run_dir / "console.log").read_text(errors="replace")
+    return [line.strip() for line in text.splitlines() if line.strip()]

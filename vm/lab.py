@@ -213,7 +213,12 @@ class Relay:
 def _report(name: str, result: guest.Result, options: Options) -> None:
     kept = f"its output and console.log are in {result.run_dir}"
     if result.outcome is guest.Outcome.TIMED_OUT:
-        say.error(f"{name} was ended after {options.limit:.0f} s: raise --timeout; {kept}")
+        advice = "raise --timeout"
+        stall = guest.stall(result.run_dir)
+        if stall is not None:
+            # QEMU 7.2 was seen to run a breakpoint for ever that another CPU had taken away.
+            advice = f"a CPU hung ({stall}): if emulated, try --cpus 1 or a newer QEMU"
+        say.error(f"{name} was ended after {options.limit:.0f} s: {advice}; {kept}")
     elif result.outcome is guest.Outcome.LOST:
         words = guest.last_words(result.run_dir)
         if "Unable to mount root fs" in words:

@@ -110,6 +110,18 @@ def test_guest_is_ended_when_the_time_limit_is_over(
     assert is_gone(int((run_dirs(tmp_path)[0] / "below").read_text()))
 
 
+def test_the_hung_cpu_is_named_when_the_time_limit_is_over(
+    fake_vng: FakeVng, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN a guest one of whose CPUs does not come on
+    fake_vng.does("echo '[ 92.2] rcu: INFO: rcu_preempt self-detected stall on CPU'; sleep 1000")
+    # WHEN its time is over THEN the advice is not to wait longer
+    assert vm.__main__.main(["run", "--no-record", "--timeout", "1", "--", "true"]) == 124
+    errors = capfd.readouterr().err
+    assert "self-detected stall on CPU): if emulated, try --cpus 1" in errors
+    assert "raise --timeout" not in errors
+
+
 @pytest.mark.parametrize(
     ("number", "habit"),
     [(signal.SIGINT, ":"), (signal.SIGTERM, "trap '' TERM"), (signal.SIGHUP, ":")],
