@@ -19,6 +19,7 @@ COMMANDS = {
     "audit": ("analysis", "what is wrong in a trace: counters, rules, readers that raced"),
     "verify": ("analysis", "compare the reconstruction with the recorded ground truth"),
     "report": ("analysis", "findings, pictures and totals as one HTML page"),
+    "slice": ("analysis", "cut a smaller trace out of a trace"),
     "lab": ("vm", "boot test kernels in virtual machines and record workloads there"),
 }
 

@@ -47,15 +47,31 @@ def losses_frame(losses: list[Loss]) -> pd.DataFrame:
     return frame.astype({name: np.int64 for name in numbers})
 
 
-def sequence_gaps(log: Log) -> pd.DataFrame:
-    """Gaps in each CPU's numbering: ``cpu``, ``from_ts``, ``to_ts`` (ns), ``lost``."""
-    import pandas as pd
+class Gap(NamedTuple):
+    """Numbers that are missing in a CPU's numbering between two of its records (ns)."""
 
+    cpu: int
+    from_ts: int
+    to_ts: int
+    lost: int
+
+
+def sequence_gaps(log: Log) -> list[Gap]:
+    """Gaps in each CPU's numbering."""
     cpu = log.raw["cpu"].astype(np.int64)
     order = np.lexsort((log.raw["seq"], cpu))
     cpu, seq, ts = cpu[order], log.raw["seq"][order].astype(np.int64), log.ts[order]
     lost = np.diff(seq) - 1
     gap = np.flatnonzero((np.diff(cpu) == 0) & (lost > 0))
-    return pd.DataFrame(
-        {"cpu": cpu[gap], "from_ts": ts[gap], "to_ts": ts[gap + 1], "lost": lost[gap]}
-    )
+    columns = cpu[gap], ts[gap], ts[gap + 1], lost[gap]
+    return [Gap(*row) for row in np.column_stack(columns).tolist()]
+
+
+def kept_gaps(header: dict[str, Any]) -> list[Gap] | None:
+    """The gaps of the trace that a slice was cut from, by its header; None: it is no slice.
+
+    A slice leaves records out, so that its own numbering tells nothing.
+    """
+    if "slice" not in header:
+        return None
+    return [Gap(*map(int, gap)) for gap in header["slice"]["gaps"]]

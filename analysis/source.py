@@ -10,6 +10,7 @@ import numpy as np
 
 from analysis.arrays import Records
 from analysis.errors import AnalysisError
+from analysis.losses import kept_gaps
 from analysis.plan import Plan
 from analysis.records import RECORD
 from analysis.text import count
@@ -41,7 +42,7 @@ MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, Overfl
 #: What the header's entries are, where they are there.
 HEADER = {
     "kernel": dict, "command": list, "counters": list, "plan": list, "missing": list,
-    "layout": dict, "filters": dict, "clock": dict,
+    "layout": dict, "filters": dict, "clock": dict, "slice": dict,
 }  # fmt: skip
 
 
@@ -52,6 +53,7 @@ def _header(block: Block) -> dict[str, Any]:
         if not isinstance(header.get(name, kind()), kind):
             raise ValueError(f"the header's {name} is no {kind.__name__}")
     Plan(header)
+    kept_gaps(header)
     return header
 
 

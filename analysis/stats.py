@@ -90,7 +90,7 @@ def stats_of(trace: Trace) -> Stats:
             for one in busiest.tolist()
         ],
         losses=[(*key, lost) for key, lost in sorted(losses.items())],
-        gaps={cpu: lost for cpu, lost in counted.cpu_lost.items() if lost > 0},
+        gaps=trace.cpu_lost,
         silent=_silent(trace),
         lives=trace.totals,
     )

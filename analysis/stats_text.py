@@ -29,7 +29,9 @@ def _head(trace: Trace, stats: Stats) -> list[str]:
     skipped = sum(shot.skipped for shot in shots)
     truth = ", ".join(f"{shot.name} ({count(len(shot.frames), 'frame')})" for shot in shots)
     rate = stats.events / (stats.duration_ns / 1e9) if stats.duration_ns else 0
+    sliced = [f"slice of    {trace.meta['slice'].get('of')}"] if "slice" in trace.meta else []
     return [
+        *sliced,
         f"kernel      {kernel.get('release')} {kernel.get('machine')}",
         f"command     {command}",
         f"counters    {', '.join(trace.meta.get('counters', []))}",

@@ -17,7 +17,7 @@ from analysis.errors import AnalysisError
 from analysis.life_table import Table, everyone, id_parts, ids, life_table, some_of, together
 from analysis.lives import Lives, cut
 from analysis.log import Log
-from analysis.losses import Loss, losses_of
+from analysis.losses import Gap, Loss, kept_gaps, losses_of, sequence_gaps
 from analysis.oops import oops_of
 from analysis.parts import PART, cut_memory, near_page, split
 from analysis.plan import Plan
@@ -95,6 +95,22 @@ class Trace:
     def lives(self) -> Lives:
         """The lives as arrays; ``df_lives`` is the frame."""
         return cut(self.log)
+
+    @cached_property
+    def gaps(self) -> list[Gap]:
+        """Where records are missing in the CPUs' numbering."""
+        kept = kept_gaps(self.meta)
+        if kept is not None:
+            return kept
+        return sequence_gaps(self.log) if any(self.census.cpu_lost.values()) else []
+
+    @property
+    def cpu_lost(self) -> dict[int, int]:
+        """By CPU, how many records are missing in its numbering, where there are some."""
+        kept = kept_gaps(self.meta)
+        if kept is None:
+            return {cpu: lost for cpu, lost in self.census.cpu_lost.items() if lost > 0}
+        return {cpu: sum(gap.lost for gap in kept if gap.cpu == cpu) for cpu, *_ in kept}
 
     @cached_property
     def snapshots(self) -> list[Snapshot]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,22 +114,40 @@ class Snapshot:
         return frame, page, (place >= 0) & (page < FRAME_PAGES)
 
 
-def decode(payload: bytes | memoryview, layout: Layout) -> Snapshot:
-    """Decode one TRUTH block; TraceError where its size does not fit its frames."""
+def _parts(
+    payload: bytes | memoryview, struct_page: int
+) -> tuple[dict[str, Any], list[npt.NDArray[Any]]]:
+    """The JSON of a TRUTH block, and its arrays (frames, pages, values of a page)."""
     data = memoryview(payload)
     (length,) = struct.unpack_from("<I", data)
     head = json.loads(bytes(data[4 : 4 + length]))
     frames, pages = len(head["frames"]), int(head.get("frame_pages", FRAME_PAGES))
     parts = []
     at = 4 + length
-    for dtype, width in (("u1", layout.struct_page), ("<u8", 1), ("<u8", 1), ("<u2", 1)):
+    for dtype, width in (("u1", struct_page), ("<u8", 1), ("<u8", 1), ("<u2", 1)):
         count = frames * pages * width
         size = count * np.dtype(dtype).itemsize
         if at + size > len(data):
             raise TraceError(f"the snapshot {head.get('name')!r} is shorter than its frames need")
         parts.append(np.frombuffer(data, dtype, count, at).reshape(frames, pages, width))
         at += size
-    raw, kpagecount, kpageflags, mappers = parts
+    return head, parts
+
+
+def restricted(
+    payload: bytes | memoryview, layout: Layout, wanted: Callable[[Ints], Bools]
+) -> bytes:
+    """A TRUTH block with those frames alone that are wanted, by their first pages."""
+    head, parts = _parts(payload, layout.struct_page)
+    keep = wanted(np.array(head["frames"], dtype=np.int64))
+    frames = [frame for frame, kept in zip(head["frames"], keep.tolist(), strict=True) if kept]
+    text = json.dumps(head | {"frames": frames}).encode()
+    return b"".join([struct.pack("<I", len(text)), text, *(part[keep].tobytes() for part in parts)])
+
+
+def decode(payload: bytes | memoryview, layout: Layout) -> Snapshot:
+    """Decode one TRUTH block; TraceError where its size does not fit its frames."""
+    head, (raw, kpagecount, kpageflags, mappers) = _parts(payload, layout.struct_page)
     return Snapshot(
         name=str(head["name"]),
         ts_begin=int(head["ts_begin"]),

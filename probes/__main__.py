@@ -9,6 +9,7 @@ import traceback
 from typing import List, Optional, Tuple
 
 from probes.errors import ProbeError
+from probes.events import page_spans
 
 RECORD_EPILOG = """\
 examples:
@@ -27,30 +28,6 @@ CORE is an ELF file of the machine's physical memory: of a QEMU guest that stand
 one that the monitor's dump-guest-memory writes, of a machine with kdump /proc/vmcore or what
 `makedumpfile -E` makes of it.  Nothing that TRACE holds is changed: a block is added.
 """
-
-
-def page_spans(text: str) -> Tuple[Tuple[int, int], ...]:
-    """Page frame spans in the syntax of page-types: ``N``, ``N+M`` (M pages), ``N,M`` (up
-    to M, exclusive); several separated by spaces.
-
-    Returns (first, last) pairs.
-    """
-    spans = []
-    for part in text.split():
-        if "+" in part:
-            start, count = (int(n, 0) for n in part.split("+"))
-            last = start + count - 1
-        elif "," in part:
-            start, end = (int(n, 0) for n in part.split(","))
-            last = end - 1
-        else:
-            start = last = int(part, 0)
-        if start < 0 or last < start:
-            raise ValueError(part)
-        spans.append((start, last))
-    if not spans:
-        raise ValueError(text)
-    return tuple(spans)
 
 
 def _pfns(text: str) -> Tuple[Tuple[int, int], ...]:

@@ -11,6 +11,7 @@ count into its logical value by adding one (the kernel biases ``_mapcount``,
 from __future__ import annotations
 
 import struct
+from typing import Tuple
 
 #: One record, little-endian.  (name, struct code, numpy code, what it holds)
 FIELDS = (
@@ -95,3 +96,27 @@ OPS = (
 #: ``point``: recorded once, on entry of the function or at an instruction, before the
 #: function changes anything.  ``enter`` and ``return`` bracket a function.
 PHASES = ("point", "enter", "return")
+
+
+def page_spans(text: str) -> Tuple[Tuple[int, int], ...]:
+    """Page frame spans in the syntax of page-types: ``N``, ``N+M`` (M pages), ``N,M`` (up
+    to M, exclusive); several separated by spaces.
+
+    Returns (first, last) pairs.
+    """
+    spans = []
+    for part in text.split():
+        if "+" in part:
+            start, count = (int(n, 0) for n in part.split("+"))
+            last = start + count - 1
+        elif "," in part:
+            start, end = (int(n, 0) for n in part.split(","))
+            last = end - 1
+        else:
+            start = last = int(part, 0)
+        if start < 0 or last < start:
+            raise ValueError(part)
+        spans.append((start, last))
+    if not spans:
+        raise ValueError(text)
+    return tuple(spans)

@@ -9,7 +9,6 @@ from analysis.arrays import Bools, Ints
 from analysis.effects import RMAP
 from analysis.lives import Lives
 from analysis.log import Log
-from analysis.losses import sequence_gaps
 from analysis.trace import Trace
 
 #: The rmap functions run under the page-table lock: what a CPU began it finishes before
@@ -54,11 +53,8 @@ class Doubt:
     """Why something that was seen in a trace may have another explanation."""
 
     def __init__(self, trace: Trace) -> None:
-        losses = trace.df_losses()
-        spans = losses[["from_ts", "to_ts", "lost"]]
-        if spans.empty:
-            spans = sequence_gaps(trace.log)[["from_ts", "to_ts", "lost"]]
-        self._spans = spans.to_numpy().astype(np.int64)
+        spans = [(one.from_ts, one.to_ts, one.lost) for one in trace.losses or trace.gaps]
+        self._spans = np.array(spans, dtype=np.int64).reshape(-1, 3)
         self._missing = "; ".join(
             f"no probe on {' or '.join(entry['functions'])}"
             for entry in trace.plan.missing

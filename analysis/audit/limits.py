@@ -84,7 +84,8 @@ class Limits:
             value, there = log.counter(counter)
             wrong = free & there & (value > 0)
             if counter == "double_map":
-                wrong &= self.trace.lives.anon[self.trace.lives.of]
+                at = np.flatnonzero(wrong)
+                wrong[at] = self.trace.lives.anon[self.trace.lives.of[at]]
             for row in self._first_per_life(wrong).tolist():
                 yield self._finding(
                     "mapped-at-free", row,

@@ -46,6 +46,12 @@ def open_trace(args: argparse.Namespace) -> Trace:
     import analysis
 
     trace = analysis.open_trace(args.file)
+    tell(args, trace)
+    return trace
+
+
+def tell(args: argparse.Namespace, trace: Trace) -> None:
+    """Pass the warnings of a trace on."""
     for text in trace.warnings:
         warn(args, text)
     lost = sum(loss.lost for loss in trace.losses)
@@ -53,7 +59,6 @@ def open_trace(args: argparse.Namespace) -> Trace:
         warn(args, f"{lost} events were lost: counts after a loss may differ; "
                    "record with a larger ring or fewer probes")  # fmt: skip
     note(args, f"{trace.census.events} events, {len(trace.snapshots)} snapshots")
-    return trace
 
 
 def exit_code(args: argparse.Namespace, trace: Trace, code: int = 0) -> int:

@@ -109,13 +109,12 @@ def test_losses_and_gaps_agree_when_events_were_lost(tmp_path: Path) -> None:
     # GIVEN a trace with 37 lost events
     opened = _open(mock_stories.lossy(), tmp_path)
     # WHEN losses are asked for
-    from analysis.losses import sequence_gaps
-
-    losses, gaps = opened.df_losses(), sequence_gaps(opened.log)
+    losses, gaps = opened.df_losses(), opened.gaps
     # THEN the recorder's count and the gap in the numbering agree
     assert losses["lost"].tolist() == [37]
     assert losses["event"].tolist() == ["page_remove_rmap"]
-    assert gaps["lost"].tolist() == [37]
+    assert [gap.lost for gap in gaps] == [37]
+    assert opened.cpu_lost == {gaps[0].cpu: 37}
 
 
 def test_marks_lose_their_newline_when_echo_wrote_them(tmp_path: Path) -> None:

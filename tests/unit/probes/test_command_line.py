@@ -3,7 +3,8 @@
 
 import pytest
 
-from probes.__main__ import main, page_spans, parser
+from probes.__main__ import main, parser
+from probes.events import page_spans
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Cut a smaller trace out of a trace.
+
+The slice is a trace like any other: every command reads it.  With --time a folio that is older
+than the slice begins with its first record in it, and its counters are known from the
+first record or snapshot that shows them.  With --pfn whole 2 MiB frames are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+
+from analysis.commands.common import add_trace_arguments, check_output, exit_code, tell
+from probes.events import page_spans
+
+
+def _time(text: str) -> tuple[float, float]:
+    try:
+        begin, end = (part.strip() for part in text.split(":"))
+        span = float(begin or 0), float(end or math.inf)
+    except ValueError:
+        span = (0.0, 0.0)
+    if not 0 <= span[0] < span[1]:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time span: write A:B in milliseconds, as `lives` shows them"
+        )
+    return span
+
+
+def _pages(text: str) -> tuple[tuple[int, int], ...]:
+    try:
+        return page_spans(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no page span: write N, N+M (M pages) or N,M (up to M)"
+        ) from None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `slice`."""
+    add_trace_arguments(parser)
+    parser.add_argument(
+        "--time", type=_time, default=(0.0, math.inf), metavar="A:B",
+        help="milliseconds since the first record, A included; either may be left out",
+    )  # fmt: skip
+    parser.add_argument("--pfn", type=_pages, metavar="SPEC", help="pages: N, N+M or N,M")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the smaller trace")
+    parser.add_argument("-f", "--force", action="store_true", help="overwrite the output")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the slice, and say how much it holds."""
+    from analysis.slicing import Wanted, write_slice
+    from analysis.source import Source
+    from analysis.text import count
+    from analysis.trace import Trace
+
+    check_output(args.output, args.force)
+    partial = f"{args.output}.partial"
+    with Source(args.file) as source:
+        source.read()
+        trace = Trace(source)
+        tell(args, trace)
+        kept = write_slice(source, trace, partial, Wanted.of(trace, args.time, args.pfn))
+    os.replace(partial, args.output)
+    print(f"wrote {args.output}: {count(kept, 'event')}")
+    return exit_code(args, trace)

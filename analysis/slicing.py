@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Cuts a smaller trace out of a trace: some time of it, some pages, and what belongs to these.
+
+What is cut out is as if it had been recorded so: the records, the snapshots inside, the names
+that tasks had when it begins, the losses that touch it.  Numbers that are missing because
+they were cut away are no losses: the header says so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.arrays import Bools, Ints, Records
+from analysis.census import FRAME_SHIFT, is_common
+from analysis.plan import OP
+from analysis.records import batches, picked
+from analysis.source import Source
+from analysis.trace import Trace
+from analysis.truth import Layout, restricted
+from probes.tracefile import BlockType, Writer
+
+#: The end of a slice that has none.
+NEVER = int(np.iinfo(np.int64).max)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to keep: ``begin`` <= ts < ``end`` (ns), and the memory around some pages.
+
+    ``pages``: (first, last) pfn of spans; None: all.  Whole pieces of 2 MiB are kept, or of the
+    largest folio's size, so that no folio is cut.
+    """
+
+    begin: int = 0
+    end: int = NEVER
+    pages: Sequence[tuple[int, int]] | None = None
+
+    @classmethod
+    def of(
+        cls, trace: Trace, milliseconds: tuple[float, float],
+        pages: Sequence[tuple[int, int]] | None = None,
+    ) -> Wanted:  # fmt: skip
+        """What lies between two times since the first record; inf is no end."""
+        first, (begin, end) = trace.census.first_ts, milliseconds
+        return cls(
+            # The snapshot of the start is older than the first record.
+            first + round(begin * 1e6) if begin > 0 else 0,
+            first + round(end * 1e6) if np.isfinite(end) else NEVER,
+            pages,
+        )
+
+    def when(self, ts: Ints) -> Bools:
+        """Which times are wanted."""
+        inside: Bools = (ts >= self.begin) & (ts < self.end)
+        return inside
+
+    def where(self, pfn: Ints, order: int) -> Bools:
+        """Which pages are wanted in a trace whose largest folio has ``order``."""
+        if self.pages is None:
+            return np.ones(len(pfn), dtype=bool)
+        shift = max(FRAME_SHIFT, order)
+        near = np.zeros(len(pfn), dtype=bool)
+        for first, last in self.pages:
+            near |= (pfn >> shift >= first >> shift) & (pfn >> shift <= last >> shift)
+        return near
+
+
+def write_slice(source: Source, trace: Trace, output: str, wanted: Wanted) -> int:
+    """Write what is wanted of a trace to the file OUTPUT; returns how many records it has.
+
+    ``source`` is what ``trace`` was made of.  An OSError is the caller's.
+    """
+    kept = 0
+    with Writer(output) as out:
+        out.json(BlockType.HEADER, _header(trace, wanted))
+        out.json(BlockType.TASKS, _tasks(trace, source, wanted))
+        if source.stacks:
+            out.json(BlockType.STACKS, source.stacks)
+        for payload in _truth(trace, source, wanted):
+            out.block(BlockType.TRUTH, payload, compress=True)
+        for batch in batches(source.chunks):
+            records = _records(trace, batch, wanted)
+            if len(records):
+                out.block(BlockType.RECORDS, records.tobytes(), len(records))
+            kept += len(records)
+            source.forget()
+        for loss in source.losses:
+            if loss["to"] >= wanted.begin and loss["from"] < wanted.end:
+                out.json(BlockType.LOSS, loss)
+        _end(out, trace, source, wanted, kept)
+    return kept
+
+
+def _header(trace: Trace, wanted: Wanted) -> dict[str, Any]:
+    gaps = [gap for gap in trace.gaps if gap.to_ts >= wanted.begin and gap.from_ts < wanted.end]
+    of = trace.meta.get("slice", {}).get("of", os.path.basename(trace.path))
+    # Where the ring lay is of no use any more: what is left in it belongs to the whole trace.
+    return trace.meta | {"ring": None, "slice": {"of": of, "gaps": gaps}}
+
+
+def _tasks(trace: Trace, source: Source, wanted: Wanted) -> list[tuple[int, int, str]]:
+    """The tasks that were known when the slice begins, by their names at that time."""
+    process = {tid: pid for tid, pid, _ in source.tasks}
+    born = trace.census.common[trace.plan.op[trace.census.common["probe"]] == OP["task_new"]]
+    for record in born[born["ts"] < wanted.begin]:
+        process[int(record["pfn"]) & 0xFFFFFFFF] = int(record["pfn"]) >> 32
+    tids = np.array(sorted(process), dtype=np.int64)
+    codes, names = trace.names.at(np.full(len(tids), wanted.begin), tids)
+    return [
+        (tid, process[tid], names[code])
+        for tid, code in zip(tids.tolist(), codes.tolist(), strict=True)
+    ]
+
+
+def _truth(trace: Trace, source: Source, wanted: Wanted) -> list[bytes]:
+    layout = Layout.of(trace.meta)
+    return [
+        restricted(payload, layout, lambda pfn: wanted.where(pfn, trace.census.order))
+        for payload, shot in zip(source.truth, trace.snapshots, strict=True)
+        if wanted.begin <= shot.ts_begin and shot.ts_end < wanted.end
+    ]
+
+
+def _records(trace: Trace, batch: Records, wanted: Wanted) -> Records:
+    pfn = batch["pfn"].astype(np.int64)
+    near = wanted.where(pfn, trace.census.order)
+    # Marks, tasks, and brackets around many pages belong to every folio.
+    near[is_common(batch, trace.plan)] = True
+    near[pfn == 0] = True
+    return picked(batch, np.flatnonzero(near & wanted.when(batch["ts"].astype(np.int64))))
+
+
+def _end(out: Writer, trace: Trace, source: Source, wanted: Wanted, kept: int) -> None:
+    """The blocks after the records: a slice that reaches the trace's end ends as it does."""
+    if wanted.end <= trace.census.last_ts:
+        trailer = {"events": kept, "end": "cut here", "monotonic_ns": wanted.end}
+        out.json(BlockType.TRAILER, trailer)
+        return
+    if source.oops is not None:
+        out.json(BlockType.OOPS, source.oops)
+    if source.recovery is not None:
+        out.json(BlockType.RECOVERY, source.recovery)
+    if source.trailer is not None:
+        out.json(BlockType.TRAILER, source.trailer | {"events": kept})
