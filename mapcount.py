@@ -20,6 +20,7 @@ COMMANDS = {
     "verify": ("analysis", "compare the reconstruction with the recorded ground truth"),
     "report": ("analysis", "findings, pictures and totals as one HTML page"),
     "slice": ("analysis", "cut a smaller trace out of a trace"),
+    "export": ("analysis", "a trace as Parquet, as CSV, or for ui.perfetto.dev"),
     "lab": ("vm", "boot test kernels in virtual machines and record workloads there"),
 }
 

@@ -11,7 +11,7 @@ from importlib import import_module
 
 from analysis.errors import AnalysisError, CommandError
 
-COMMANDS = ("stats", "dump", "lives", "timeline", "audit", "verify", "report", "slice")
+COMMANDS = ("stats", "dump", "lives", "timeline", "audit", "verify", "report", "slice", "export")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class Trace:
     """One trace.  ``meta``: the header; ``warnings``: what is missing of the file;
     ``recovery``: what was found in the memory of a kernel that died (a RECOVERY block);
-    ``census``: its records, counted.
+    ``census``: its records, counted; ``common``: those that belong to no page, decoded.
 
     Frames are made once and shared: copy one before you change it.  Times are ns of
     CLOCK_MONOTONIC; map counts are logical (the kernel's field + 1).
@@ -72,8 +72,8 @@ class Trace:
             raise AnalysisError(f"{self.path}: {error}: keep the file and report it") from None
         paged = int(self.census.frame_events.sum())
         self._divided = whole is None and paged > PART
-        self._common = Log([self.census.common], self.plan)
-        self.oops = oops_of(self._common, source.oops)
+        self.common = Log([self.census.common], self.plan)
+        self.oops = oops_of(self.common, source.oops)
         strangers = int(self.census.probes[self.plan.op < 0].sum())
         if strangers:
             self.warnings.append(
@@ -128,7 +128,7 @@ class Trace:
     def names(self) -> TaskNames:
         """Names of threads over time."""
         names = TaskNames(self._tasks)
-        names.learn(self._common)
+        names.learn(self.common)
         return names
 
     @cached_property

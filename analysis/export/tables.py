@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tables of a trace as CSV, or as a Parquet dataset that is divided by folios' lives."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.errors import CommandError
+from analysis.export.pieces import event_frames
+from analysis.trace import Trace
+
+
+def write_csv(trace: Trace, output: str) -> None:
+    """The events, one line each, with the columns of ``df_events`` after the row's label.
+
+    Of a large trace one memory area comes after the other, each in the order of time: sort by
+    ``ts`` where the order matters.
+    """
+    with open(output, "w", newline="") as file:
+        for number, frame in enumerate(event_frames(trace)):
+            frame.to_csv(file, index=False, header=number == 0)
+
+
+def write_parquet(trace: Trace, output: str) -> None:
+    """A folder: ``events/*.parquet`` (a folio's whole life is in one file), ``lives``,
+    ``marks``, ``truth`` and ``losses`` as one file each, and the header as ``meta.json``.
+    The columns are those of the frames of ``analysis.Trace``.
+
+    CommandError where pyarrow is not installed.
+    """
+    if find_spec("pyarrow") is None:
+        raise CommandError("Parquet needs pyarrow, which is not installed: pip install pyarrow")
+    events = Path(output) / "events"
+    events.mkdir(parents=True)
+    for number, frame in enumerate(event_frames(trace)):
+        frame.to_parquet(events / f"part-{number:05}.parquet", index=False)
+    frames = {
+        "lives": trace.df_lives().reset_index(),
+        "marks": _marks(trace),
+        "truth": trace.df_truth(),
+        "losses": trace.df_losses(),
+    }
+    for name, frame in frames.items():
+        frame.to_parquet(Path(output) / f"{name}.parquet", index=False)
+    (Path(output) / "meta.json").write_text(json.dumps(trace.meta, indent=1) + "\n")
+
+
+def _marks(trace: Trace) -> pd.DataFrame:
+    rows, names = trace.common.texts("mark")
+    columns = {name: getattr(trace.common, name)[rows] for name in ("ts", "tid", "pid")}
+    return pd.DataFrame(columns | {"name": names})
+
+
+def remove(path: str) -> None:
+    """Remove a file or a folder that was exported before."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
