@@ -16,7 +16,7 @@ TOLD = 3
 
 
 def _one(trace: Trace, one: Mapping[Any, Any]) -> str:
-    since = (one["ts"] - int(trace.log.ts[0])) / 1e6
+    since = (one["ts"] - trace.census.first_ts) / 1e6
     life = f"life {one['life']}, " if one["life"] >= 0 else ""
     events = ", ".join(str(row) for row in one["events"])
     lines = [
@@ -45,10 +45,11 @@ def audit_text(trace: Trace, findings: pd.DataFrame, set_aside: int, everything:
         parts += [_one(trace, one) for one in told.to_dict("records")]
         if len(told) < len(findings):
             parts.append(f"and {len(findings) - len(told)} more like these: --all")
+    lives = sum(trace.totals.orders.values())
     certain = int((findings["certainty"] == "certain").sum())
     parts.append(
         f"{count(len(findings), 'finding')}: {certain} certain, {len(findings) - certain} "
-        f"possible; {count(len(trace.log), 'event')}, {count(len(trace.lives), 'life', 'lives')}, "
+        f"possible; {count(trace.census.events, 'event')}, {count(lives, 'life', 'lives')}, "
         f"{count(len(trace.snapshots), 'snapshot')}; {count(set_aside, 'observation')} set "
         "aside, made while another operation on the folio was under way"
     )

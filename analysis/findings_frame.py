@@ -12,11 +12,16 @@ from analysis.arrays import Ints
 from analysis.audit.finding import Finding
 from analysis.audit.rules import CERTAINTIES, RULES, SEVERITIES
 from analysis.columns import category, integers, texts
+from analysis.order import Rank
 from analysis.trace import Trace
 
 
 def _rows(values: list[int]) -> Ints:
     return np.array(values, dtype=np.int64)
+
+
+def _labels(rank: Rank, rows: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(rank[list(rows)].tolist())
 
 
 class _Parties:
@@ -48,12 +53,18 @@ class _Parties:
         ]
 
 
-def findings_frame(trace: Trace, findings: list[Finding]) -> pd.DataFrame:
-    """Build the frame; the columns are described at ``Trace.df_findings``."""
+def findings_frame(trace: Trace, findings: list[Finding], numbers: Ints) -> pd.DataFrame:
+    """Build the frame; the columns are described at ``Trace.df_findings``.
+
+    ``numbers``: what the lives' numbers are in the whole trace.
+    """
+    rank = trace.log.rank
     actor = _Parties(trace, _rows([one.actor for one in findings]))
     other = _Parties(trace, _rows([one.other for one in findings]))
     sentence = [
-        one.words.format(actor=who, other=second, function=f"{function}()" if function else "?")
+        one.words.format(
+            actor=who, other=second, function=f"{function}()" if function else "?", event=rank
+        )
         for one, who, second, function in zip(
             findings, actor.names(), other.names(), actor.function, strict=True
         )
@@ -75,7 +86,7 @@ def findings_frame(trace: Trace, findings: list[Finding]) -> pd.DataFrame:
             ),
             "certainty": category(_rows([int(bool(text)) for text in doubt]), CERTAINTIES),
             "reason": texts(doubt),
-            "life": _rows([one.life for one in findings]),
+            "life": _rows([int(numbers[one.life]) if one.life >= 0 else -1 for one in findings]),
             "pfn": _rows([one.pfn for one in findings]),
             "ts": _rows([int(ts[one.rows[0]]) for one in findings]),
             "end_ts": _rows([int(ts[one.rows[-1]]) for one in findings]),
@@ -92,7 +103,7 @@ def findings_frame(trace: Trace, findings: list[Finding]) -> pd.DataFrame:
             "counter": texts(one.counter for one in findings),
             "expected": values("expected"),
             "observed": values("observed"),
-            "events": pd.Series([one.rows for one in findings], dtype=object),
+            "events": pd.Series([_labels(rank, one.rows) for one in findings], dtype=object),
             "sentence": texts(sentence),
             "rests_on": texts(rule.rests_on for rule in rules),
         }

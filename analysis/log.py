@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from analysis.arrays import Bools, Ints, Records, pair_returns
+from analysis.order import Rank, following
 from analysis.plan import ENTER, OP, RETURN, Plan
 from analysis.records import RECORD, joined, picked
 from probes.events import (
@@ -56,6 +57,18 @@ class Log:
     def _column(self, name: str) -> Ints:
         column: Ints = self.raw[name].astype(np.int64)
         return column
+
+    # Of a part of a trace these two are set to what they are in the whole.
+
+    @cached_property
+    def rank(self) -> Rank:
+        """The row of each record in the whole log: its label in ``df_events``."""
+        return np.arange(len(self), dtype=np.uint32)
+
+    @cached_property
+    def following(self) -> Rank:
+        """The rank of the next record of the same CPU; the number of all records: none."""
+        return following(self.raw["cpu"])
 
     @cached_property
     def ts(self) -> Ints:

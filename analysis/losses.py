@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analysis.log import Log
+from analysis.arrays import Records
 from analysis.plan import Plan
 
 if TYPE_CHECKING:
@@ -56,15 +57,18 @@ class Gap(NamedTuple):
     lost: int
 
 
-def sequence_gaps(log: Log) -> list[Gap]:
+def sequence_gaps(batches: Iterable[Records]) -> list[Gap]:
     """Gaps in each CPU's numbering."""
-    cpu = log.raw["cpu"].astype(np.int64)
-    order = np.lexsort((log.raw["seq"], cpu))
-    cpu, seq, ts = cpu[order], log.raw["seq"][order].astype(np.int64), log.ts[order]
+    columns = [(batch["cpu"], batch["seq"], batch["ts"]) for batch in batches]
+    if not columns:
+        return []
+    cpu, seq, ts = (np.concatenate(column) for column in zip(*columns, strict=True))
+    order = np.lexsort((seq, cpu))
+    cpu, seq, ts = (column[order].astype(np.int64) for column in (cpu, seq, ts))
     lost = np.diff(seq) - 1
     gap = np.flatnonzero((np.diff(cpu) == 0) & (lost > 0))
-    columns = cpu[gap], ts[gap], ts[gap + 1], lost[gap]
-    return [Gap(*row) for row in np.column_stack(columns).tolist()]
+    rows = np.column_stack((cpu[gap], ts[gap], ts[gap + 1], lost[gap]))
+    return [Gap(*row) for row in rows.tolist()]
 
 
 def kept_gaps(header: dict[str, Any]) -> list[Gap] | None:

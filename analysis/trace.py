@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from analysis.lives import Lives, cut
 from analysis.log import Log
 from analysis.losses import Gap, Loss, kept_gaps, losses_of, sequence_gaps
 from analysis.oops import oops_of
+from analysis.order import Order, order_of
 from analysis.parts import PART, cut_memory, near_page, split
 from analysis.plan import Plan
 from analysis.records import batches
@@ -50,7 +51,13 @@ class Trace:
     once, some hundred bytes for each record.
     """
 
-    def __init__(self, source: Source, part: Records | None = None, whole: Trace | None = None):
+    def __init__(
+        self,
+        source: Source,
+        part: Records | None = None,
+        whole: Trace | None = None,
+        frames: Callable[[Ints], Bools] | None = None,
+    ):
         source.require_header()
         self.path = source.path
         self.meta: dict[str, Any] = source.header
@@ -63,6 +70,7 @@ class Trace:
         self.counters = frozenset(self.meta.get("counters", [])) | {"mapcount"}
         self.losses: list[Loss] = losses_of(source.losses, self.plan)
         self._source = source
+        self._whole, self._frames = whole, frames
         self._chunks = list(source.chunks) if part is None else [part]
         self._tasks = list(source.tasks)
         self._truth = list(source.truth)
@@ -102,7 +110,7 @@ class Trace:
         kept = kept_gaps(self.meta)
         if kept is not None:
             return kept
-        return sequence_gaps(self.log) if any(self.census.cpu_lost.values()) else []
+        return sequence_gaps(self._batches()) if any(self.census.cpu_lost.values()) else []
 
     @property
     def cpu_lost(self) -> dict[int, int]:
@@ -114,7 +122,10 @@ class Trace:
 
     @cached_property
     def snapshots(self) -> list[Snapshot]:
-        """The ground-truth snapshots, decoded."""
+        """The ground-truth snapshots, decoded; of a part with its own frames of memory."""
+        if self._whole is not None:
+            shots, own = self._whole.snapshots, self._frames
+            return [shot.only(own(shot.frames)) for shot in shots] if own else shots
         try:
             layout = Layout.of(self.meta)
             return [decode(payload, layout) for payload in self._truth]
@@ -149,6 +160,11 @@ class Trace:
         from analysis.audit import audit
 
         return audit(self)
+
+    @cached_property
+    def order(self) -> Order:
+        """The order of time over all records."""
+        return order_of(self._chunks, self._source.forget)
 
     @cached_property
     def _start(self) -> StartValues:
@@ -218,8 +234,12 @@ class Trace:
             yield self, self.log.place
             return
         cut = cut_memory(self.census, PART)
-        for records, place in split(self._chunks, self.plan, cut, self._source.forget):
-            yield Trace(self._source, records, self), place
+        for number, (records, place) in enumerate(
+            split(self._chunks, self.plan, cut, self._source.forget)
+        ):
+            # Memory below the first part, of which there is no record, is the first part's.
+            own = partial(lambda mine, pfn: np.maximum(cut.part_of(pfn), 0) == mine, number)
+            yield Trace(self._source, records, self, own), place
 
     @cached_property
     def _own_lives(self) -> Table:
@@ -341,9 +361,7 @@ class Trace:
         * ``events``: tuples of int, labels in ``df_events`` of the records that show it
         * ``sentence``: str, the finding in plain words
         """
-        from analysis.findings_frame import findings_frame
-
-        return findings_frame(self, self.audit.findings)
+        return self.audit.findings
 
     def df_truth(self) -> pd.DataFrame:
         """The pages of all ground-truth snapshots, decoded.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,11 @@ class Snapshot:
     kpagecount: Ints
     kpageflags: npt.NDArray[np.uint64]
     mappers: Ints
+
+    def only(self, keep: Bools) -> Snapshot:
+        """The same snapshot of some of its frames."""
+        arrays = ("frames", "pages", "kpagecount", "kpageflags", "mappers")
+        return replace(self, **{name: getattr(self, name)[keep] for name in arrays})
 
     def word(self, name: str, dtype: str, head: Ints, frame: Ints) -> Ints:
         """A field of folios, given by the frame's number and the head's page in it."""

@@ -13,6 +13,7 @@ from analysis.at_snapshot import Expected, Present, expected, present
 from analysis.columns import texts
 from analysis.divergence import divergences
 from analysis.lives import BIRTHS, DEATHS
+from analysis.pieces import pieces
 from analysis.plan import OP
 from analysis.replay import Replay
 from analysis.trace import Trace
@@ -90,8 +91,9 @@ def _all_mappers_read(trace: Trace, shot: Snapshot) -> Bools:
     A split maps the pages again on behalf of others, so its children's mappers are those
     of the folio; and those of a folio older than the recording nobody knows.
     """
-    log, lives = trace.log, trace.lives
-    exits = log.tid[np.flatnonzero((log.op == OP["task_exit"]) & (log.ts <= shot.ts_begin))]
+    log, lives, common = trace.log, trace.lives, trace.common
+    ended = (common.op == OP["task_exit"]) & (common.ts <= shot.ts_begin)
+    exits = common.tid[np.flatnonzero(ended)]
     ours: Ints = np.concatenate([np.array(shot.tasks, dtype=np.int64), exits])
     maps = np.isin(log.op, [OP["map"], OP["dup"]]) & (lives.of >= 0)
     known = np.ones(len(lives), dtype=bool)
@@ -165,7 +167,34 @@ def _check_remains(sheet: _Sheet, trace: Trace, shot: Snapshot) -> None:
 
 
 def verify(trace: Trace) -> Verification:
-    """Compare every snapshot of a trace with the replay up to it."""
+    """Compare every snapshot of a trace with the replay up to it, piece by piece."""
+    tables, frames = [], []
+    for part, numbers in pieces(trace, ordered=True):
+        result = verify_part(part)
+        wrong = result.differences
+        if len(wrong):
+            first = wrong["first_row"].to_numpy()
+            label = np.where(first < 0, -1, part.log.rank[first].astype(np.int64))
+            wrong = wrong.assign(life=numbers[wrong["life"]], first_row=label)
+            frames.append(wrong)
+        tables.append(result.table)
+    table = tables[0]
+    for other in tables[1:]:
+        table = table.set_index("snapshot").add(other.set_index("snapshot")).reset_index()
+    return Verification(table, _sorted(frames, table) if frames else result.differences)
+
+
+def _sorted(frames: list[pd.DataFrame], table: pd.DataFrame) -> pd.DataFrame:
+    """All differences by snapshot, counter, life and page."""
+    joined = pd.concat(frames, ignore_index=True)
+    place = {name: number for number, name in enumerate((*table["snapshot"], "order", *CHECKS))}
+    keys = joined[["snapshot", "counter"]].map(place.__getitem__).join(joined[["life", "subpage"]])
+    by_key = np.lexsort([keys[name] for name in ("subpage", "life", "counter", "snapshot")])
+    return joined.iloc[by_key].reset_index(drop=True)
+
+
+def verify_part(trace: Trace) -> Verification:
+    """The same of a trace, or a part of one, that fits into memory."""
     log, lives = trace.log, trace.lives
     found = [present(log, lives, shot) for shot in trace.snapshots]
     run = trace.replay(np.concatenate([np.zeros(0, np.int64), *(here.life for here in found)]))

@@ -11,13 +11,13 @@ import numpy as np
 from analysis.arrays import Bools, Ints, changes
 from analysis.at_snapshot import present
 from analysis.audit.doubt import Doubt, in_flight
-from analysis.audit.finding import Finding
+from analysis.audit.finding import Finding, plain
 from analysis.divergence import divergences
 from analysis.effects import Effects, effects
 from analysis.plan import OP
 from analysis.replay import Replay
 from analysis.trace import Trace
-from analysis.verify import Verification
+from analysis.verify import Verification, verify_part
 
 Key = tuple[int, str, int, int]
 
@@ -47,9 +47,9 @@ class Break:
 class Books:
     """The replay of a trace, held against its observations."""
 
-    def __init__(self, trace: Trace, run: Replay, result: Verification, doubt: Doubt) -> None:
+    def __init__(self, trace: Trace, run: Replay, doubt: Doubt) -> None:
         self.trace = trace
-        self.result = result
+        self.result = result = verify_part(trace)
         self.run = run
         self.doubt = doubt
         self.era = "double_map" in trace.counters
@@ -223,13 +223,15 @@ class Books:
         born = int(log.ts[lives.first[one.life]])
         doubt = self.doubt.books(born, int(log.ts[min(one.row, len(log) - 1)]))
         where = "the folio" if one.pages[0] < 0 else pages_text(one.pages)
-        by = f"the snapshot {one.snapshot!r}" if one.snapshot else f"event {one.row}"
+        shot = f"the snapshot {plain(repr(one.snapshot))}"
+        by = shot if one.snapshot else f"event {{event[{one.row}]}}"
         words = (
             f"{one.counter} of {where} is {one.observed} where the operations give "
             f"{one.expected}: seen by {by}, after {{function}} by {{actor}}"
         )
         if candidates > 1:
-            words += f", the last of {candidates} operations on it since event {good}"
+            since = f"event {{event[{good}]}}" if good >= 0 else "its beginning"
+            words += f", the last of {candidates} operations on it since {since}"
         return Finding(
             rule=self._rule(one, actor),
             life=one.life,

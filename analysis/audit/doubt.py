@@ -25,19 +25,17 @@ def in_flight(log: Log, lives: Lives, rows: Ints) -> Bools:
     before the CPU that looked recorded anything else: a probe takes the time first and
     looks then, so that what it saw may be later than its time.
     """
-    cpu, ts = log.raw["cpu"], log.ts
+    cpu, ts, rank = log.raw["cpu"], log.ts, log.rank
     acts = np.isin(log.op, RMAP) & (lives.of >= 0)
     busy = np.zeros(len(rows), dtype=bool)
-    own_next = np.full(len(rows), len(log), dtype=np.int64)
     for one in np.unique(cpu):
         mine = np.flatnonzero(cpu == one)
-        place = np.searchsorted(mine, rows)
-        last = mine[np.maximum(place - 1, 0)]
+        last = mine[np.maximum(np.searchsorted(mine, rows) - 1, 0)]
         inside = (last < rows) & (cpu[rows] != one) & acts[last]
         inside &= lives.of[last] == lives.of[rows]
+        # Other parts of the trace may have a later one.
+        inside &= log.following[last] > rank[rows]
         busy |= inside & (ts[rows] - ts[last] < IN_FLIGHT_NS)
-        later = (cpu[rows] == one) & (place + 1 < len(mine))
-        own_next[later] = mine[place[later] + 1]
 
     at = np.flatnonzero(acts)
     at = at[np.argsort(lives.of[at], kind="stable")]
@@ -45,7 +43,7 @@ def in_flight(log: Log, lives: Lives, rows: Ints) -> Bools:
     place = np.searchsorted(lives.of[at] * size + at, lives.of[rows] * size + rows, "right")
     following = at[np.minimum(place, max(0, len(at) - 1))] if len(at) else rows
     same = (place < len(at)) & (lives.of[following] == lives.of[rows])
-    same &= (following > rows) & (following < own_next)
+    same &= (following > rows) & (rank[following] < log.following[rows])
     return np.asarray(busy | (same & (ts[following] - ts[rows] < IN_FLIGHT_NS)))
 
 

@@ -13,7 +13,8 @@ class Finding:
     ``rows``: the records that show it, in time order.  ``actor``: the record of whoever
     did it, ``other`` that of the second party (who freed what was looked at); -1: nobody.
     ``doubt``: why it is only possible and what would make it certain; empty: certain.
-    ``words``: a sentence in which {actor}, {other} and {function} stand for names.
+    ``words``: a sentence in which {actor}, {other} and {function} stand for names, and
+    {event[N]} for the record N; what others have named goes through ``plain``.
     ``expected`` and ``observed`` are logical values of ``counter``, if there is one.
     """
 
@@ -28,3 +29,8 @@ class Finding:
     counter: str = ""
     expected: int | None = None
     observed: int | None = None
+
+
+def plain(text: str) -> str:
+    """A text that stands for itself in the words of a finding."""
+    return text.replace("{", "{{").replace("}", "}}")

@@ -21,7 +21,7 @@ def leaks(trace: Trace, run: Replay, doubt: Doubt) -> Iterator[Finding]:
     if trace.trailer is None or len(trace.log) == 0:
         return
     log, lives = trace.log, trace.lives
-    ended = log.tid[np.flatnonzero(log.op == OP["task_exit"])]
+    ended = trace.common.tid[np.flatnonzero(trace.common.op == OP["task_exit"])]
     maps = np.flatnonzero(np.isin(log.op, [OP["map"], OP["dup"]]) & (lives.of >= 0))
     last_map = np.full(len(lives), -1, dtype=np.int64)
     last_map[lives.of[maps]] = maps
@@ -40,7 +40,7 @@ def leaks(trace: Trace, run: Replay, doubt: Doubt) -> Iterator[Finding]:
     for at in np.flatnonzero(gone).tolist():
         one = int(life[at])
         row = int(last_map[one])
-        begin, end = int(log.ts[lives.first[one]]), int(log.ts[-1])
+        begin, end = int(log.ts[lives.first[one]]), trace.census.last_ts
         yield Finding(
             rule="leak",
             life=one,

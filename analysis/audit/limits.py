@@ -66,7 +66,8 @@ class Limits:
             for row in self._first_per_life(self.held & there & (value < 0)).tolist():
                 yield self._finding(
                     "underflow", row,
-                    f"{counter} is {value[row]} at event {row}, after {{function}} by {{actor}}",
+                    f"{counter} is {value[row]} at event {{event[{row}]}}, after {{function}} by "
+                    "{actor}",
                     counter, 0, int(value[row]),
                 )  # fmt: skip
 
@@ -132,7 +133,7 @@ class Limits:
             yield self._finding(
                 "refcount-below-mapcount", row,
                 f"{int(log.raw['refcount'][row])} references for {most[row]} mappings at "
-                f"event {row}, after {{function}} by {{actor}}",
+                f"event {{event[{row}]}}, after {{function}} by {{actor}}",
                 "refcount", int(most[row]), int(log.raw["refcount"][row]),
                 self.doubt.books(born, int(log.ts[row])),
             )  # fmt: skip

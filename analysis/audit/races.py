@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from analysis.audit.doubt import Doubt
-from analysis.audit.finding import Finding
+from analysis.audit.finding import Finding, plain
 from analysis.lives import DEATHS
 from analysis.text import duration
 from analysis.trace import Trace
@@ -37,17 +37,18 @@ def races(trace: Trace, doubt: Doubt) -> Iterator[Finding]:
         life, enter, leave = int(one["life"]), int(one["enter"]), int(one["leave"])
         end = int(lives.death_row[life])
         what = "freed" if lives.death[life] == DEATHS.index("free") else "split"
-        closed = leave < len(log)
+        died_in_it = bool(one["died"])
+        closed = leave < len(log) and not died_in_it
         span = (int(one["ts"]), int(one["end_ts"]))
         function = trace.plan.functions[int(one["function"])]
         stayed = f"for {duration(span[1] - span[0])}"
-        if not closed:
-            stayed = "and never came back in this recording"
-        elif one["died"]:
+        if died_in_it:
             stayed += ", until the kernel died in it"
+        elif not closed:
+            stayed = "and never came back in this recording"
         died = ""
-        if one["died"] and trace.oops is not None and trace.oops.ts == span[1]:
-            died = f": {trace.oops.title}"
+        if died_in_it and trace.oops is not None and trace.oops.ts == span[1]:
+            died = f": {plain(trace.oops.title)}"
         why = doubt.lost(*span)
         if log.ts[end] in span:
             why = why or "both in one nanosecond; certain with a longer window"
@@ -65,31 +66,33 @@ def races(trace: Trace, doubt: Doubt) -> Iterator[Finding]:
             ),
             doubt=why,
         )
-    born = _born_inside(trace)
-    for enter, leave, life in zip(*born, strict=True):
+    for enter, leave, life, end_ts, died_in_it in _born_inside(trace):
+        rows = (enter, int(lives.first[life]))
         yield Finding(
             rule="reader-race",
             life=life,
             pfn=int(log.pfn[enter]),
-            rows=(enter, int(lives.first[life]), leave),
+            rows=rows if died_in_it else (*rows, leave),
             actor=enter,
             other=int(lives.first[life]),
             words="{actor} looked in {function} without a reference while {other} "
             "allocated the folio",
-            doubt=doubt.lost(int(log.ts[enter]), int(log.ts[leave])),
+            doubt=doubt.lost(int(log.ts[enter]), end_ts),
         )
 
 
-def _born_inside(trace: Trace) -> tuple[list[int], list[int], list[int]]:
-    """Windows on a page that another life took, seen from its allocation: its life."""
+def _born_inside(trace: Trace) -> Iterator[tuple[int, int, int, int, bool]]:
+    """Windows on a page that another life took, seen from its allocation: rows of entry and
+    return, the life, ns of the end, and whether the kernel died in it."""
     lives, windows = trace.lives, trace.windows
-    closed = windows[(windows["leave"] < len(trace.log)) & ~windows["over_death"]]
-    enter, leave = closed["enter"].to_numpy(), closed["leave"].to_numpy()
+    ended = (windows["leave"] < len(trace.log)) | windows["died"]
+    some = windows[ended & ~windows["over_death"]]
+    enter, leave = some["enter"].to_numpy(), some["leave"].to_numpy()
     if len(lives) == 0 or len(enter) == 0:
-        return [], [], []
-    pfn = closed["pfn"].to_numpy()
-    after = lives.cover.before(pfn, leave)
+        return
+    after = lives.cover.before(some["pfn"].to_numpy(), leave)
     born = (after >= 0) & (lives.birth[after] == 0)
     born &= (lives.first[after] > enter) & (lives.first[after] < leave)
     at = np.flatnonzero(born)
-    return enter[at].tolist(), leave[at].tolist(), after[at].tolist()
+    columns = (enter, leave, after, some["end_ts"].to_numpy(), some["died"].to_numpy())
+    yield from zip(*(column[at].tolist() for column in columns), strict=True)

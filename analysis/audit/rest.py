@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.arrays import Bools, Ints, expand
 from analysis.at_snapshot import Present, present
-from analysis.audit.finding import Finding
+from analysis.audit.finding import Finding, plain
 from analysis.counts import ENTIRELY_MAPPED
 from analysis.replay import Replay
 from analysis.trace import Trace
@@ -75,7 +75,7 @@ def at_rest(trace: Trace, run: Replay) -> Iterator[Finding]:
                     rows=(last,),
                     actor=last,
                     words=f"{counter} is {have[at]} and its pages make it {want[at]} in the "
-                    f"snapshot '{number} {shot.name}', after {{function}} by {{actor}}",
+                    f"snapshot '{number} {plain(shot.name)}', after {{function}} by {{actor}}",
                     counter=counter,
                     expected=int(want[at]),
                     observed=int(have[at]),

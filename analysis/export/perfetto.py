@@ -16,9 +16,9 @@ import numpy as np
 
 from analysis.arrays import Bools, Ints, changes
 from analysis.counts import Counts, counts_of
-from analysis.export.pieces import pieces
 from analysis.life_table import Table, folios, ids
 from analysis.lives import BIRTHS, DEATHS
+from analysis.pieces import pieces
 from analysis.plan import RETURN
 from analysis.trace import Trace
 from probes.events import MARK_FIRST

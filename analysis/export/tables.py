@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.errors import CommandError
-from analysis.export.pieces import event_frames
+from analysis.export.events import event_frames
 from analysis.trace import Trace
 
 

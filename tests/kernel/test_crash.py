@@ -135,7 +135,7 @@ def test_the_trace_is_a_readable_prefix_when_qemu_is_killed(folder):
     killed = Crash(said, path)
     assert killed.damage is None or killed.damage.cut_off
     assert len(killed.streamed) > EVENTS
-    assert sequence_gaps(killed.trace.log) == []
+    assert sequence_gaps([killed.trace.log.raw]) == []
 
 
 def streamed(path):

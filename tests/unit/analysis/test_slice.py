@@ -57,7 +57,7 @@ def test_a_slice_is_sound_wherever_it_is_cut(
     inside = (since >= round(begin * 1e6)) & (since < round(end * 1e6))
     np.testing.assert_array_equal(part.log.raw, whole.log.raw[inside])
     # AND nothing is wrong in it either
-    assert part.audit.findings == []
+    assert len(part.df_findings()) == 0
     assert verify(part).certain == 0
 
 
@@ -179,5 +179,5 @@ def test_nothing_is_found_in_a_trace_of_no_folio(tmp_path: Path) -> None:
     trace = MockTrace()
     trace.mark("alone")
     opened = analysis.open_trace(str(trace.write(tmp_path / "t")))
-    assert opened.audit.findings == []
+    assert len(opened.df_findings()) == 0
     assert verify(opened).checked == 0

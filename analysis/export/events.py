@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A trace piece by piece, each with the numbers that its lives have in the whole."""
+"""The events of a trace in frames that fit into memory."""
 
 from __future__ import annotations
 
@@ -8,26 +8,13 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.arrays import Ints
 from analysis.events_frame import events_frame
-from analysis.life_table import ids
+from analysis.pieces import pieces
 from analysis.trace import Trace
 
 
-def pieces(trace: Trace) -> Iterator[tuple[Trace, Ints]]:
-    """The parts of a trace, and the number of each of their lives in ``df_lives``."""
-    known: dict[str, int] = {}
-    for part, _ in trace.parts():
-        if part is trace:
-            yield part, np.arange(len(part.lives))
-            return
-        if not known:
-            known = {life: number for number, life in enumerate(ids(trace.life_table()))}
-        yield part, np.array([known[life] for life in ids(part.life_table())], dtype=np.int64)
-
-
 def event_frames(trace: Trace) -> Iterator[pd.DataFrame]:
-    """``df_events`` in frames that fit into memory; a folio's life is in one frame.
+    """``df_events`` in frames; a folio's life is in one frame.
 
     A trace of one piece is one frame, in the order of time.  Of a larger one the first frame
     has what belongs to no page (marks, tasks), and each frame is in the order of time.

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The order of time over a whole trace, for its parts, which see only some of the records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.arrays import Records
+
+#: A trace has fewer records than this holds, and twice as many need twice the memory.
+Rank = npt.NDArray[np.uint32]
+
+
+class Order(NamedTuple):
+    """By place in the file, of each record: ``rank``, its row in the whole log, and
+    ``following``, that of the next record of its CPU (the number of all records: none).
+    """
+
+    rank: Rank
+    following: Rank
+
+
+def following(cpu: npt.NDArray[np.uint16]) -> Rank:
+    """For each of some rows in the order of time the next row of its CPU, or their number."""
+    result = np.full(len(cpu), len(cpu), dtype=np.uint32)
+    for one in np.unique(cpu):
+        mine = np.flatnonzero(cpu == one).astype(np.uint32)
+        result[mine[:-1]] = mine[1:]
+    return result
+
+
+def order_of(chunks: Sequence[Records], done: Callable[[], None]) -> Order:
+    """Find it; ``done`` is called when blocks that were read are not needed for a while."""
+    total = sum(map(len, chunks))
+    ts, cpu = np.empty(total, np.uint64), np.empty(total, np.uint16)
+    at = 0
+    for chunk in chunks:
+        here = slice(at, at + len(chunk))
+        ts[here], cpu[here] = chunk["ts"], chunk["cpu"]
+        at += len(chunk)
+    done()
+    by_time = np.argsort(ts, kind="stable")
+    del ts
+    rank = np.empty(total, np.uint32)
+    rank[by_time] = np.arange(total, dtype=np.uint32)
+    return Order(rank, following(cpu[by_time])[rank])

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A trace piece by piece, so that the whole need not fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.arrays import Ints
+from analysis.life_table import ids
+from analysis.trace import Trace
+
+
+def pieces(trace: Trace, ordered: bool = False) -> Iterator[tuple[Trace, Ints]]:
+    """The parts of a trace, and the number of each of their lives in ``df_lives``.
+
+    ORDERED: their logs know the place of each record in the order of the whole.
+    """
+    known: dict[str, int] = {}
+    for part, place in trace.parts():
+        if part is trace:
+            yield part, np.arange(len(part.lives))
+            return
+        if not known:
+            known = {life: number for number, life in enumerate(ids(trace.life_table()))}
+        if ordered:
+            part.log.rank = trace.order.rank[place]
+            part.log.following = trace.order.following[place]
+        yield part, np.array([known[life] for life in ids(part.life_table())], dtype=np.int64)
