@@ -4,8 +4,9 @@
  * /proc/kpageflags and /proc/kpagecount, which look at pages without holding them.
  *
  * usage: seed-2015 [SECONDS [PAGE-TYPES]]
- * Equal shares of the time go to a reader of every page frame, to a reader of those frames that
- * the process is just giving back, and to the program PAGE-TYPES with -p, as the report ran it.
+ * Equal shares of the time go to a reader of every page frame, to readers of those frames that
+ * the process is just giving back, and to the program PAGE-TYPES with -p, as the report ran it; a
+ * double one to the reader of their map counts, whose question kernels with checks can die of.
  */
 #include <stdint.h>
 
@@ -72,21 +73,18 @@ static void read_frames(void)
  * process's frames up in its pagemap, waits until they are being given back, and reads about these
  * only, a few at a time for as long as that lasts.
  */
-static void read_aimed(void)
+static void read_aimed(const char *about)
 {
-	static const char *const files[] = {"/proc/kpageflags", "/proc/kpagecount"};
 	uint64_t entry, words[FEW];
 	unsigned long frame, at = 0;
-	int map, fds[2];
 	char path[64];
+	int map, fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/pagemap", mapper);
 	map = open(path, O_RDONLY);
 	must(map < 0, path);
-	for (int i = 0; i < 2; i++) {
-		fds[i] = open(files[i], O_RDONLY);
-		must(fds[i] < 0, files[i]);
-	}
+	fd = open(about, O_RDONLY);
+	must(fd < 0, about);
 	while (!shared->stop) {
 		if (pread(map, &entry, 8, (unsigned long)region / PAGE * 8) != 8 ||
 		    !(entry >> 63 & 1))
@@ -95,12 +93,21 @@ static void read_aimed(void)
 		while (!shared->unmapping && !shared->stop)
 			;
 		do {
-			must(pread(fds[shared->aimed & 1], words, sizeof(words),
-				   (frame + at) * 8) < 0, files[shared->aimed & 1]);
+			must(pread(fd, words, sizeof(words), (frame + at) * 8) < 0, about);
 			at = (at + FEW) % PAGES;
 		} while (shared->unmapping && !shared->stop);
 		shared->aimed++;
 	}
+}
+
+static void read_aimed_flags(void)
+{
+	read_aimed("/proc/kpageflags");
+}
+
+static void read_aimed_counts(void)
+{
+	read_aimed("/proc/kpagecount");
 }
 
 /* Forks a process that runs body(), which ends when told to stop. */
@@ -182,9 +189,10 @@ int main(int argc, char **argv)
 	shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	must(shared == MAP_FAILED, "mmap");
 
-	seconds /= program ? 3 : 2;
+	seconds /= program ? 5 : 4;
 	phase("reader", read_frames, seconds);
-	phase("aimed", read_aimed, seconds);
+	phase("aimed_flags", read_aimed_flags, seconds);
+	phase("aimed_counts", read_aimed_counts, 2 * seconds);
 	if (program)
 		phase("page_types", run_programs, seconds);
 	mark("end");
