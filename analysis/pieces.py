@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from analysis.arrays import Ints
-from analysis.life_table import ids
 from analysis.trace import Trace
 
 
@@ -23,8 +22,8 @@ def pieces(trace: Trace, ordered: bool = False) -> Iterator[tuple[Trace, Ints]]:
             yield part, np.arange(len(part.lives))
             return
         if not known:
-            known = {life: number for number, life in enumerate(ids(trace.life_table()))}
+            known = {life: number for number, life in enumerate(trace.life_ids)}
         if ordered:
             part.log.rank = trace.order.rank[place]
             part.log.following = trace.order.following[place]
-        yield part, np.array([known[life] for life in ids(part.life_table())], dtype=np.int64)
+        yield part, np.array([known[life] for life in part.life_ids], dtype=np.int64)

@@ -194,7 +194,10 @@ def measure_scale(folder: Path, least: int, most: int, done: Rows) -> Iterator[R
         for folios in [folios for folios in LIVES if folios * EVENTS_OF_FOLIO <= size]:
             path, drawn = folder / "scale.mapcount", str(folder / "life.png")
             events = generate(path, size, folios).events
-            for name, more in (("stats", []), ("lives", []), ("timeline", ["-f", "-o", drawn])):
+            picture = ["-f", "-o", drawn]
+            whole: tuple[tuple[str, list[str]], ...]
+            whole = ("stats", []), ("lives", []), ("timeline", picture), ("audit", [])
+            for name, more in whole:
                 seconds, peak = run(name, str(path), *more)
                 rows[name, folios, events] = {
                     "command": name,
