@@ -5,10 +5,13 @@
  */
 #include "story.h"
 
+#include <signal.h>
 #include <sys/syscall.h>
 
 #define MEMORY "/sys/devices/system/memory/"
 #define SCOUTS 192UL
+/* Until a block must be offline: the kernel tries for ever to move a page that will not move. */
+#define PATIENCE 45
 
 static char *whole, *parts, *file;
 
@@ -156,16 +159,28 @@ static int find_block(char **taken)
 	return same < wanted ? -1 : 0;
 }
 
+/* A signal is all that ends the kernel's trying. */
+static void impatient(int number)
+{
+	(void)number;
+}
+
 /* Takes the memory behind an address out of use for a moment; the kernel moves what is there. */
 static int offline(const char *at, const char *name)
 {
 	long block = block_of(at);
+	struct sigaction once = {.sa_handler = impatient};
 	char path[96];
+	int failed;
 
 	if (block < 0)
 		return -1;
 	snprintf(path, sizeof(path), MEMORY "memory%ld/state", block);
-	if (put(path, "offline"))
+	must(sigaction(SIGALRM, &once, NULL), "sigaction");
+	alarm(PATIENCE);
+	failed = put(path, "offline");
+	alarm(0);
+	if (failed)
 		return -1;
 	mark(name);
 	must(put(path, "online"), "memory back online");
