@@ -182,6 +182,7 @@ def read_all(path: str, deep: bool) -> list[str]:
     if deep:
         verify_text(trace, verify(trace))
         trace.df_events(), trace.df_lives(), trace.df_marks(), trace.df_losses(), trace.df_truth()
+        trace.df_findings()
     return trace.warnings
 
 
