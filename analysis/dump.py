@@ -69,6 +69,9 @@ class Dump:
                 yield f"# {block.count} records from the memory of the dead kernel"
             yield from self._records(block)
             return
+        if block.type == BlockType.COLUMNS:
+            yield from self._packed(block)
+            return
         known = block.type in set(BlockType)
         name = BlockType(block.type).name if known else f"type {block.type}"
         text = f"# block {name} at {block.offset}"
@@ -110,6 +113,16 @@ class Dump:
                 yield "# a slot of the ring that was discarded"
                 continue
             yield self._record(block.payload[at + skip : at + stride])
+
+    def _packed(self, block: Block) -> Iterator[str]:
+        from analysis.packing import unpack
+
+        try:
+            records = unpack(block.payload, block.count).tobytes()
+        except ValueError as error:
+            raise TraceError(f"block at byte {block.offset}: {error}") from None
+        for at in range(0, len(records), RECORD.size):
+            yield self._record(memoryview(records)[at : at + RECORD.size])
 
     def _record(self, data: memoryview) -> str:
         value = dict(zip(NAMES, RECORD.unpack(data), strict=True))

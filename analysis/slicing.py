@@ -3,7 +3,8 @@
 
 What is cut out is as if it had been recorded so: the records, the snapshots inside, the names
 that tasks had when it begins, the losses that touch it.  Numbers that are missing because
-they were cut away are no losses: the header says so.
+they were cut away are no losses: the header says so.  And it is packed: what is cut out is
+kept or passed on.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from analysis.arrays import Bools, Ints, Records
 from analysis.census import FRAME_SHIFT, is_common
+from analysis.packing import pack
 from analysis.plan import OP
 from analysis.records import batches, picked
 from analysis.source import Source
@@ -86,7 +88,7 @@ def write_slice(source: Source, trace: Trace, output: str, wanted: Wanted) -> in
         for batch in batches(source.chunks):
             records = _records(trace, batch, wanted)
             if len(records):
-                out.block(BlockType.RECORDS, records.tobytes(), len(records))
+                out.block(BlockType.COLUMNS, pack(records), len(records), compress=True)
             kept += len(records)
             source.forget()
         for loss in source.losses:

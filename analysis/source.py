@@ -11,6 +11,7 @@ import numpy as np
 from analysis.arrays import Records
 from analysis.errors import AnalysisError
 from analysis.losses import kept_gaps
+from analysis.packing import Spool, unpack
 from analysis.plan import Plan
 from analysis.records import RECORD
 from analysis.text import count
@@ -75,6 +76,7 @@ class Source:
             self._reader = Reader(path)
         except TraceError as error:
             raise AnalysisError(f"{error}: give a file that `mapcount record` wrote") from None
+        self._spool: Spool | None = None
         self.header: dict[str, Any] = {}
         self.chunks: list[Records] = []
         self.tasks: list[tuple[int, int, str]] = []
@@ -115,6 +117,9 @@ class Source:
     def _take(self, block: Block) -> None:
         if block.type in (BlockType.EVENTS, BlockType.RECORDS):
             self.chunks.append(_records(block))
+        elif block.type == BlockType.COLUMNS:
+            self._spool = self._spool or Spool()
+            self.chunks.append(self._spool.put(unpack(block.payload, block.count)))
         elif block.type == BlockType.HEADER:
             self.header = _header(block)
         elif block.type == BlockType.TASKS:
@@ -160,6 +165,8 @@ class Source:
     def forget(self) -> None:
         """Give back the memory of blocks that were looked at; they can be read again."""
         self._reader.forget()
+        if self._spool is not None:
+            self._spool.forget()
 
     def close(self) -> None:
         """Close the file; what was read stays valid."""

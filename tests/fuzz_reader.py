@@ -26,8 +26,10 @@ from pathlib import Path
 import analysis
 from analysis.dump import Dump
 from analysis.lives_text import lives_text
+from analysis.slicing import Wanted, write_slice
 from analysis.source import Source
 from analysis.stats_text import stats_text
+from analysis.trace import Trace
 from analysis.verify import verify
 from analysis.verify_text import verify_text
 from probes.tracefile import BLOCK, BLOCK_SIZE, PREAMBLE, Reader, TraceError
@@ -68,6 +70,14 @@ def original(path: Path) -> Original:
         begins = [block.offset for block in reader.blocks()]
     ends = [*begins[1:], len(data)]
     return Original(data, list(zip(begins, ends, strict=True)), records(str(path)))
+
+
+def packed(path: Path, output: Path) -> Original:
+    """Read a golden trace after `slice` has packed it."""
+    with Source(str(path)) as source:
+        source.read()
+        write_slice(source, Trace(source), str(output), Wanted())
+    return original(output)
 
 
 def _sealed(data: bytearray, begin: int, end: int) -> None:
@@ -215,7 +225,10 @@ def _too_slow(_signal: int, _frame: object) -> None:
 
 def fuzz(first: int, files: int, folder: Path = GOLDEN, failed: Path = FAILED) -> dict[str, int]:
     """Check files number ``first`` and on; a number alone decides how a file is damaged."""
-    wholes = [original(path) for path in sorted(folder.glob("*.mapcount"))]
+    golden = sorted(folder.glob("*.mapcount"))
+    with tempfile.TemporaryDirectory(prefix="mapcount-fuzz-") as scratch:
+        slices = [packed(path, Path(scratch) / path.name) for path in golden]
+    wholes = [*map(original, golden), *slices]
     # Small files are read often, large ones sometimes.
     weights = [1 / len(whole.data) for whole in wholes]
     outcomes = dict.fromkeys(["read", "prefix", "refused", "failed"], 0)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Cut a smaller trace out of a trace.
+"""Cut a smaller trace out of a trace, or pack all of it.
 
 The slice is a trace like any other: every command reads it.  With --time a folio that is older
 than the slice begins with its first record in it, and its counters are known from the
-first record or snapshot that shows them.  With --pfn whole 2 MiB frames are kept.
+first record or snapshot that shows them.  With --pfn whole 2 MiB frames are kept.  Without
+either all is kept, in a file of a tenth of the size.
 """
 
 from __future__ import annotations
