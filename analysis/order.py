@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.arrays import Records
+from analysis.records import batches
 
 #: A trace has fewer records than this holds, and twice as many need twice the memory.
 Rank = npt.NDArray[np.uint32]
@@ -38,11 +39,11 @@ def order_of(chunks: Sequence[Records], done: Callable[[], None]) -> Order:
     total = sum(map(len, chunks))
     ts, cpu = np.empty(total, np.uint64), np.empty(total, np.uint16)
     at = 0
-    for chunk in chunks:
-        here = slice(at, at + len(chunk))
-        ts[here], cpu[here] = chunk["ts"], chunk["cpu"]
-        at += len(chunk)
-    done()
+    for batch in batches(chunks):
+        here = slice(at, at + len(batch))
+        ts[here], cpu[here] = batch["ts"], batch["cpu"]
+        at += len(batch)
+        done()
     by_time = np.argsort(ts, kind="stable")
     del ts
     rank = np.empty(total, np.uint32)

@@ -62,7 +62,7 @@ def test_scale_when_measured_again_keeps_the_other_rows(
     before = {"command": "stats", "folios": 7, "events": 5, "CPU s": 1.0}
     # WHEN the larger ones are measured
     tables = list(offline.measure_scale(tmp_path, 2_000, 30_000, [before]))
-    # THEN each file gave three rows, and the old one is still there
-    assert [len(rows) for rows in tables] == [4, 7, 10]
+    # THEN each file gave four rows, and the old one is still there
+    assert [len(rows) for rows in tables] == [5, 9, 13]
     assert before in tables[-1]
     assert all(row["peak MiB"] > 10 for row in tables[-1] if row is not before)
