@@ -14,7 +14,8 @@ from analysis.counts import ENTIRELY_MAPPED
 from analysis.replay import Replay
 from analysis.trace import Trace
 from analysis.truth import Snapshot
-from analysis.truth_frame import folio_values
+from analysis.truth_frame import folio_values, has_counter
+from analysis.verify import FOLIO_COUNTERS
 
 
 def _folios(trace: Trace, shot: Snapshot, here: Present) -> Ints:
@@ -29,6 +30,9 @@ def _checks(
     trace: Trace, shot: Snapshot, life: Ints, head: Ints, frame: Ints
 ) -> Iterator[tuple[str, Ints, Ints, Bools]]:
     """(counter, what it must be, what it is, where it is wrong), by folio."""
+    kept = {name for name in FOLIO_COUNTERS if has_counter(shot, name, trace.counters)}
+    if "entire_mapcount" not in kept:
+        return
     owner, page = expand(head, np.int64(1) << trace.lives.order[life])
     value, is_count = shot.mapcounts()
     counts = np.where(is_count, value, 0)[frame[owner], page]
@@ -38,14 +42,14 @@ def _checks(
     def total(values: Ints) -> Ints:
         return np.bincount(owner, weights=values, minlength=len(life)).astype(np.int64)
 
-    if "large_mapcount" in trace.counters:
+    if "large_mapcount" in kept:
         large = folio_values(shot, "large_mapcount", head, frame)
         yield "large_mapcount", entire + total(counts), large, large != entire + total(counts)
-    if "nr_pages_mapped" in trace.counters:
+    if "nr_pages_mapped" in kept:
         want = total((counts > 0).astype(np.int64)) + ENTIRELY_MAPPED * (entire > 0)
         have = folio_values(shot, "nr_pages_mapped", head, frame)
         yield "nr_pages_mapped", want, have, have != want
-    if "double_map" in trace.counters:
+    if "double_map" in kept:
         anon = trace.lives.anon[life]
         double_map = folio_values(shot, "double_map", head, frame)
         yield "double_map", entire, double_map, anon & (double_map > entire)

@@ -2,9 +2,9 @@
 /*
  * Readers of /proc/kpageflags alone: how wrong their answers are, and what an answer costs.
  *
- * usage: kpageflags race SECONDS   beside a process that maps and unmaps a huge page, read all flags
- *                                  over and over, and count answers that no page
- *                                  can have at any time
+ * usage: kpageflags race SECONDS   beside a process that maps and unmaps a huge page, read the flags
+ *                                  of that page's frames over and over, and count answers that no
+ *                                  page can have at any time
  *        kpageflags cost ROUNDS    the time to read a page's flags, for huge pages that are mapped
  *                                  and for all of memory (in a guest that counts instructions, the
  *                                  time is their number)
@@ -26,14 +26,19 @@
 #define MANY 64UL     /* huge pages whose flags are read for the cost */
 
 static uint64_t words[BATCH];
-static volatile int *stop;
+/* Shared by reader and mapper: when to stop, and the first frame of the last huge page. */
+static struct {
+	volatile int stop;
+	volatile unsigned long frame;
+} *shared;
 
 static void map_and_unmap(void)
 {
-	while (!*stop) {
+	while (!shared->stop) {
 		map_anon(place(0), HUGE);
 		must(madvise(place(0), HUGE, MADV_HUGEPAGE), "madvise");
 		memset(place(0), 1, HUGE);
+		shared->frame = frame_at(place(0));
 		must(munmap(place(0), HUGE), "munmap");
 	}
 }
@@ -57,13 +62,11 @@ static void race(double seconds)
 	struct timespec begin, now;
 	long said = 0;
 	double passed;
-	off_t at = 0;
-	ssize_t got;
 	pid_t mapper;
 
 	must(fd < 0, "/proc/kpageflags");
-	stop = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	must(stop == MAP_FAILED, "mmap");
+	shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	must(shared == MAP_FAILED, "mmap");
 	fflush(NULL);
 	mapper = fork();
 	must(mapper < 0, "fork");
@@ -73,12 +76,11 @@ static void race(double seconds)
 	}
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	do {
-		got = pread(fd, words, sizeof(words), at);
-		must(got < 0, "/proc/kpageflags");
-		at = got == 0 ? 0 : at + got;
-		for (ssize_t i = 0; i < got / 8; i++)
+		must(pread(fd, words, PAGES * 8, shared->frame * 8) != (ssize_t)(PAGES * 8),
+		     "/proc/kpageflags");
+		for (unsigned long i = 0; i < PAGES; i++)
 			wrong += impossible(words[i]);
-		read_words += got / 8;
+		read_words += PAGES;
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		passed = now.tv_sec - begin.tv_sec + (now.tv_nsec - begin.tv_nsec) * 1e-9;
 		/* Now and then: the kernel may not live until the end. */
@@ -88,7 +90,7 @@ static void race(double seconds)
 			fflush(stdout);
 		}
 	} while (passed < seconds);
-	*stop = 1;
+	shared->stop = 1;
 	must(waitpid(mapper, &status, 0) != mapper, "waitpid");
 }
 

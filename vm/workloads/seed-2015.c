@@ -5,21 +5,18 @@
  *
  * usage: seed-2015 [SECONDS [PAGE-TYPES]]
  * Equal shares of the time go to a reader of every page frame, to readers of those frames that
- * the process is just giving back, and to the program PAGE-TYPES with -p, as the report ran it; a
+ * the process has, and to the program PAGE-TYPES with -p, as the report ran it; a
  * double one to the reader of their map counts, whose question kernels with checks can die of.
  */
 #include <stdint.h>
 
 #include "story.h"
 
-/* Pages that the aimed reader reads about at a time. */
-#define FEW 32
-
 static char *const region = (char *)0x700000000000UL;
 
 /* Shared by all processes: when to stop and to look, and how often each went round. */
 static struct {
-	volatile int stop, stop_mapper, unmapping;
+	volatile int stop, stop_mapper;
 	unsigned long mapped, read, aimed, ran;
 } *shared;
 
@@ -39,9 +36,7 @@ static void map_and_unmap(void)
 			fprintf(stderr, "error: the kernel gave no huge page: free some memory\n");
 			_exit(NO_HUGE_PAGE);
 		}
-		shared->unmapping = 1;
 		must(munmap(region, HUGE), "munmap");
-		shared->unmapping = 0;
 		shared->mapped++;
 	}
 }
@@ -69,14 +64,13 @@ static void read_frames(void)
 }
 
 /*
- * What page-types -p does, without a new program every time, and at the worst moment: looks the
- * process's frames up in its pagemap, waits until they are being given back, and reads about these
- * only, a few at a time for as long as that lasts.
+ * What page-types -p does, without a new program every time: looks the process's frames up in its
+ * pagemap, and reads about these only. They are given back meanwhile, and mostly taken again.
  */
 static void read_aimed(const char *about)
 {
-	uint64_t entry, words[FEW];
-	unsigned long frame, at = 0;
+	uint64_t entry, words[PAGES];
+	unsigned long frame;
 	char path[64];
 	int map, fd;
 
@@ -90,12 +84,7 @@ static void read_aimed(const char *about)
 		    !(entry >> 63 & 1))
 			continue; /* just unmapped */
 		frame = entry & ((1UL << 55) - 1);
-		while (!shared->unmapping && !shared->stop)
-			;
-		do {
-			must(pread(fd, words, sizeof(words), (frame + at) * 8) < 0, about);
-			at = (at + FEW) % PAGES;
-		} while (shared->unmapping && !shared->stop);
+		must(pread(fd, words, sizeof(words), frame * 8) < 0, about);
 		shared->aimed++;
 	}
 }

@@ -12,7 +12,7 @@ import pytest
 
 import analysis
 from analysis.__main__ import main
-from tests import mock_stories
+from tests import mock, mock_stories
 from tests.mock import MockTrace
 from tests.mock_kernel import Folio, MockKernel
 
@@ -406,3 +406,14 @@ def test_race_is_named_when_the_kernel_died_of_it(tmp_path: Path) -> None:
     deadly = found["sentence"].iloc[1]
     assert "until the kernel died in it" in deadly and "VM_BUG_ON_PAGE" in deadly
     assert "died" not in found["sentence"].iloc[0]
+
+
+def test_a_snapshot_is_silent_about_a_counter_whose_place_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a header that does not tell where the count of the whole folio lies
+    monkeypatch.setitem(mock.LAYOUT["double_map"]["fields"], "entire", None)
+    story = Story().shared()
+    story.kernel.snapshot("after", tasks=(PARENT,))
+    # WHEN it is audited THEN nothing is made up about it
+    assert story.findings(tmp_path).empty
