@@ -20,8 +20,9 @@ class Windows:
 
     ``enter``, ``leave`` (rows of the log), ``ts``, ``end_ts`` (ns), ``tid``, ``function``
     (code of the plan), ``pfn``, ``life`` (-1: none), ``over_death`` (the folio was freed or
-    split inside the window).  Where the reader ``died`` inside, its oops ends the window;
-    where the recording ended first, it left after the last row.
+    split inside the window, or was just being when a reader came whom it killed).  Where the
+    reader ``died`` inside, its oops ends the window; where the recording ended first, it left
+    after the last row.
     """
 
     enter: Ints
@@ -39,30 +40,51 @@ class Windows:
         return len(self.enter)
 
 
-def _over_death(lives: Lives, enter: Ints, leave: Ints) -> Bools:
+def _ended(lives: Lives, life: Ints) -> Bools:
+    """Which lives ended before our eyes."""
+    return np.isin(lives.death[life], [DEATHS.index("free"), DEATHS.index("split")])
+
+
+def _over_death(lives: Lives, life: Ints, enter: Ints, leave: Ints) -> Bools:
     """Whether the folio that was looked at ended inside each window.
 
     An end in the very nanosecond in which the reader left counts: it cannot be excluded.
     """
-    life = lives.of[enter]
     hit: Bools = life >= 0
     death = lives.death_row[life[hit]]
-    ended = np.isin(lives.death[life[hit]], [DEATHS.index("free"), DEATHS.index("split")])
-    hit[hit] = ended & (death > enter[hit]) & (death < leave[hit])
+    hit[hit] = _ended(lives, life[hit]) & (death > enter[hit]) & (death < leave[hit])
     return hit
 
 
+def _just_ended(lives: Lives, pfn: Ints, enter: Ints) -> Ints:
+    """The life whose end had begun when a reader came to its page; -1: there is none.
+
+    The record of a free or split is made at its beginning: its work on the pages follows.
+    """
+    life = lives.cover.before(pfn, enter)
+    there = life >= 0
+    there[there] = _ended(lives, life[there]) & (lives.death_row[life[there]] < enter[there])
+    return np.where(there, life, -1)
+
+
 def _unreturned(log: Log, counted: Census) -> Ints:
-    """Entries of readers that never came back: their thread did nothing after it but die."""
+    """Entries of readers that never came back: their thread did nothing after it but die.
+
+    A kernel that dies dumps the page, for which it may ask the same question of it again.
+    """
     returned = np.zeros(len(log), dtype=bool)
     returned[log.enter_of[log.enter_of >= 0]] = True
-    rows = np.flatnonzero((log.op == OP["read"]) & (log.phase == ENTER) & ~returned)
-    asked = zip(rows.tolist(), log.tid[rows].tolist(), log.function[rows].tolist(), strict=True)
-    last = [
-        row
-        for row, tid, function in asked
-        if counted.last_entry[tid, function] == log.ts[row] > counted.last_else.get(tid, -1)
-    ]
+    reads = (log.op == OP["read"]) & (log.phase == ENTER)
+    last = []
+    for row in np.flatnonzero(reads & ~returned).tolist():
+        tid, ts = int(log.tid[row]), log.ts[row]
+        latest = counted.last_entry[tid, int(log.function[row])]
+        if latest > ts and tid in counted.died:
+            again = np.flatnonzero(reads & (log.ts == latest) & (log.tid == tid))
+            if (log.pfn[again] == log.pfn[row]).any():
+                latest = ts
+        if latest == ts > counted.last_else.get(tid, -1):
+            last.append(row)
     return np.array(last, dtype=np.int64)
 
 
@@ -76,6 +98,10 @@ def reader_windows(log: Log, lives: Lives, counted: Census) -> Windows:
     leave = np.concatenate([closed, until])
     died = np.concatenate([np.zeros(len(closed), dtype=bool), oops_ts >= 0])
     end_ts = np.concatenate([log.ts[closed], np.where(oops_ts < 0, counted.last_ts, oops_ts)])
+    life = lives.of[enter]
+    over_death = _over_death(lives, life, enter, leave)
+    fatal = died & (life < 0)
+    life[fatal] = _just_ended(lives, log.pfn[enter[fatal]], enter[fatal])
     return Windows(
         enter=enter,
         leave=leave,
@@ -84,7 +110,7 @@ def reader_windows(log: Log, lives: Lives, counted: Census) -> Windows:
         tid=log.tid[enter],
         function=log.function[enter],
         pfn=log.pfn[enter],
-        life=lives.of[enter],
-        over_death=_over_death(lives, enter, leave),
+        life=life,
+        over_death=over_death | (fatal & (life >= 0)),
         died=died,
     )

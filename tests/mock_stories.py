@@ -112,6 +112,24 @@ def crash(era: str = "double_map") -> MockTrace:
     return trace
 
 
+def late_crash(era: str = "double_map") -> MockTrace:
+    """The reader comes while the folio's free is under way, dies, and its page is dumped."""
+    trace = MockTrace(era)
+    kernel = MockKernel(trace)
+    folio = kernel.alloc(HEAD)
+    kernel.map_pmd(folio, PARENT, new=True)
+    kernel.unmap_pmd(folio, PARENT)
+    trace.dies(["[    7.100000] page dumped because: VM_BUG_ON_PAGE(!PageHead(page))"])
+    kernel.free(folio)
+    trace.record("read", HEAD + 132, order=9, tid=READER, cpu=1, freed=True)
+    kernel.alloc(HEAD)
+    # dump_page() asks the same of the same page again.
+    trace.record("read", HEAD + 132, order=9, tid=READER, cpu=1)
+    trace.record("read_done", HEAD + 132, tid=READER, cpu=1, aux=0)
+    trace.record("oops", tid=READER, cpu=1)
+    return trace
+
+
 def file_thp(era: str = "double_map") -> MockTrace:
     """A shmem THP, mapped by three processes by PMD and by PTE."""
     trace = MockTrace(era)

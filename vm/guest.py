@@ -20,6 +20,9 @@ from vm.say import LabError
 # After the script has left its status the guest only has to power off.
 SHUTDOWN_SECONDS = 20.0
 POLL_SECONDS = 0.1
+# QEMU emulates `rep movsb` and `rep stosb` byte by byte: a kernel that is told not to prefer them
+# clears a huge page four times as fast.
+EMULATED_CPU = "max,-erms,-fsrm"
 
 
 class Outcome(enum.Enum):
@@ -94,7 +97,7 @@ def vng_command(
     if machine.qemu:
         command.append(f"--qemu-opts={' '.join(machine.qemu)}")
     if not machine.kvm:
-        command.append("--disable-kvm")
+        command += ["--disable-kvm", f"--qemu-opts=-cpu {EMULATED_CPU}"]
     # vng wants the guest's directory as a host path below the root.
     cwd = job.OUT if script is not None else job.CWD
     command += ["--cwd", f"{machine.root}{cwd}"]

@@ -36,7 +36,7 @@ def races(trace: Trace, doubt: Doubt) -> Iterator[Finding]:
     for one in windows[windows["over_death"]].to_dict("records"):
         life, enter, leave = int(one["life"]), int(one["enter"]), int(one["leave"])
         end = int(lives.death_row[life])
-        what = "freed" if lives.death[life] == DEATHS.index("free") else "split"
+        freed = lives.death[life] == DEATHS.index("free")
         died_in_it = bool(one["died"])
         closed = leave < len(log) and not died_in_it
         span = (int(one["ts"]), int(one["end_ts"]))
@@ -52,17 +52,21 @@ def races(trace: Trace, doubt: Doubt) -> Iterator[Finding]:
         why = doubt.lost(*span)
         if log.ts[end] in span:
             why = why or "both in one nanosecond; certain with a longer window"
+        when = int(log.ts[end]) - span[0]
+        began = f"{'freed' if freed else 'split'} the folio {duration(when)} after it had come"
+        if when < 0:
+            verb = "free" if freed else "split"
+            began = f"had begun to {verb} the folio {duration(-when)} before it came"
         yield Finding(
             rule="reader-race",
             life=life,
             pfn=int(one["pfn"]),
-            rows=(enter, end, leave) if closed else (enter, end),
+            rows=tuple(sorted((enter, end, leave) if closed else (enter, end))),
             actor=enter,
             other=end,
             words=(
                 f"{{actor}} looked {stayed} in {{function}} without a reference, at "
-                f"{_looks(trace, function)}; {{other}} {what} the folio "
-                f"{duration(int(log.ts[end]) - span[0])} after it had come{died}"
+                f"{_looks(trace, function)}; {{other}} {began}{died}"
             ),
             doubt=why,
         )

@@ -101,11 +101,14 @@ def draw_races(panels: Sequence[Axes], words: Axes, scene: Scene) -> None:
         early, late = scene.end - window["ts"], window["end_ts"] - scene.end
         # The kernel's death is the end of the window in which it came.
         ended = "died" if window["died"] else "left"
+        entered = f"{duration(early)} before it"
+        if early < 0:
+            entered = f"{duration(-early)} after it began"
         left, right = scene.axis.limits
         on_left = low - left > right - high
         words.annotate(
             f"reader window overlaps {what}: {who}\nwas in {function} on page {page},\n"
-            f"entered {duration(early)} before it, {ended} {duration(late)} after it",
+            f"entered {entered}, {ended} {duration(late)} after it",
             (low if on_left else high, 0.42 - 0.2 * number), xycoords=words.get_xaxis_transform(),
             xytext=(-24 if on_left else 24, 0), textcoords="offset points",
             ha="right" if on_left else "left", va="center", fontsize=9.5, color=RACE,

@@ -62,7 +62,9 @@ def scene_of(trace: Trace, life: int) -> Scene:
 
     windows = trace.windows
     inside = (windows["pfn"] >= counts.head) & (windows["pfn"] < counts.head + (1 << counts.order))
-    inside &= (windows["ts"] <= end) & (windows["end_ts"] >= begin)
+    # Who came while the end was under way may have died of it.
+    inside &= (windows["ts"] <= end) | (windows["life"] == life)
+    inside &= windows["end_ts"] >= begin
     windows = windows[inside].reset_index(drop=True)
     marks = trace.df_marks()
     marks = marks[(marks["ts"] >= begin) & (marks["ts"] <= end)].reset_index(drop=True)

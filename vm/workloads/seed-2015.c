@@ -5,12 +5,15 @@
  *
  * usage: seed-2015 [SECONDS [PAGE-TYPES]]
  * Equal shares of the time go to a reader of every page frame, to readers of those frames that
- * the process has, and to the program PAGE-TYPES with -p, as the report ran it; a
- * double one to the reader of their map counts, whose question kernels with checks can die of.
+ * the process has (one for each CPU that is left), and to the program PAGE-TYPES with -p, as the
+ * report ran it; a double one to readers of their map counts, whose question can kill a kernel
+ * that checks its page flags.
  */
 #include <stdint.h>
 
 #include "story.h"
+
+#define MOST_READERS 16
 
 static char *const region = (char *)0x700000000000UL;
 
@@ -85,7 +88,7 @@ static void read_aimed(const char *about)
 			continue; /* just unmapped */
 		frame = entry & ((1UL << 55) - 1);
 		must(pread(fd, words, sizeof(words), frame * 8) < 0, about);
-		shared->aimed++;
+		__atomic_add_fetch(&shared->aimed, 1, __ATOMIC_RELAXED);
 	}
 }
 
@@ -145,18 +148,20 @@ static void run_page_types(void)
 	shared->ran++;
 }
 
-/* One share of the time: the mapper beside a reader. */
-static void phase(const char *name, void (*reader)(void), double seconds)
+/* One share of the time: the mapper beside readers, of whom a CPU has one at most. */
+static void phase(const char *name, void (*reader)(void), long readers, double seconds)
 {
-	pid_t pid;
+	pid_t pids[MOST_READERS];
 
 	mark(name);
 	shared->stop = shared->stop_mapper = 0;
 	mapper = start(map_and_unmap);
-	pid = start(reader);
+	for (long n = 0; n < readers; n++)
+		pids[n] = start(reader);
 	usleep(seconds * 1e6);
 	shared->stop = 1;
-	finish(pid);
+	for (long n = 0; n < readers; n++)
+		finish(pids[n]);
 	/* Only now: who reads about a process by its number must not find it gone. */
 	shared->stop_mapper = 1;
 	finish(mapper);
@@ -171,6 +176,7 @@ static void run_programs(void)
 int main(int argc, char **argv)
 {
 	double seconds = argc > 1 ? atof(argv[1]) : 10;
+	long readers = sysconf(_SC_NPROCESSORS_ONLN) - 1;
 
 	program = argc > 2 ? argv[2] : NULL;
 	if (seconds <= 0)
@@ -179,11 +185,12 @@ int main(int argc, char **argv)
 	must(shared == MAP_FAILED, "mmap");
 
 	seconds /= program ? 5 : 4;
-	phase("reader", read_frames, seconds);
-	phase("aimed_flags", read_aimed_flags, seconds);
-	phase("aimed_counts", read_aimed_counts, 2 * seconds);
+	readers = readers < 1 ? 1 : readers > MOST_READERS ? MOST_READERS : readers;
+	phase("reader", read_frames, 1, seconds);
+	phase("aimed_flags", read_aimed_flags, readers, seconds);
+	phase("aimed_counts", read_aimed_counts, readers, 2 * seconds);
 	if (program)
-		phase("page_types", run_programs, seconds);
+		phase("page_types", run_programs, 1, seconds);
 	mark("end");
 	printf("rounds: %lu of mmap and munmap, %lu of reading every frame, %lu of reading the "
 	       "mapped frames, %lu of page-types\n",

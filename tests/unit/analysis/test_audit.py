@@ -408,6 +408,19 @@ def test_race_is_named_when_the_kernel_died_of_it(tmp_path: Path) -> None:
     assert "died" not in found["sentence"].iloc[0]
 
 
+def test_race_is_named_when_the_deadly_reader_came_during_the_free(tmp_path: Path) -> None:
+    # GIVEN a reader that came just after the record of the free, and the dump of its page
+    path = mock_stories.late_crash().write(tmp_path / "t.mapcount", trailer=False)
+    # WHEN it is audited
+    found = analysis.open_trace(str(path)).df_findings()
+    # THEN the first look is the deadly one, of the life that was being freed
+    assert found["life"].tolist() == [0]
+    one = found.iloc[0]
+    assert (one["tid"], one["other_tid"], one["pfn"]) == (READER, PARENT, mock_stories.HEAD + 132)
+    assert "had begun to free the folio 1.000 µs before it came" in one["sentence"]
+    assert "until the kernel died in it" in one["sentence"]
+
+
 def test_a_snapshot_is_silent_about_a_counter_whose_place_is_not_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,7 @@ STORIES = {
     "race": mock_stories.seed_2015,
     "lossy": mock_stories.lossy,
     "crash": mock_stories.crash,
+    "late_crash": mock_stories.late_crash,
 }
 
 
