@@ -109,7 +109,7 @@ def draw_races(panels: Sequence[Axes], words: Axes, scene: Scene) -> None:
         words.annotate(
             f"reader window overlaps {what}: {who}\nwas in {function} on page {page},\n"
             f"entered {entered}, {ended} {duration(late)} after it",
-            (low if on_left else high, 0.42 - 0.2 * number), xycoords=words.get_xaxis_transform(),
+            (low if on_left else high, 0.46 - 0.25 * number), xycoords=words.get_xaxis_transform(),
             xytext=(-24 if on_left else 24, 0), textcoords="offset points",
             ha="right" if on_left else "left", va="center", fontsize=9.5, color=RACE,
             fontweight="bold", zorder=10,
