@@ -97,7 +97,7 @@ def test_losses_when_the_story_is_recorded(opened, story):
 
 def test_reader_windows_when_pages_are_freed_under_a_reader(opened):
     # GIVEN the thread's reproducer beside a reader of /proc/kpageflags and kpagecount
-    trace = opened("seed-2015", "6.1", "60")
+    trace = opened("seed-2015", "6.1", "20")
     # WHEN its readers' windows are held against the frees of the pages they look at
     events = trace.df_events()
     frees = events[events["op"] == "free"]
