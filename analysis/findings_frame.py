@@ -86,7 +86,7 @@ def findings_frame(trace: Trace, findings: list[Finding], numbers: Ints) -> pd.D
             ),
             "certainty": category(_rows([int(bool(text)) for text in doubt]), CERTAINTIES),
             "reason": texts(doubt),
-            "life": _rows([int(numbers[one.life]) if one.life >= 0 else -1 for one in findings]),
+            "life": numbers[_rows([one.life for one in findings])],
             "pfn": _rows([one.pfn for one in findings]),
             "ts": _rows([int(ts[one.rows[0]]) for one in findings]),
             "end_ts": _rows([int(ts[one.rows[-1]]) for one in findings]),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.arrays import Ints, Records, changes
+from analysis.arrays import Bools, Ints, Records, changes
 from analysis.census import FRAME_SHIFT, Census, is_common
 from analysis.plan import Plan
 from analysis.records import batches, gathered, joined, picked
@@ -41,6 +41,11 @@ class Cut:
     def part_of(self, pfn: Ints) -> Ints:
         """The part that each page is in."""
         return np.searchsorted(self.begins, pfn >> self.shift, "right") - 1
+
+    def owns(self, part: int, pfn: Ints) -> Bools:
+        """Which pages are a part's, with or without a record; the first has all below it."""
+        own: Bools = np.maximum(self.part_of(pfn), 0) == part
+        return own
 
 
 def cut_memory(counted: Census, size: int) -> Cut:

@@ -237,9 +237,7 @@ class Trace:
         for number, (records, place) in enumerate(
             split(self._chunks, self.plan, cut, self._source.forget)
         ):
-            # Memory below the first part, of which there is no record, is the first part's.
-            own = partial(lambda mine, pfn: np.maximum(cut.part_of(pfn), 0) == mine, number)
-            yield Trace(self._source, records, self, own), place
+            yield Trace(self._source, records, self, partial(cut.owns, number)), place
 
     @cached_property
     def _own_lives(self) -> Table:

@@ -6,10 +6,10 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from typing import List, Optional, Tuple
+from typing import List, Optional
 
 from probes.errors import ProbeError
-from probes.events import page_spans
+from probes.events import pages_option
 
 RECORD_EPILOG = """\
 examples:
@@ -28,15 +28,6 @@ CORE is an ELF file of the machine's physical memory: of a QEMU guest that stand
 one that the monitor's dump-guest-memory writes, of a machine with kdump /proc/vmcore or what
 `makedumpfile -E` makes of it.  Nothing that TRACE holds is changed: a block is added.
 """
-
-
-def _pfns(text: str) -> Tuple[Tuple[int, int], ...]:
-    try:
-        return page_spans(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no page span: write N, N+M (M pages) or N,M (up to M)"
-        ) from None
 
 
 def _seconds(text: str) -> float:
@@ -70,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     rec.add_argument("-d", "--duration", type=_seconds, metavar="SECONDS", help="end after that")
     rec.add_argument("--pid", type=int, action="append", default=[], metavar="P")
     rec.add_argument("--cgroup", metavar="PATH", help="only folios of a cgroup's tasks")
-    rec.add_argument("--pfn", type=_pfns, default=(), metavar="SPEC", help="N, N+M or N,M")
+    rec.add_argument("--pfn", type=pages_option, default=(), metavar="SPEC", help="N, N+M or N,M")
     rec.add_argument(
         "--min-order", type=int, default=2, metavar="N", help="smallest folio order (default: 2)"
     )

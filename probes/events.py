@@ -10,6 +10,7 @@ count into its logical value by adding one (the kernel biases ``_mapcount``,
 
 from __future__ import annotations
 
+import argparse
 import struct
 from typing import Tuple
 
@@ -120,3 +121,13 @@ def page_spans(text: str) -> Tuple[Tuple[int, int], ...]:
     if not spans:
         raise ValueError(text)
     return tuple(spans)
+
+
+def pages_option(text: str) -> Tuple[Tuple[int, int], ...]:
+    """``page_spans`` for argparse, which shows its user what to write."""
+    try:
+        return page_spans(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no page span: write N, N+M (M pages) or N,M (up to M)"
+        ) from None

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from analysis.errors import CommandError
@@ -74,3 +77,22 @@ def check_output(path: str, force: bool) -> None:
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         raise CommandError(f"the folder {folder} does not exist: create it first")
+
+
+@contextmanager
+def writing(path: str) -> Iterator[str]:
+    """A name to write a file or folder under, which goes to its place at ``path`` when whole."""
+    partial = f"{path}.partial"
+    _remove(partial)
+    yield partial
+    # A file takes the place of a file at once; a folder, or one's place, has to be made free.
+    if os.path.isdir(partial) or os.path.isdir(path):
+        _remove(path)
+    os.replace(partial, path)
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)

@@ -9,7 +9,6 @@ what each task did to them.
 from __future__ import annotations
 
 import argparse
-import os
 
 from analysis.commands.common import (
     add_trace_arguments,
@@ -17,6 +16,7 @@ from analysis.commands.common import (
     exit_code,
     open_trace,
     warn,
+    writing,
 )
 
 FORMATS = ("parquet", "csv", "perfetto")
@@ -45,10 +45,7 @@ def run(args: argparse.Namespace) -> int:
         "csv": tables.write_csv,
         "perfetto": perfetto.write_perfetto,
     }[args.to]
-    partial = f"{args.output}.partial"
-    tables.remove(partial)
-    write(trace, partial)
-    tables.remove(args.output)
-    os.replace(partial, args.output)
+    with writing(args.output) as partial:
+        write(trace, partial)
     print(f"wrote {args.output}")
     return exit_code(args, trace)

@@ -6,7 +6,13 @@ from __future__ import annotations
 import argparse
 import os
 
-from analysis.commands.common import add_trace_arguments, check_output, exit_code, open_trace
+from analysis.commands.common import (
+    add_trace_arguments,
+    check_output,
+    exit_code,
+    open_trace,
+    writing,
+)
 
 
 def _output(text: str) -> str:
@@ -34,9 +40,7 @@ def run(args: argparse.Namespace) -> int:
     check_output(args.output, args.force)
     trace = open_trace(args)
     page = report_html(trace, os.path.basename(args.file))
-    partial = f"{args.output}.partial"
-    with open(partial, "w", encoding="utf-8") as out:
+    with writing(args.output) as partial, open(partial, "w", encoding="utf-8") as out:
         out.write(page)
-    os.replace(partial, args.output)
     print(f"wrote {args.output}")
     return exit_code(args, trace)

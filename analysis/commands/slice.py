@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 
-from analysis.commands.common import add_trace_arguments, check_output, exit_code, tell
-from probes.events import page_spans
+from analysis.commands.common import add_trace_arguments, check_output, exit_code, tell, writing
+from probes.events import pages_option
 
 
 def _time(text: str) -> tuple[float, float]:
@@ -30,15 +29,6 @@ def _time(text: str) -> tuple[float, float]:
     return span
 
 
-def _pages(text: str) -> tuple[tuple[int, int], ...]:
-    try:
-        return page_spans(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no page span: write N, N+M (M pages) or N,M (up to M)"
-        ) from None
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `slice`."""
     add_trace_arguments(parser)
@@ -46,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--time", type=_time, default=(0.0, math.inf), metavar="A:B",
         help="milliseconds since the first record, A included; either may be left out",
     )  # fmt: skip
-    parser.add_argument("--pfn", type=_pages, metavar="SPEC", help="pages: N, N+M or N,M")
+    parser.add_argument("--pfn", type=pages_option, metavar="SPEC", help="pages: N, N+M or N,M")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the smaller trace")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite the output")
 
@@ -59,12 +49,10 @@ def run(args: argparse.Namespace) -> int:
     from analysis.trace import Trace
 
     check_output(args.output, args.force)
-    partial = f"{args.output}.partial"
-    with Source(args.file) as source:
+    with Source(args.file) as source, writing(args.output) as partial:
         source.read()
         trace = Trace(source)
         tell(args, trace)
         kept = write_slice(source, trace, partial, Wanted.of(trace, args.time, args.pfn))
-    os.replace(partial, args.output)
     print(f"wrote {args.output}: {count(kept, 'event')}")
     return exit_code(args, trace)

@@ -19,15 +19,11 @@ def event_frames(trace: Trace) -> Iterator[pd.DataFrame]:
     A trace of one piece is one frame, in the order of time.  Of a larger one the first frame
     has what belongs to no page (marks, tasks), and each frame is in the order of time.
     """
-    whole = True
-    for part, numbers in pieces(trace):
+    for number, (part, numbers) in enumerate(pieces(trace)):
         if part is trace:
             yield trace.df_events()
             return
-        if whole:
+        if number == 0:
             nobody = np.full(len(trace.common), -1, dtype=np.int64)
             yield events_frame(trace.common, trace.names, trace.counters, nobody)
-            whole = False
-        of = part.lives.of
-        life = np.where(of < 0, -1, numbers[of]) if len(numbers) else of
-        yield events_frame(part.log, trace.names, trace.counters, life)
+        yield events_frame(part.log, trace.names, trace.counters, numbers[part.lives.of])

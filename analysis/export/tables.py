@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -55,11 +53,3 @@ def _marks(trace: Trace) -> pd.DataFrame:
     rows, names = trace.common.texts("mark")
     columns = {name: getattr(trace.common, name)[rows] for name in ("ts", "tid", "pid")}
     return pd.DataFrame(columns | {"name": names})
-
-
-def remove(path: str) -> None:
-    """Remove a file or a folder that was exported before."""
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    elif os.path.lexists(path):
-        os.unlink(path)

@@ -195,9 +195,8 @@ def measure_scale(folder: Path, least: int, most: int, done: Rows) -> Iterator[R
             path, drawn = folder / "scale.mapcount", str(folder / "life.png")
             events = generate(path, size, folios).events
             picture = ["-f", "-o", drawn]
-            whole: tuple[tuple[str, list[str]], ...]
-            whole = ("stats", []), ("lives", []), ("timeline", picture), ("audit", [])
-            for name, more in whole:
+            for name in ("stats", "lives", "timeline", "audit"):
+                more = picture if name == "timeline" else []
                 seconds, peak = run(name, str(path), *more)
                 rows[name, folios, events] = {
                     "command": name,
