@@ -77,14 +77,11 @@ class Dump:
         text = f"# block {name} at {block.offset}"
         if block.type == BlockType.TRUTH:
             yield f"{text}: {_truth_head(block)}"
-        elif block.type == BlockType.OOPS:
-            yield f"{text}:"
-            yield from (f"#   {line}" for line in block.json()["lines"])
         elif known:
             content = block.json()
-            yield f"{text}: {json.dumps(content, separators=(',', ':'))}"
             try:
                 self._learn(block.type, content)
+                yield from _told(text, block.type, content)
             except (LookupError, TypeError, ValueError, AttributeError) as error:
                 raise TraceError(
                     f"block at byte {block.offset} holds what no recorder writes: {error!r}"
@@ -146,6 +143,14 @@ class Dump:
             f"{head} {what} pfn={value['pfn']:#x} order={value['order']} level={level} "
             f"{counters} flags={value['flags']:#x} [{flags}]"
         )
+
+
+def _told(text: str, type_: int, content: Any) -> Iterator[str]:
+    if type_ == BlockType.OOPS:
+        yield f"{text}:"
+        yield from (f"#   {line}" for line in content["lines"])
+    else:
+        yield f"{text}: {json.dumps(content, separators=(',', ':'))}"
 
 
 def _truth_head(block: Block) -> str:

@@ -31,8 +31,7 @@ def losses_of(blocks: list[dict[str, Any]], plan: Plan) -> list[Loss]:
     """What the LOSS blocks tell."""
     return [
         Loss(
-            int(block["from"]), int(block["to"]), str(block["kind"]), int(cpu), int(probe),
-            plan.label(int(probe)), int(lost),
+            block["from"], block["to"], block["kind"], cpu, probe, plan.label(probe), lost,
         )
         for block in blocks
         for cpu, probe, lost in block["lost"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.arrays import Records
+from analysis.arrays import Records, number
 from analysis.errors import AnalysisError
 from analysis.losses import kept_gaps
 from analysis.packing import Spool, unpack
@@ -45,6 +45,13 @@ HEADER = {
     "kernel": dict, "command": list, "counters": list, "plan": list, "missing": list,
     "layout": dict, "filters": dict, "clock": dict, "slice": dict,
 }  # fmt: skip
+
+
+def _loss(content: dict[str, Any]) -> dict[str, Any]:
+    """What a LOSS block tells."""
+    lost = [[number(value) for value in (cpu, probe, lost)] for cpu, probe, lost in content["lost"]]
+    span = {name: number(content[name]) for name in ("from", "to")}
+    return {**content, **span, "kind": str(content["kind"]), "lost": lost}
 
 
 def _header(block: Block) -> dict[str, Any]:
@@ -123,9 +130,9 @@ class Source:
         elif block.type == BlockType.HEADER:
             self.header = _header(block)
         elif block.type == BlockType.TASKS:
-            self.tasks += [(int(tid), int(pid), str(comm)) for tid, pid, comm in block.json()]
+            self.tasks += [(number(tid), number(pid), str(comm)) for tid, pid, comm in block.json()]
         elif block.type == BlockType.LOSS:
-            self.losses.append(dict(block.json()))
+            self.losses.append(_loss(block.json()))
         elif block.type == BlockType.STACKS:
             for stack, frames in block.json().items():
                 self.stacks[int(stack)] = [(str(name), str(place)) for name, place in frames]
@@ -134,11 +141,11 @@ class Source:
         elif block.type == BlockType.TRAILER:
             self.trailer = dict(block.json())
         elif block.type == BlockType.RECOVERY:
-            self.recovery = {str(name): int(value) for name, value in block.json().items()}
+            self.recovery = {str(name): number(value) for name, value in block.json().items()}
         elif block.type == BlockType.OOPS:
             words = block.json()
             self.oops = {"lines": [str(line) for line in words["lines"]]}
-            self.oops |= {name: int(words[name]) for name in WHEN if name in words}
+            self.oops |= {name: number(words[name]) for name in WHEN if name in words}
 
     def require_header(self) -> None:
         """Raise AnalysisError where the file ends before its header does."""

@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.arrays import Bools, Ints
+from analysis.arrays import Bools, Ints, number
 from analysis.log import LOWEST_COUNT
 from probes.tracefile import TraceError
 
 FRAME_PAGES = 512
+#: What every snapshot is read by, of each page; folio counters are where the kernel has them.
+OF_PAGES = ("flags", "compound_head", "mapping", "mapcount")
+#: A folio's fields lie in its first pages.
+FOLIO_PAGES = 4
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Layout:
 
     @classmethod
     def of(cls, header: dict[str, Any]) -> Layout:
-        """Read the layout of a trace's header."""
+        """Read the layout of a trace's header; ValueError where a snapshot cannot be read by it."""
         layout = header.get("layout", {})
 
         def known(table: str) -> dict[str, int]:
@@ -41,7 +45,19 @@ class Layout:
             # The flags of the second page: DoubleMap, and on newer kernels the order.
             fields.setdefault("flags_1", struct_page + fields["flags"])
         page_counts = "mapcount" in header.get("counters", ["mapcount"])
-        return cls(struct_page, fields, known("bits"), page_counts)
+        layout_ = cls(struct_page, fields, known("bits"), page_counts)
+        layout_._check()
+        return layout_
+
+    def _check(self) -> None:
+        for name in OF_PAGES:
+            if not 0 <= self.fields.get(name, -1) <= self.struct_page - 8:
+                raise ValueError(f"no place of {name} in the header's layout")
+        for name, at in self.fields.items():
+            if not 0 <= at <= FOLIO_PAGES * self.struct_page - 8:
+                raise ValueError(f"{name} lies outside of a folio in the header's layout")
+        if not (0 <= self.bits.get("head", -1) < 64 and 0 <= self.bits.get("double_map", 0) < 64):
+            raise ValueError("no place of the page flags in the header's layout")
 
 
 @dataclass(frozen=True)
@@ -127,6 +143,8 @@ def _parts(
     (length,) = struct.unpack_from("<I", data)
     head = json.loads(bytes(data[4 : 4 + length]))
     frames, pages = len(head["frames"]), int(head.get("frame_pages", FRAME_PAGES))
+    if pages != FRAME_PAGES:
+        raise TraceError(f"the snapshot {head.get('name')!r} has frames of {pages} pages")
     parts = []
     at = 4 + length
     for dtype, width in (("u1", struct_page), ("<u8", 1), ("<u8", 1), ("<u2", 1)):
@@ -155,10 +173,10 @@ def decode(payload: bytes | memoryview, layout: Layout) -> Snapshot:
     head, (raw, kpagecount, kpageflags, mappers) = _parts(payload, layout.struct_page)
     return Snapshot(
         name=str(head["name"]),
-        ts_begin=int(head["ts_begin"]),
-        ts_end=int(head["ts_end"]),
+        ts_begin=number(head["ts_begin"]),
+        ts_end=number(head["ts_end"]),
         frames=np.array(head["frames"], dtype=np.int64),
-        tasks=[int(pid) for pid in head.get("tasks", [])],
+        tasks=[number(pid) for pid in head.get("tasks", [])],
         skipped=int(head.get("skipped", 0)),
         layout=layout,
         pages=raw,

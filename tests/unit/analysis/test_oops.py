@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import analysis
-from probes.tracefile import BlockType, Writer
+from analysis.dump import Dump
+from analysis.trace import Trace
+from analysis.verify import verify
+from probes.tracefile import BlockType, TraceError, Writer
 from tests import mock_stories
 from tests.mock import MockTrace
 
@@ -69,6 +73,10 @@ def test_the_consoles_time_counts_when_no_probe_saw_the_oops(tmp_path: Path) -> 
         (BlockType.OOPS, {"lines": [], "monotonic_ns": "soon"}),
         (BlockType.RECOVERY, [1]),
         (BlockType.RECOVERY, {"events": []}),
+        (BlockType.RECOVERY, {"events": 1 << 70}),
+        (BlockType.TASKS, [[1 << 70, 1, "large"]]),
+        (BlockType.LOSS, {"from": 0, "to": 1, "kind": "ring"}),
+        (BlockType.LOSS, {"from": 0, "to": 1 << 70, "kind": "ring", "lost": [[0, 1, 2]]}),
     ],
 )
 def test_one_error_says_so_when_a_block_holds_nonsense(
@@ -79,6 +87,33 @@ def test_one_error_says_so_when_a_block_holds_nonsense(
     # WHEN the trace is opened THEN this is one error, as for any other block
     with pytest.raises(analysis.AnalysisError, match="what no recorder writes"):
         analysis.open_trace(path)
+
+
+def test_one_error_says_so_when_the_words_are_missing(tmp_path: Path) -> None:
+    # GIVEN an oops without words WHEN the file is dumped THEN this is one error, too
+    path = _with_block(tmp_path, mock_stories.lossy(), BlockType.OOPS, {"monotonic_ns": 1})
+    with pytest.raises(TraceError, match="what no recorder writes"):
+        list(Dump(path).lines())
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "place"),
+    [("fields", "flags", None), ("fields", "mapcount", 64), ("fields", "entire", 1000),
+     ("bits", "head", None), ("bits", "head", 64)],
+)  # fmt: skip
+def test_one_error_says_so_when_the_header_cannot_read_the_snapshots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, name: str, place: int | None
+) -> None:
+    # GIVEN a trace whose header has no place, or an impossible one, of what snapshots are made of
+    mock = mock_stories.lifecycle()
+    header = copy.deepcopy(mock.header())
+    header["layout"][table][name] = place
+    monkeypatch.setattr(mock, "header", lambda: header)
+    trace = analysis.open_trace(str(mock.write(tmp_path / "t.mapcount")))
+    # WHEN it is verified or audited THEN this is one error
+    for question in (verify, Trace.df_findings):
+        with pytest.raises(analysis.AnalysisError, match="does not decode"):
+            question(trace)
 
 
 def test_the_trace_opens_when_the_words_are_few(tmp_path: Path) -> None:
