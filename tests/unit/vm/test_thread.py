@@ -84,8 +84,8 @@ def test_instructions_are_counted_on_one_cpu_when_the_cost_is_measured(folder: P
     race, cost = (folder / "log").read_text().splitlines()
     # THEN the cost comes from the emulator that counts, without the checks, and the race does not
     assert "-icount shift=0" in cost and "--disable-kvm" in cost and "--cpus 1 " in cost
-    assert "-debug" not in cost
-    assert "-icount" not in race and "shipped-debug" in race
+    assert "-checked" not in cost
+    assert "-icount" not in race and "shipped-checked" in race
 
 
 def test_every_form_differs_from_the_others_when_built() -> None:
