@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from analysis.dataset import Dataset
     from analysis.trace import Trace
 
-__all__ = ["AnalysisError", "follow", "open_trace", "plot_timeline"]
+__all__ = ["AnalysisError", "follow", "open_dataset", "open_trace", "plot_timeline"]
 
 
 def open_trace(path: str) -> Trace:
@@ -39,6 +40,17 @@ def open_trace(path: str) -> Trace:
     with Source(path) as source:
         source.read()
         return Trace(source)
+
+
+def open_dataset(folder: str, scheduler: str | None = None) -> Dataset:
+    """Open the folder that `mapcount export --to parquet` made of a trace.
+
+    Its parts are audited and verified side by side on Dask: in processes of this machine, or
+    on the cluster whose scheduler has that address.  Raises AnalysisError when it is none.
+    """
+    from analysis.dataset import Dataset
+
+    return Dataset(folder, scheduler)
 
 
 def follow(path: str, poll: float = 0.2) -> Iterator[pd.DataFrame]:

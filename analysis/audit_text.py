@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.audit import Audit
 from analysis.text import count, table
 from analysis.trace import Trace
 
@@ -32,9 +33,9 @@ def _one(trace: Trace, one: Mapping[Any, Any]) -> str:
     return "\n".join(lines)
 
 
-def audit_text(trace: Trace, findings: pd.DataFrame, set_aside: int, everything: bool) -> str:
+def audit_text(trace: Trace, audit: Audit, everything: bool) -> str:
     """The table, some findings of each kind (or all) and one line that sums up."""
-    parts = []
+    parts, findings = [], audit.findings
     kind = ["certainty", "severity", "rule", "function", "counter"]
     if len(findings):
         findings = findings.sort_values(["severity", "certainty"], kind="stable")
@@ -45,12 +46,11 @@ def audit_text(trace: Trace, findings: pd.DataFrame, set_aside: int, everything:
         parts += [_one(trace, one) for one in told.to_dict("records")]
         if len(told) < len(findings):
             parts.append(f"and {len(findings) - len(told)} more like these: --all")
-    lives = sum(trace.totals.orders.values())
     certain = int((findings["certainty"] == "certain").sum())
     parts.append(
         f"{count(len(findings), 'finding')}: {certain} certain, {len(findings) - certain} "
-        f"possible; {count(trace.census.events, 'event')}, {count(lives, 'life', 'lives')}, "
-        f"{count(len(trace.snapshots), 'snapshot')}; {count(set_aside, 'observation')} set "
+        f"possible; {count(trace.census.events, 'event')}, {count(audit.lives, 'life', 'lives')}, "
+        f"{count(len(trace.snapshots), 'snapshot')}; {count(audit.set_aside, 'observation')} set "
         "aside, made while another operation on the folio was under way"
     )
     return "\n\n".join(parts)

@@ -105,7 +105,7 @@ def report_html(trace: Trace, name: str) -> str:
         "release": trace.meta.get("kernel", {}).get("release", "?"),
         "command": command,
         "verdict": verdict,
-        "findings": audit_text(trace, findings, trace.audit.set_aside, everything=False),
+        "findings": audit_text(trace, trace.audit, everything=False),
         "lives": lives_text(trace, some_of(trace.life_table(), busiest.index.to_numpy())),
         "lives_note": f"{len(busiest)} of {count(len(lives), 'life', 'lives')}, those that "
         "changed most; times in ms since the first event",

@@ -21,7 +21,6 @@ from analysis.census import FRAME_SHIFT, is_common
 from analysis.packing import pack
 from analysis.plan import OP
 from analysis.records import batches, picked
-from analysis.source import Source
 from analysis.trace import Trace
 from analysis.truth import Layout, restricted
 from probes.tracefile import BlockType, Writer
@@ -35,12 +34,14 @@ class Wanted:
     """What to keep: ``begin`` <= ts < ``end`` (ns), and the memory around some pages.
 
     ``pages``: (first, last) pfn of spans; None: all.  Whole pieces of 2 MiB are kept, or of the
-    largest folio's size, so that no folio is cut.
+    largest folio's size, so that no folio is cut.  Without ``records`` the snapshots of the
+    pages are kept, but of the records only those that belong to no page.
     """
 
     begin: int = 0
     end: int = NEVER
     pages: Sequence[tuple[int, int]] | None = None
+    records: bool = True
 
     @classmethod
     def of(
@@ -72,18 +73,18 @@ class Wanted:
         return near
 
 
-def write_slice(source: Source, trace: Trace, output: str, wanted: Wanted) -> int:
+def write_slice(trace: Trace, output: str, wanted: Wanted) -> int:
     """Write what is wanted of a trace to the file OUTPUT; returns how many records it has.
 
-    ``source`` is what ``trace`` was made of.  An OSError is the caller's.
+    An OSError is the caller's.
     """
-    kept = 0
+    source, kept = trace.source, 0
     with Writer(output) as out:
         out.json(BlockType.HEADER, _header(trace, wanted))
-        out.json(BlockType.TASKS, _tasks(trace, source, wanted))
+        out.json(BlockType.TASKS, _tasks(trace, wanted))
         if source.stacks:
             out.json(BlockType.STACKS, source.stacks)
-        for payload in _truth(trace, source, wanted):
+        for payload in _truth(trace, wanted):
             out.block(BlockType.TRUTH, payload, compress=True)
         for batch in batches(source.chunks):
             records = _records(trace, batch, wanted)
@@ -94,7 +95,7 @@ def write_slice(source: Source, trace: Trace, output: str, wanted: Wanted) -> in
         for loss in source.losses:
             if loss["to"] >= wanted.begin and loss["from"] < wanted.end:
                 out.json(BlockType.LOSS, loss)
-        _end(out, trace, source, wanted, kept)
+        _end(out, trace, wanted, kept)
     return kept
 
 
@@ -105,9 +106,9 @@ def _header(trace: Trace, wanted: Wanted) -> dict[str, Any]:
     return trace.meta | {"ring": None, "slice": {"of": of, "gaps": gaps}}
 
 
-def _tasks(trace: Trace, source: Source, wanted: Wanted) -> list[tuple[int, int, str]]:
+def _tasks(trace: Trace, wanted: Wanted) -> list[tuple[int, int, str]]:
     """The tasks that were known when the slice begins, by their names at that time."""
-    process = {tid: pid for tid, pid, _ in source.tasks}
+    process = {tid: pid for tid, pid, _ in trace.source.tasks}
     born = trace.census.common[trace.plan.op[trace.census.common["probe"]] == OP["task_new"]]
     for record in born[born["ts"] < wanted.begin]:
         process[int(record["pfn"]) & 0xFFFFFFFF] = int(record["pfn"]) >> 32
@@ -119,30 +120,31 @@ def _tasks(trace: Trace, source: Source, wanted: Wanted) -> list[tuple[int, int,
     ]
 
 
-def _truth(trace: Trace, source: Source, wanted: Wanted) -> list[bytes]:
+def _truth(trace: Trace, wanted: Wanted) -> list[bytes]:
     layout = Layout.of(trace.meta)
     return [
         restricted(payload, layout, lambda pfn: wanted.where(pfn, trace.census.order))
-        for payload, shot in zip(source.truth, trace.snapshots, strict=True)
+        for payload, shot in zip(trace.source.truth, trace.snapshots, strict=True)
         if wanted.begin <= shot.ts_begin and shot.ts_end < wanted.end
     ]
 
 
 def _records(trace: Trace, batch: Records, wanted: Wanted) -> Records:
     pfn = batch["pfn"].astype(np.int64)
-    near = wanted.where(pfn, trace.census.order)
+    near = wanted.where(pfn, trace.census.order) & wanted.records
     # Marks, tasks, and brackets around many pages belong to every folio.
     near[is_common(batch, trace.plan)] = True
     near[pfn == 0] = True
     return picked(batch, np.flatnonzero(near & wanted.when(batch["ts"].astype(np.int64))))
 
 
-def _end(out: Writer, trace: Trace, source: Source, wanted: Wanted, kept: int) -> None:
+def _end(out: Writer, trace: Trace, wanted: Wanted, kept: int) -> None:
     """The blocks after the records: a slice that reaches the trace's end ends as it does."""
     if wanted.end <= trace.census.last_ts:
         trailer = {"events": kept, "end": "cut here", "monotonic_ns": wanted.end}
         out.json(BlockType.TRAILER, trailer)
         return
+    source = trace.source
     if source.oops is not None:
         out.json(BlockType.OOPS, source.oops)
     if source.recovery is not None:

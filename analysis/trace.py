@@ -20,7 +20,7 @@ from analysis.log import Log
 from analysis.losses import Gap, Loss, kept_gaps, losses_of, sequence_gaps
 from analysis.oops import oops_of
 from analysis.order import Order, order_of
-from analysis.parts import PART, cut_memory, near_page, split
+from analysis.parts import PART, Cut, cut_memory, near_page, split
 from analysis.plan import Plan
 from analysis.records import batches
 from analysis.replay import Replay, StartValues, replay
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 class Trace:
     """One trace.  ``meta``: the header; ``warnings``: what is missing of the file;
     ``recovery``: what was found in the memory of a kernel that died (a RECOVERY block);
+    ``source``: the blocks of the file;
+    ``divided``: it has several ``parts``;
     ``census``: its records, counted; ``common``: those that belong to no page, decoded.
 
     Frames are made once and shared: copy one before you change it.  Times are ns of
@@ -69,7 +71,7 @@ class Trace:
         # Pages of order 0 have a map count on every kernel.
         self.counters = frozenset(self.meta.get("counters", [])) | {"mapcount"}
         self.losses: list[Loss] = losses_of(source.losses, self.plan)
-        self._source = source
+        self.source = source
         self._whole, self._frames = whole, frames
         self._chunks = list(source.chunks) if part is None else [part]
         self._tasks = list(source.tasks)
@@ -79,7 +81,7 @@ class Trace:
         except AnalysisError as error:
             raise AnalysisError(f"{self.path}: {error}: keep the file and report it") from None
         paged = int(self.census.frame_events.sum())
-        self._divided = whole is None and paged > PART
+        self.divided = whole is None and paged > PART
         self.common = Log([self.census.common], self.plan)
         self.oops = oops_of(self.common, source.oops)
         strangers = int(self.census.probes[self.plan.op < 0].sum())
@@ -92,7 +94,7 @@ class Trace:
     def _batches(self) -> Iterator[Records]:
         for batch in batches(self._chunks):
             yield batch
-            self._source.forget()
+            self.source.forget()
 
     @cached_property
     def log(self) -> Log:
@@ -164,7 +166,7 @@ class Trace:
     @cached_property
     def order(self) -> Order:
         """The order of time over all records."""
-        return order_of(self._chunks, self._source.forget)
+        return order_of(self._chunks, self.source.forget)
 
     @cached_property
     def _start(self) -> StartValues:
@@ -230,14 +232,18 @@ class Trace:
 
         A record about a page is in one part; marks and the names of tasks are in none.
         """
-        if not self._divided:
+        if not self.divided:
             yield self, self.log.place
             return
-        cut = cut_memory(self.census, PART)
         for number, (records, place) in enumerate(
-            split(self._chunks, self.plan, cut, self._source.forget)
+            split(self._chunks, self.plan, self.cut, self.source.forget)
         ):
-            yield Trace(self._source, records, self, partial(cut.owns, number)), place
+            yield Trace(self.source, records, self, partial(self.cut.owns, number)), place
+
+    @cached_property
+    def cut(self) -> Cut:
+        """Where the memory is cut into ``parts``; a trace in one piece has one part."""
+        return cut_memory(self.census, PART if self.divided else self.census.events)
 
     @cached_property
     def _own_lives(self) -> Table:
@@ -292,13 +298,13 @@ class Trace:
 
     def alone(self, life: int | str) -> tuple[Trace, int]:
         """A trace of the memory around one life, with all marks, and its number in there."""
-        if not self._divided:
+        if not self.divided:
             return self, self.life_number(life)
         if not id_parts(life):
             (life,) = ids(self._find(life))
         _, pfn = id_parts(life) or (0, 0)
         near = near_page(self._batches(), self.plan, pfn, self.census.order)
-        trace = Trace(self._source, near, self)
+        trace = Trace(self.source, near, self)
         return trace, trace.life_number(life)
 
     def replay(self, which: Iterable[int]) -> Replay:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -168,20 +169,28 @@ def _check_remains(sheet: _Sheet, trace: Trace, shot: Snapshot) -> None:
 
 def verify(trace: Trace) -> Verification:
     """Compare every snapshot of a trace with the replay up to it, piece by piece."""
-    tables, frames = [], []
-    for part, numbers in pieces(trace, ordered=True):
-        result = verify_part(part)
-        wrong = result.differences
-        if len(wrong):
-            first = wrong["first_row"].to_numpy()
-            label = np.where(first < 0, -1, part.log.rank[first].astype(np.int64))
-            wrong = wrong.assign(life=numbers[wrong["life"]], first_row=label)
-            frames.append(wrong)
-        tables.append(result.table)
-    table = tables[0]
-    for other in tables[1:]:
-        table = table.set_index("snapshot").add(other.set_index("snapshot")).reset_index()
-    return Verification(table, _sorted(frames, table) if frames else result.differences)
+    return joined(verify_piece(trace, *piece) for piece in pieces(trace, ordered=True))
+
+
+def verify_piece(_whole: Trace, part: Trace, numbers: Ints) -> Verification:
+    """The same of one piece of the whole trace, as ``pieces`` gives them."""
+    result = verify_part(part)
+    wrong = result.differences
+    if len(wrong):
+        first = wrong["first_row"].to_numpy()
+        label = np.where(first < 0, -1, part.log.rank[first].astype(np.int64))
+        wrong = wrong.assign(life=numbers[wrong["life"]], first_row=label)
+    return Verification(result.table, wrong)
+
+
+def joined(results: Iterable[Verification]) -> Verification:
+    """What was found of all pieces as one."""
+    results = list(results)
+    table = results[0].table
+    for other in results[1:]:
+        table = table.set_index("snapshot").add(other.table.set_index("snapshot")).reset_index()
+    frames = [one.differences for one in results if len(one.differences)]
+    return Verification(table, _sorted(frames, table) if frames else results[0].differences)
 
 
 def _sorted(frames: list[pd.DataFrame], table: pd.DataFrame) -> pd.DataFrame:

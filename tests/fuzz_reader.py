@@ -29,7 +29,6 @@ from analysis.lives_text import lives_text
 from analysis.slicing import Wanted, write_slice
 from analysis.source import Source
 from analysis.stats_text import stats_text
-from analysis.trace import Trace
 from analysis.verify import verify
 from analysis.verify_text import verify_text
 from probes.tracefile import BLOCK, BLOCK_SIZE, PREAMBLE, Reader, TraceError
@@ -74,9 +73,7 @@ def original(path: Path) -> Original:
 
 def packed(path: Path, output: Path) -> Original:
     """Read a golden trace after `slice` has packed it."""
-    with Source(str(path)) as source:
-        source.read()
-        write_slice(source, Trace(source), str(output), Wanted())
+    write_slice(analysis.open_trace(str(path)), str(output), Wanted())
     return original(output)
 
 

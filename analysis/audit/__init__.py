@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.arrays import Ints
 from analysis.audit.books import Books
 from analysis.audit.doubt import Doubt
 from analysis.audit.finding import Finding
@@ -22,22 +24,38 @@ from analysis.trace import Trace
 @dataclass(frozen=True)
 class Audit:
     """``findings``: the frame of ``Trace.df_findings``.  ``set_aside``: observations that were
-    not held against the books because an operation on the same folio was under way."""
+    not held against the books because an operation on the same folio was under way.
+    ``lives``: how many lives of folios and pages were held against the rules."""
 
     findings: pd.DataFrame
     set_aside: int
+    lives: int
 
 
 def audit(trace: Trace) -> Audit:
     """Hold a trace against the rules of the kernel's era, piece by piece."""
-    doubt = Doubt(trace)
-    frames = []
-    set_aside = 0
-    for part, numbers in pieces(trace, ordered=True):
-        found, aside = _audit(part, doubt)
-        frames.append(findings_frame(part, found, numbers))
-        set_aside += aside
-    return Audit(_joined(frames), set_aside)
+    return joined(audit_piece(trace, *piece) for piece in pieces(trace, ordered=True))
+
+
+def audit_piece(whole: Trace, part: Trace, numbers: Ints) -> Audit:
+    """Hold a piece of the WHOLE trace, as ``pieces`` gives them, against the rules."""
+    found, aside = _audit(part, Doubt(whole))
+    return Audit(findings_frame(part, found, numbers), aside, len(part.lives))
+
+
+def joined(audits: Iterable[Audit]) -> Audit:
+    """The audits of all pieces as one, with the findings in the order of their events."""
+    audits = list(audits)
+    frames = [one.findings for one in audits]
+    some = [frame for frame in frames if len(frame)] or frames[:1]
+    found = pd.concat(some, ignore_index=True)
+    keys = list(zip(found["events"], found["rule"].astype(str), strict=True))
+    by_time = sorted(range(len(keys)), key=keys.__getitem__)
+    return Audit(
+        found.iloc[by_time].reset_index(drop=True),
+        sum(one.set_aside for one in audits),
+        sum(one.lives for one in audits),
+    )
 
 
 def _audit(trace: Trace, doubt: Doubt) -> tuple[list[Finding], int]:
@@ -60,12 +78,3 @@ def _audit(trace: Trace, doubt: Doubt) -> tuple[list[Finding], int]:
         *leaks(trace, run, doubt),
     ]
     return found, books.set_aside
-
-
-def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """All findings, in the order of their events."""
-    some = [frame for frame in frames if len(frame)] or frames[:1]
-    joined = pd.concat(some, ignore_index=True)
-    keys = list(zip(joined["events"], joined["rule"].astype(str), strict=True))
-    by_time = sorted(range(len(keys)), key=keys.__getitem__)
-    return joined.iloc[by_time].reset_index(drop=True)

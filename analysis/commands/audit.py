@@ -1,11 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Check the books, the kernel's own rules and the readers; name who broke them."""
+"""Check the books, the kernel's own rules and the readers; name who broke them.
+
+FILE may also be the folder that `export --to parquet` made: its parts are audited side by
+side, by Dask's processes on this machine or by the cluster of --scheduler.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
+from typing import TYPE_CHECKING
 
-from analysis.commands.common import add_trace_arguments, exit_code, open_trace
+from analysis.commands.common import add_trace_arguments, exit_code, open_trace, tell
+from analysis.errors import CommandError
+
+if TYPE_CHECKING:
+    from analysis.audit import Audit
+    from analysis.trace import Trace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,16 +25,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="exit 1 if anything is found")
     parser.add_argument("--json", action="store_true", help="the findings as a JSON list")
     parser.add_argument("--all", action="store_true", help="tell every finding in words")
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS",
+        help="of a Dask cluster that audits a dataset; else processes of this machine do",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings."""
     from analysis.audit_text import audit_text
 
-    trace = open_trace(args)
-    findings = trace.df_findings()
+    trace, audit = _audited(args)
+    findings = audit.findings
     if args.json:
         print(findings.to_json(orient="records", indent=1))
     else:
-        print(audit_text(trace, findings, trace.audit.set_aside, args.all))
+        print(audit_text(trace, audit, args.all))
     return exit_code(args, trace, 1 if args.check and len(findings) else 0)
+
+
+def _audited(args: argparse.Namespace) -> tuple[Trace, Audit]:
+    if os.path.isdir(args.file):
+        from analysis.dataset import Dataset
+
+        dataset = Dataset(args.file, args.scheduler)
+        tell(args, dataset.whole)
+        return dataset.whole, dataset.audit
+    if args.scheduler:
+        raise CommandError(
+            f"{args.file} is one file, of which a cluster sees no parts: "
+            "give the folder that `mapcount export --to parquet` made of it"
+        )
+    trace = open_trace(args)
+    return trace, trace.audit

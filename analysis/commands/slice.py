@@ -12,7 +12,13 @@ from __future__ import annotations
 import argparse
 import math
 
-from analysis.commands.common import add_trace_arguments, check_output, exit_code, tell, writing
+from analysis.commands.common import (
+    add_trace_arguments,
+    check_output,
+    exit_code,
+    open_trace,
+    writing,
+)
 from probes.events import pages_option
 
 
@@ -44,15 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the slice, and say how much it holds."""
     from analysis.slicing import Wanted, write_slice
-    from analysis.source import Source
     from analysis.text import count
-    from analysis.trace import Trace
 
     check_output(args.output, args.force)
-    with Source(args.file) as source, writing(args.output) as partial:
-        source.read()
-        trace = Trace(source)
-        tell(args, trace)
-        kept = write_slice(source, trace, partial, Wanted.of(trace, args.time, args.pfn))
+    trace = open_trace(args)
+    with writing(args.output) as partial:
+        kept = write_slice(trace, partial, Wanted.of(trace, args.time, args.pfn))
     print(f"wrote {args.output}: {count(kept, 'event')}")
     return exit_code(args, trace)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The events of a trace in frames that fit into memory."""
+"""The events of a trace in frames that fit into memory, with the columns of ``df_events``."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from analysis.arrays import Ints
 from analysis.events_frame import events_frame
 from analysis.pieces import pieces
 from analysis.trace import Trace
 
 
 def event_frames(trace: Trace) -> Iterator[pd.DataFrame]:
-    """``df_events`` in frames; a folio's life is in one frame.
+    """All events; a folio's life is in one frame, and each frame is in the order of time."""
+    yield from common_events(trace)
+    for part, numbers in pieces(trace):
+        yield piece_events(trace, part, numbers)
 
-    A trace of one piece is one frame, in the order of time.  Of a larger one the first frame
-    has what belongs to no page (marks, tasks), and each frame is in the order of time.
-    """
-    for number, (part, numbers) in enumerate(pieces(trace)):
-        if part is trace:
-            yield trace.df_events()
-            return
-        if number == 0:
-            nobody = np.full(len(trace.common), -1, dtype=np.int64)
-            yield events_frame(trace.common, trace.names, trace.counters, nobody)
-        yield events_frame(part.log, trace.names, trace.counters, numbers[part.lives.of])
+
+def common_events(trace: Trace) -> Iterator[pd.DataFrame]:
+    """What belongs to no page (marks, tasks) and so is in no piece of a divided trace."""
+    if trace.divided:
+        nobody = np.full(len(trace.common), -1, dtype=np.int64)
+        yield events_frame(trace.common, trace.names, trace.counters, nobody)
+
+
+def piece_events(trace: Trace, part: Trace, numbers: Ints) -> pd.DataFrame:
+    """The events of a piece; of a trace in one piece all of them."""
+    return events_frame(part.log, trace.names, trace.counters, numbers[part.lives.of])

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.dataset import RECORDS, piece_name, records_frame, write_rest
 from analysis.errors import CommandError
-from analysis.export.events import event_frames
+from analysis.export.events import common_events, event_frames, piece_events
+from analysis.pieces import pieces
 from analysis.trace import Trace
 
 
@@ -28,16 +30,23 @@ def write_csv(trace: Trace, output: str) -> None:
 def write_parquet(trace: Trace, output: str) -> None:
     """A folder: ``events/*.parquet`` (a folio's whole life is in one file), ``lives``,
     ``marks``, ``truth`` and ``losses`` as one file each, and the header as ``meta.json``.
-    The columns are those of the frames of ``analysis.Trace``.
+    The columns are those of the frames of ``analysis.Trace``.  The rest is that from which
+    the analysis goes on, see ``analysis.dataset``.
 
     CommandError where pyarrow is not installed.
     """
     if find_spec("pyarrow") is None:
         raise CommandError("Parquet needs pyarrow, which is not installed: pip install pyarrow")
-    events = Path(output) / "events"
-    events.mkdir(parents=True)
-    for number, frame in enumerate(event_frames(trace)):
-        frame.to_parquet(events / f"part-{number:05}.parquet", index=False)
+    folder = Path(output)
+    for name in ("events", RECORDS):
+        (folder / name).mkdir(parents=True)
+    for frame in common_events(trace):
+        frame.to_parquet(folder / "events" / "common.parquet", index=False)
+    for number, (part, numbers) in enumerate(pieces(trace, ordered=True)):
+        frame, name = piece_events(trace, part, numbers), piece_name(number)
+        frame.to_parquet(folder / "events" / name, index=False)
+        records_frame(part, numbers).to_parquet(folder / RECORDS / name, index=False)
+    write_rest(trace, folder)
     frames = {
         "lives": trace.df_lives().reset_index(),
         "marks": _marks(trace),
@@ -45,8 +54,8 @@ def write_parquet(trace: Trace, output: str) -> None:
         "losses": trace.df_losses(),
     }
     for name, frame in frames.items():
-        frame.to_parquet(Path(output) / f"{name}.parquet", index=False)
-    (Path(output) / "meta.json").write_text(json.dumps(trace.meta, indent=1) + "\n")
+        frame.to_parquet(folder / f"{name}.parquet", index=False)
+    (folder / "meta.json").write_text(json.dumps(trace.meta, indent=1) + "\n")
 
 
 def _marks(trace: Trace) -> pd.DataFrame:

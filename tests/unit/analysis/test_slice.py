@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 import analysis
 from analysis.__main__ import main
 from analysis.slicing import Wanted, write_slice
-from analysis.source import Source
 from analysis.trace import Trace
 from analysis.verify import verify
 from tests import mock_stories
@@ -31,10 +30,8 @@ def cut(
     pages: tuple[tuple[int, int], ...] | None = None,
 ) -> Trace:
     """A slice of the trace PATH, opened."""
-    with Source(str(path)) as source:
-        source.read()
-        trace = Trace(source)
-        write_slice(source, trace, str(output), Wanted.of(trace, time, pages))
+    trace = analysis.open_trace(str(path))
+    write_slice(trace, str(output), Wanted.of(trace, time, pages))
     return analysis.open_trace(str(output))
 
 

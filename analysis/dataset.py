@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A trace divided into files by folios' lives, which processes on many machines can share.
+
+`mapcount export --to parquet` writes it.  Beside the tables for other programs there is
+all that the analysis needs: ``trace.mapcount`` has what belongs to no page (header, marks,
+tasks, losses, snapshots), ``records/`` the records of some memory each, as the trace held them,
+``dataset.json`` what only a look at all of them tells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from analysis.arrays import Bools, Ints
+from analysis.errors import AnalysisError
+from analysis.parts import Cut
+from analysis.records import RECORD
+from analysis.slicing import Wanted, write_slice
+from analysis.source import MALFORMED, Source
+from analysis.spread import spread
+from analysis.trace import Trace
+
+if TYPE_CHECKING:
+    from analysis.audit import Audit
+    from analysis.verify import Verification
+
+T = TypeVar("T")
+FACTS, REST, RECORDS = "dataset.json", "trace.mapcount", "records"
+#: What a record is in the whole trace: its row, the next row of its CPU, its life.
+PLACE = ("rank", "following", "life")
+
+
+def records_frame(part: Trace, numbers: Ints) -> pd.DataFrame:
+    """The records of a piece of a trace as they were read, and their place in the whole."""
+    log = part.log
+    place = (log.rank, log.following, numbers[part.lives.of])
+    columns = {name: log.raw[name] for name in RECORD.names or ()}
+    return pd.DataFrame(columns | dict(zip(PLACE, place, strict=True)))
+
+
+def write_rest(trace: Trace, folder: Path) -> None:
+    """Write what the records of single pieces do not tell."""
+    write_slice(trace, str(folder / REST), Wanted(records=False))
+    counted, cut = trace.census, trace.cut
+    facts = {
+        "warnings": trace.warnings,
+        "events": counted.events,
+        "first_ts": counted.first_ts,
+        "last_ts": counted.last_ts,
+        "order": counted.order,
+        "died": list(counted.died.items()),
+        "last_else": list(counted.last_else.items()),
+        "last_entry": [[*who, ts] for who, ts in counted.last_entry.items()],
+        "shift": cut.shift,
+        "begins": cut.begins.tolist(),
+        "counts": cut.events.tolist(),
+    }
+    (folder / FACTS).write_text(json.dumps(facts) + "\n")
+
+
+class Dataset:
+    """``whole``: a trace without the records of pages.  ``scheduler``: address of the Dask
+    cluster that works on it, which must see the folder by the same name; None: processes on
+    this machine.
+
+    AnalysisError where the folder is no such dataset.
+    """
+
+    def __init__(self, folder: str, scheduler: str | None = None) -> None:
+        self.folder, self.scheduler = Path(folder).absolute(), scheduler
+        try:
+            facts = json.loads((self.folder / FACTS).read_text())
+            with Source(str(self.folder / REST)) as source:
+                source.read()
+                self.whole = _whole(source, facts)
+            columns = (facts["begins"], facts["counts"])
+            self._cut = Cut(int(facts["shift"]), *(np.array(one, np.int64) for one in columns))
+        except (OSError, *MALFORMED) as error:
+            raise AnalysisError(
+                f"{folder} is no dataset ({error}): make one with `mapcount export --to parquet`"
+            ) from error
+
+    def __len__(self) -> int:
+        """How many pieces it has."""
+        return max(1, len(self._cut.begins))
+
+    def piece(self, number: int) -> tuple[Trace, Ints]:
+        """A piece as a trace, and the number of each of its lives, as ``pieces`` gives them."""
+        path = self.folder / RECORDS / piece_name(number)
+        frame = pd.read_parquet(path)
+        records = np.empty(len(frame), RECORD)
+        for name in RECORD.names or ():
+            records[name] = frame[name]
+        own: Callable[[Ints], Bools] | None = None
+        if len(self) > 1:
+            own = lambda pfn: self._cut.owns(number, pfn)  # noqa: E731
+        part = Trace(self.whole.source, records, self.whole, own)
+        part.log.rank, part.log.following = (
+            frame[name].to_numpy().astype(np.uint32) for name in PLACE[:2]
+        )
+        numbers = np.full(len(part.lives) + 1, -1, dtype=np.int64)
+        numbers[part.lives.of] = frame["life"]
+        return part, numbers
+
+    def each(self, work: Callable[[Trace, Trace, Ints], T]) -> Iterator[T]:
+        """What WORK makes of each piece, in their order, computed side by side on Dask.
+
+        WORK is given the whole, the piece and its lives' numbers; a function of a module that
+        the workers have, too.
+        """
+        stamp = (self.folder / FACTS).stat().st_mtime_ns
+        return spread(_work, [(str(self.folder), stamp, work, n) for n in range(len(self))],
+                      self.scheduler)  # fmt: skip
+
+    @cached_property
+    def audit(self) -> Audit:
+        """What is wrong in the trace, as ``Trace.audit``."""
+        from analysis.audit import audit_piece, joined
+
+        return joined(self.each(audit_piece))
+
+    def df_findings(self) -> pd.DataFrame:
+        """What an audit finds, as ``Trace.df_findings``."""
+        return self.audit.findings
+
+    def verify(self) -> Verification:
+        """The reconstruction against the snapshots, as ``analysis.verify.verify``."""
+        from analysis.verify import joined, verify_piece
+
+        return joined(self.each(verify_piece))
+
+
+def piece_name(number: int) -> str:
+    """The file of a piece, in each folder of the dataset."""
+    return f"part-{number:05}.parquet"
+
+
+def _whole(source: Source, facts: dict[str, Any]) -> Trace:
+    whole = Trace(source)
+    whole.warnings = [str(text) for text in facts["warnings"]]
+    whole.census = replace(
+        whole.census,
+        events=int(facts["events"]),
+        first_ts=int(facts["first_ts"]),
+        last_ts=int(facts["last_ts"]),
+        order=int(facts["order"]),
+        died={tid: ts for tid, ts in facts["died"]},
+        last_else={tid: ts for tid, ts in facts["last_else"]},
+        last_entry={(tid, function): ts for tid, function, ts in facts["last_entry"]},
+    )
+    return whole
+
+
+@lru_cache(maxsize=1)
+def _opened(folder: str, _stamp: int) -> Dataset:
+    """A worker opens a dataset once; one that was written anew has another stamp."""
+    return Dataset(folder)
+
+
+def _work(folder: str, stamp: int, work: Callable[[Trace, Trace, Ints], T], number: int) -> T:
+    dataset = _opened(folder, stamp)
+    return work(dataset.whole, *dataset.piece(number))
