@@ -12,16 +12,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from analysis.arrays import Bools, Ints
+from analysis.arrays import Ints
 from analysis.errors import AnalysisError
 from analysis.parts import Cut
+from analysis.pieces import begins, numbered
 from analysis.records import RECORD
 from analysis.slicing import Wanted, write_slice
 from analysis.source import MALFORMED, Source
@@ -34,20 +35,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FACTS, REST, RECORDS = "dataset.json", "trace.mapcount", "records"
-#: What a record is in the whole trace: its row, the next row of its CPU, its life.
-PLACE = ("rank", "following", "life")
+#: Where a record is in the whole trace, see ``analysis.log.Log``.
+PLACE = ("rank", "following")
 
 
-def records_frame(part: Trace, numbers: Ints) -> pd.DataFrame:
-    """The records of a piece of a trace as they were read, and their place in the whole."""
+def records_frame(part: Trace) -> pd.DataFrame:
+    """The records of a part of a trace as they were read, and their place in the whole."""
     log = part.log
-    place = (log.rank, log.following, numbers[part.lives.of])
     columns = {name: log.raw[name] for name in RECORD.names or ()}
-    return pd.DataFrame(columns | dict(zip(PLACE, place, strict=True)))
+    return pd.DataFrame(columns | {name: getattr(log, name) for name in PLACE})
 
 
 def write_rest(trace: Trace, folder: Path) -> None:
-    """Write what the records of single pieces do not tell."""
+    """Write what the records of single parts do not tell."""
     write_slice(trace, str(folder / REST), Wanted(records=False))
     counted, cut = trace.census, trace.cut
     facts = {
@@ -89,43 +89,37 @@ class Dataset:
             ) from error
 
     def __len__(self) -> int:
-        """How many pieces it has."""
+        """How many parts it has."""
         return max(1, len(self._cut.begins))
 
-    def piece(self, number: int) -> tuple[Trace, Ints]:
-        """A piece as a trace, and the number of each of its lives, as ``pieces`` gives them."""
-        path = self.folder / RECORDS / piece_name(number)
-        frame = pd.read_parquet(path)
+    def part(self, number: int) -> Trace:
+        """A part as a trace, whose log is in order."""
+        frame = pd.read_parquet(self.folder / RECORDS / part_name(number))
         records = np.empty(len(frame), RECORD)
         for name in RECORD.names or ():
             records[name] = frame[name]
-        own: Callable[[Ints], Bools] | None = None
-        if len(self) > 1:
-            own = lambda pfn: self._cut.owns(number, pfn)  # noqa: E731
+        own = partial(self._cut.owns, number) if len(self) > 1 else None
         part = Trace(self.whole.source, records, self.whole, own)
-        part.log.rank, part.log.following = (
-            frame[name].to_numpy().astype(np.uint32) for name in PLACE[:2]
-        )
-        numbers = np.full(len(part.lives) + 1, -1, dtype=np.int64)
-        numbers[part.lives.of] = frame["life"]
-        return part, numbers
+        for name in PLACE:
+            setattr(part.log, name, frame[name].to_numpy())
+        return part
 
-    def each(self, work: Callable[[Trace, Trace, Ints], T]) -> Iterator[T]:
-        """What WORK makes of each piece, in their order, computed side by side on Dask.
+    def each(self, work: Callable[[Trace, Trace], T]) -> Iterator[tuple[T, Ints]]:
+        """What WORK makes of the whole and each part, computed side by side on Dask, and the
+        numbers of that part's lives in ``df_lives`` (the last is nobody's: -1).
 
-        WORK is given the whole, the piece and its lives' numbers; a function of a module that
-        the workers have, too.
+        WORK is a function of a module that the workers have, too.
         """
         stamp = (self.folder / FACTS).stat().st_mtime_ns
-        return spread(_work, [(str(self.folder), stamp, work, n) for n in range(len(self))],
-                      self.scheduler)  # fmt: skip
+        calls = [(str(self.folder), stamp, work, number) for number in range(len(self))]
+        return numbered(spread(_work, calls, self.scheduler))
 
     @cached_property
     def audit(self) -> Audit:
         """What is wrong in the trace, as ``Trace.audit``."""
-        from analysis.audit import audit_piece, joined
+        from analysis.audit import audit_part, joined
 
-        return joined(self.each(audit_piece))
+        return joined(self.each(audit_part))
 
     def df_findings(self) -> pd.DataFrame:
         """What an audit finds, as ``Trace.df_findings``."""
@@ -133,13 +127,13 @@ class Dataset:
 
     def verify(self) -> Verification:
         """The reconstruction against the snapshots, as ``analysis.verify.verify``."""
-        from analysis.verify import joined, verify_piece
+        from analysis.verify import joined, verify_labelled
 
-        return joined(self.each(verify_piece))
+        return joined(self.each(verify_labelled))
 
 
-def piece_name(number: int) -> str:
-    """The file of a piece, in each folder of the dataset."""
+def part_name(number: int) -> str:
+    """The file of a part, in each folder of the dataset."""
     return f"part-{number:05}.parquet"
 
 
@@ -165,6 +159,9 @@ def _opened(folder: str, _stamp: int) -> Dataset:
     return Dataset(folder)
 
 
-def _work(folder: str, stamp: int, work: Callable[[Trace, Trace, Ints], T], number: int) -> T:
+def _work(
+    folder: str, stamp: int, work: Callable[[Trace, Trace], T], number: int
+) -> tuple[T, Ints]:
     dataset = _opened(folder, stamp)
-    return work(dataset.whole, *dataset.piece(number))
+    part = dataset.part(number)
+    return work(dataset.whole, part), begins(part)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.arrays import Bools, Ints
-from analysis.effects import effects
 from analysis.lives import Lives
 from analysis.log import Log
 from analysis.replay import Replay
@@ -31,10 +30,9 @@ class Divergences:
 def divergences(log: Log, lives: Lives, run: Replay, counters: frozenset[str]) -> list[Divergences]:
     """Compare every observation of the replayed lives with the replay."""
     era = "double_map" in counters
-    rows = run.rows
+    rows, acts = run.rows, run.acts
     life = lives.of[rows]
     batch = np.searchsorted(run.lives, life)
-    acts = effects(log, lives, rows, era)
     position = np.arange(len(rows))
     before = np.where(log.after[rows], position, position - 1)
     inside = before >= run.bounds[batch]

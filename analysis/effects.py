@@ -15,9 +15,9 @@ import numpy as np
 from analysis.arrays import Bools, Ints
 from analysis.lives import Lives
 from analysis.log import Log
-from analysis.plan import OP
+from analysis.plan import OP, among
 
-RMAP = [OP[name] for name in ("map", "unmap", "dup", "split_pmd")]
+RMAP = ("map", "unmap", "dup", "split_pmd")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def effects(log: Log, lives: Lives, rows: Ints, double_map_era: bool) -> Effects
     life = lives.of[rows]
     order = lives.order[life]
     op = log.op[rows]
-    delta = np.where(np.isin(op, RMAP), log.delta[rows], 0)
+    delta = np.where(among(op, RMAP), log.delta[rows], 0)
     is_split = op == OP["split_pmd"]
     # Only the old kernels' anon split writes counters itself; elsewhere its parts are
     # rmap calls with records of their own.

@@ -53,11 +53,8 @@ class _Parties:
         ]
 
 
-def findings_frame(trace: Trace, findings: list[Finding], numbers: Ints) -> pd.DataFrame:
-    """Build the frame; the columns are described at ``Trace.df_findings``.
-
-    ``numbers``: what the lives' numbers are in the whole trace.
-    """
+def findings_frame(trace: Trace, findings: list[Finding]) -> pd.DataFrame:
+    """Build the frame; the columns are described at ``Trace.df_findings``."""
     rank = trace.log.rank
     actor = _Parties(trace, _rows([one.actor for one in findings]))
     other = _Parties(trace, _rows([one.other for one in findings]))
@@ -86,7 +83,7 @@ def findings_frame(trace: Trace, findings: list[Finding], numbers: Ints) -> pd.D
             ),
             "certainty": category(_rows([int(bool(text)) for text in doubt]), CERTAINTIES),
             "reason": texts(doubt),
-            "life": numbers[_rows([one.life for one in findings])],
+            "life": _rows([one.life for one in findings]),
             "pfn": _rows([one.pfn for one in findings]),
             "ts": _rows([int(ts[one.rows[0]]) for one in findings]),
             "end_ts": _rows([int(ts[one.rows[-1]]) for one in findings]),

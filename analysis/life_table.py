@@ -14,6 +14,7 @@ from analysis.arrays import Bools, Ints, distinct
 from analysis.effects import RMAP
 from analysis.lives import Lives
 from analysis.log import Log
+from analysis.plan import among
 from analysis.windows import Windows
 
 #: Columns with one element per life.
@@ -48,7 +49,7 @@ def life_table(log: Log, lives: Lives, windows: Windows) -> Table:
         "dead": dead,
         "parent": lives.parent,
         "events": _per_life(lives, of_life),
-        "changes": _per_life(lives, np.isin(log.op, RMAP) & (log.delta != 0)),
+        "changes": _per_life(lives, among(log.op, RMAP) & (log.delta != 0)),
         "tasks": np.bincount(actors, minlength=len(lives)),
         "reads": np.bincount(windows.life[seen], minlength=len(lives)),
         "raced_reads": np.bincount(windows.life[raced], minlength=len(lives)),

@@ -15,7 +15,7 @@ import numpy as np
 from analysis.arrays import Bools, Ints, changes, distinct, first_of
 from analysis.cover import Cover
 from analysis.log import Log
-from analysis.plan import ENTER, OP, RETURN
+from analysis.plan import ENTER, OP, RETURN, among
 
 BIRTHS = ("alloc", "split", "first sight")
 DEATHS = ("free", "split", "unseen", "alive")
@@ -114,13 +114,13 @@ def _attach(log: Log, lives: Cover, death_row: Ints, of: Ints) -> None:
     dead = (death_row[life] >= 0) & (rows > death_row[life])
     of[rows[~dead]] = life[~dead]
     # What a function that began on a folio returns belongs to that folio.
-    returns = np.flatnonzero((log.enter_of >= 0) & np.isin(log.op, [OP["split_folio"], OP["read"]]))
+    returns = np.flatnonzero((log.enter_of >= 0) & among(log.op, ("split_folio", "read")))
     of[returns] = of[log.enter_of[returns]]
 
 
 def cut(log: Log) -> Lives:
     """Cut the whole log into lives."""
-    certain = log.read & np.isin(log.op, [OP[name] for name in CUTTING])
+    certain = log.read & among(log.op, CUTTING)
     certain &= (log.phase != RETURN) | log.after
     rows = np.flatnonzero(certain)
     epoch = _order_epochs(log, rows)

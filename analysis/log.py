@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.arrays import Bools, Ints, Records, pair_returns
 from analysis.order import Rank, following
-from analysis.plan import ENTER, OP, RETURN, Plan
+from analysis.plan import ENTER, OP, RETURN, Plan, among
 from analysis.records import RECORD, joined, picked
 from probes.events import (
     BIT_ANON,
@@ -50,6 +50,7 @@ class Log:
             records = picked(records, self.place)
         self.raw = records
         self.plan = plan
+        self._counters: dict[str, tuple[Ints, Bools]] = {}
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -128,7 +129,7 @@ class Log:
     @cached_property
     def about_folio(self) -> Bools:
         """The record names a page and tells of it."""
-        ops = np.isin(self.op, [OP[name] for name in FOLIO_OPS])
+        ops = among(self.op, FOLIO_OPS)
         about: Bools = ops & ~self.is_text & (self.raw["pfn"] != 0)
         return about
 
@@ -193,6 +194,11 @@ class Log:
 
     def counter(self, name: str) -> tuple[Ints, Bools]:
         """Observed LOGICAL values of one counter and where there is one."""
+        if name not in self._counters:
+            self._counters[name] = self._counter(name)
+        return self._counters[name]
+
+    def _counter(self, name: str) -> tuple[Ints, Bools]:
         whole = self.read & (self.order > 0)
         if name == "mapcount":
             raw = self._column("mapcount")

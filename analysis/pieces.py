@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 
 from analysis.arrays import Ints
 from analysis.trace import Trace
+
+T = TypeVar("T")
 
 
 def pieces(trace: Trace, ordered: bool = False) -> Iterator[tuple[Trace, Ints]]:
@@ -25,6 +28,40 @@ def pieces(trace: Trace, ordered: bool = False) -> Iterator[tuple[Trace, Ints]]:
         if not known:
             known = {life: number for number, life in enumerate(trace.life_ids)}
         if ordered:
-            part.log.rank = trace.order.rank[place]
-            part.log.following = trace.order.following[place]
+            _put_in_order(trace, part, place)
         yield part, np.array([*(known[life] for life in part.life_ids), -1], dtype=np.int64)
+
+
+def each(trace: Trace, work: Callable[[Trace, Trace], T]) -> Iterator[tuple[T, Ints]]:
+    """What WORK makes of the whole and each of its parts, and the numbers as ``pieces`` has them.
+
+    The parts' logs are in order.  The numbers come last of all, from the same walk.
+    """
+    found = []
+    for part, place in trace.parts():
+        if part is not trace:
+            _put_in_order(trace, part, place)
+        found.append((work(trace, part), begins(part)))
+    return numbered(found)
+
+
+def begins(part: Trace) -> Ints:
+    """The row in the whole log with which each life of a part begins."""
+    return part.log.rank[part.lives.first].astype(np.int64)
+
+
+def numbered(found: Iterable[tuple[T, Ints]]) -> Iterator[tuple[T, Ints]]:
+    """Make numbers of what ``begins`` gives: lives count by their first records."""
+    found = list(found)
+    first = np.concatenate([begin for _, begin in found])
+    number = np.empty(len(first), dtype=np.int64)
+    number[np.argsort(first)] = np.arange(len(first))
+    at = 0
+    for result, begin in found:
+        yield result, np.append(number[at : at + len(begin)], -1)
+        at += len(begin)
+
+
+def _put_in_order(trace: Trace, part: Trace, place: Ints) -> None:
+    part.log.rank = trace.order.rank[place]
+    part.log.following = trace.order.following[place]

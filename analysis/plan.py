@@ -3,14 +3,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from analysis.arrays import Bools, Ints
 from probes.events import MARK_FIRST, MARKS, OPS, PHASES
 
 OP = {name: code for code, name in enumerate(OPS)}
 POINT, ENTER, RETURN = range(len(PHASES))
+
+
+def among(op: Ints, names: Iterable[str]) -> Bools:
+    """Which operations are one of those named."""
+    table = np.zeros(len(OPS) + 1, dtype=bool)  # the last is for -1, which is none
+    table[[OP[name] for name in names]] = True
+    found: Bools = table[op]
+    return found
 
 
 class Plan:

@@ -42,6 +42,7 @@ NO_START = StartValues({}, {}, {})
 class Replay:
     """Counters AFTER each of ``rows``; life ``lives[b]`` has rows[bounds[b]:bounds[b+1]].
 
+    ``acts``: the declared changes that were replayed.
     ``every`` is what all pages of the folio have in common; a page's PTE mappings are
     its initial value + every + the last of its points.  Points and initial values are
     sorted by (key, position), where key = base[b] + page.  ``pte_sum`` is the sum over
@@ -51,6 +52,7 @@ class Replay:
     lives: Ints
     bounds: Ints
     rows: Ints
+    acts: Effects
     entire: Ints
     entire_known: Bools
     double_map: Ints
@@ -143,14 +145,14 @@ def replay(
         pte_start, pte_start_known = _initial(which, born, seen, observed, {})
 
     result = Replay(
-        lives=which, bounds=bounds, rows=rows, entire=entire, entire_known=known,
+        lives=which, bounds=bounds, rows=rows, acts=acts, entire=entire, entire_known=known,
         double_map=double_map, double_map_start=double_map_start, every=every, pte_sum=pte_sum,
         pte_start=pte_start, pte_start_known=pte_start_known,
         base=base, point_key=key, point_at=at, point_sum=segment_cumsum(step, point_first),
         born=born, init_key=np.zeros(0, np.int64), init_value=np.zeros(0, np.int64),
         init_since=np.zeros(0, np.int64),
     )  # fmt: skip
-    return _with_initial_pages(log, lives, result, batch, acts, counters, start)
+    return _with_initial_pages(log, lives, result, batch, counters, start)
 
 
 def _first_observed(
@@ -200,10 +202,11 @@ def _double_map(
 
 
 def _with_initial_pages(
-    log: Log, lives: Lives, result: Replay, batch: Ints, acts: Effects,
-    counters: frozenset[str], start: StartValues,
+    log: Log, lives: Lives, result: Replay, batch: Ints, counters: frozenset[str],
+    start: StartValues,
 ) -> Replay:  # fmt: skip
     """Add the PTE mappings that pages of lives older than the recording began with."""
+    acts = result.acts
     keys, values, since = [], [], []
     for one in np.flatnonzero(np.isin(result.lives, list(start.pte)) & ~result.born).tolist():
         read = start.pte[int(result.lives[one])]

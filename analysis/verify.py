@@ -14,8 +14,8 @@ from analysis.at_snapshot import Expected, Present, expected, present
 from analysis.columns import texts
 from analysis.divergence import divergences
 from analysis.lives import BIRTHS, DEATHS
-from analysis.pieces import pieces
-from analysis.plan import OP
+from analysis.pieces import each
+from analysis.plan import OP, among
 from analysis.replay import Replay
 from analysis.trace import Trace
 from analysis.truth import Snapshot
@@ -96,7 +96,7 @@ def _all_mappers_read(trace: Trace, shot: Snapshot) -> Bools:
     ended = (common.op == OP["task_exit"]) & (common.ts <= shot.ts_begin)
     exits = common.tid[np.flatnonzero(ended)]
     ours: Ints = np.concatenate([np.array(shot.tasks, dtype=np.int64), exits])
-    maps = np.isin(log.op, [OP["map"], OP["dup"]]) & (lives.of >= 0)
+    maps = among(log.op, ("map", "dup")) & (lives.of >= 0)
     known = np.ones(len(lives), dtype=bool)
     known[lives.of[maps & np.isin(log.pid, ours, invert=True)]] = False
     alone = known & (lives.birth == BIRTHS.index("alloc"))
@@ -168,29 +168,33 @@ def _check_remains(sheet: _Sheet, trace: Trace, shot: Snapshot) -> None:
 
 
 def verify(trace: Trace) -> Verification:
-    """Compare every snapshot of a trace with the replay up to it, piece by piece."""
-    return joined(verify_piece(trace, *piece) for piece in pieces(trace, ordered=True))
+    """Compare every snapshot of a trace with the replay up to it, part by part."""
+    return joined(each(trace, verify_labelled))
 
 
-def verify_piece(_whole: Trace, part: Trace, numbers: Ints) -> Verification:
-    """The same of one piece of the whole trace, as ``pieces`` gives them."""
+def verify_labelled(_whole: Trace, part: Trace) -> Verification:
+    """The same of one part of the whole trace, with the whole's labels of records."""
     result = verify_part(part)
     wrong = result.differences
     if len(wrong):
         first = wrong["first_row"].to_numpy()
         label = np.where(first < 0, -1, part.log.rank[first].astype(np.int64))
-        wrong = wrong.assign(life=numbers[wrong["life"]], first_row=label)
+        wrong = wrong.assign(first_row=label)
     return Verification(result.table, wrong)
 
 
-def joined(results: Iterable[Verification]) -> Verification:
-    """What was found of all pieces as one."""
-    results = list(results)
-    table = results[0].table
-    for other in results[1:]:
-        table = table.set_index("snapshot").add(other.table.set_index("snapshot")).reset_index()
-    frames = [one.differences for one in results if len(one.differences)]
-    return Verification(table, _sorted(frames, table) if frames else results[0].differences)
+def joined(results: Iterable[tuple[Verification, Ints]]) -> Verification:
+    """What was found of all parts, each with the numbers of its lives in the whole, as one."""
+    tables, frames = [], []
+    for one, numbers in results:
+        tables.append(one.table.set_index("snapshot"))
+        frames.append(one.differences.assign(life=numbers[one.differences["life"]]))
+    table = tables[0]
+    for other in tables[1:]:
+        table = table.add(other)
+    table = table.reset_index()
+    some = [frame for frame in frames if len(frame)]
+    return Verification(table, _sorted(some, table) if some else frames[0])
 
 
 def _sorted(frames: list[pd.DataFrame], table: pd.DataFrame) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from analysis.audit.limits import Limits
 from analysis.audit.races import races
 from analysis.audit.rest import at_rest
 from analysis.findings_frame import findings_frame
-from analysis.pieces import pieces
+from analysis.pieces import each
 from analysis.trace import Trace
 
 
@@ -33,29 +33,31 @@ class Audit:
 
 
 def audit(trace: Trace) -> Audit:
-    """Hold a trace against the rules of the kernel's era, piece by piece."""
-    return joined(audit_piece(trace, *piece) for piece in pieces(trace, ordered=True))
+    """Hold a trace against the rules of the kernel's era, part by part."""
+    return joined(each(trace, audit_part))
 
 
-def audit_piece(whole: Trace, part: Trace, numbers: Ints) -> Audit:
-    """Hold a piece of the WHOLE trace, as ``pieces`` gives them, against the rules."""
+def audit_part(whole: Trace, part: Trace) -> Audit:
+    """Hold a part of the WHOLE trace against the rules; its lives have the part's numbers."""
     found, aside = _audit(part, Doubt(whole))
-    return Audit(findings_frame(part, found, numbers), aside, len(part.lives))
+    return Audit(findings_frame(part, found), aside, len(part.lives))
 
 
-def joined(audits: Iterable[Audit]) -> Audit:
-    """The audits of all pieces as one, with the findings in the order of their events."""
-    audits = list(audits)
-    frames = [one.findings for one in audits]
+def joined(audits: Iterable[tuple[Audit, Ints]]) -> Audit:
+    """The audits of all parts, each with the numbers of its lives in the whole, as one.
+
+    The findings are in the order of their events.
+    """
+    frames, set_aside, lives = [], 0, 0
+    for one, numbers in audits:
+        frames.append(one.findings.assign(life=numbers[one.findings["life"]]))
+        set_aside += one.set_aside
+        lives += one.lives
     some = [frame for frame in frames if len(frame)] or frames[:1]
     found = pd.concat(some, ignore_index=True)
     keys = list(zip(found["events"], found["rule"].astype(str), strict=True))
     by_time = sorted(range(len(keys)), key=keys.__getitem__)
-    return Audit(
-        found.iloc[by_time].reset_index(drop=True),
-        sum(one.set_aside for one in audits),
-        sum(one.lives for one in audits),
-    )
+    return Audit(found.iloc[by_time].reset_index(drop=True), set_aside, lives)
 
 
 def _audit(trace: Trace, doubt: Doubt) -> tuple[list[Finding], int]:

@@ -13,7 +13,6 @@ from analysis.at_snapshot import present
 from analysis.audit.doubt import Doubt, in_flight
 from analysis.audit.finding import Finding, plain
 from analysis.divergence import divergences
-from analysis.effects import Effects, effects
 from analysis.plan import OP
 from analysis.replay import Replay
 from analysis.trace import Trace
@@ -53,7 +52,7 @@ class Books:
         self.run = run
         self.doubt = doubt
         self.era = "double_map" in trace.counters
-        self.acts: Effects = effects(trace.log, trace.lives, run.rows, self.era)
+        self.acts = run.acts
         self._covers = np.zeros((len(run.rows), 2), dtype=np.int64)
         self._covers[self.acts.some_at, 0] = self.acts.some_start
         self._covers[self.acts.some_at, 1] = self.acts.some_start + self.acts.some_nr

@@ -9,6 +9,7 @@ from analysis.arrays import Bools, Ints
 from analysis.effects import RMAP
 from analysis.lives import Lives
 from analysis.log import Log
+from analysis.plan import among
 from analysis.trace import Trace
 
 #: The rmap functions run under the page-table lock: what a CPU began it finishes before
@@ -26,7 +27,7 @@ def in_flight(log: Log, lives: Lives, rows: Ints) -> Bools:
     looks then, so that what it saw may be later than its time.
     """
     cpu, ts, rank = log.raw["cpu"], log.ts, log.rank
-    acts = np.isin(log.op, RMAP) & (lives.of >= 0)
+    acts = among(log.op, RMAP) & (lives.of >= 0)
     busy = np.zeros(len(rows), dtype=bool)
     for one in np.unique(cpu):
         mine = np.flatnonzero(cpu == one)

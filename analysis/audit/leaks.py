@@ -10,7 +10,7 @@ import numpy as np
 from analysis.audit.doubt import Doubt
 from analysis.audit.finding import Finding
 from analysis.lives import BIRTHS
-from analysis.plan import OP
+from analysis.plan import OP, among
 from analysis.replay import Replay
 from analysis.trace import Trace
 from analysis.verify import MOST_SPLITS
@@ -22,7 +22,7 @@ def leaks(trace: Trace, run: Replay, doubt: Doubt) -> Iterator[Finding]:
         return
     log, lives = trace.log, trace.lives
     ended = trace.common.tid[np.flatnonzero(trace.common.op == OP["task_exit"])]
-    maps = np.flatnonzero(np.isin(log.op, [OP["map"], OP["dup"]]) & (lives.of >= 0))
+    maps = np.flatnonzero(among(log.op, ("map", "dup")) & (lives.of >= 0))
     last_map = np.full(len(lives), -1, dtype=np.int64)
     last_map[lives.of[maps]] = maps
     alone = (last_map >= 0) & (lives.birth != BIRTHS.index("first sight"))

@@ -11,7 +11,7 @@ from analysis.arrays import Bools, Ints, first_of
 from analysis.audit.doubt import Doubt, in_flight
 from analysis.audit.finding import Finding
 from analysis.lives import CUTTING, DEATHS
-from analysis.plan import OP, RETURN
+from analysis.plan import OP, RETURN, among
 from analysis.replay import Replay
 from analysis.trace import Trace
 
@@ -26,7 +26,7 @@ class Limits:
         self.run = run
         self.doubt = doubt
         log = trace.log
-        held = log.read & np.isin(log.op, [OP[name] for name in CUTTING])
+        held = log.read & among(log.op, CUTTING)
         held &= (log.phase != RETURN) | log.after
         self.held: Bools = held & (trace.lives.of >= 0)
 
@@ -99,7 +99,7 @@ class Limits:
         """Pages that are mapped though nobody holds them."""
         log = self.trace.log
         refcount = log.raw["refcount"].astype(np.int64)
-        maps = self.held & np.isin(log.op, [OP["map"], OP["dup"]])
+        maps = self.held & among(log.op, ("map", "dup"))
         for row in self._first_per_life(maps & (refcount <= 0)).tolist():
             after = " after it was freed" if log.freed[row] else ""
             yield self._finding(
@@ -117,7 +117,7 @@ class Limits:
         # Replayed counts are those after a record, the refcount is that before it: a
         # mapping that comes has its reference already, one that goes has it still.
         refcount = log.raw["refcount"][run.rows].astype(np.int64)
-        held = self.held[run.rows] & np.isin(log.op[run.rows], [OP["map"], OP["unmap"]])
+        held = self.held[run.rows] & among(log.op[run.rows], ("map", "unmap"))
         # A PMD split maps all pages with one reference less than it needs: that of the PMD
         # mapping, which it takes away only then.
         whole = log.nr[run.rows] >= np.int64(1) << lives.order[run.lives][batch]

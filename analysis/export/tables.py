@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.dataset import RECORDS, piece_name, records_frame, write_rest
+from analysis.dataset import RECORDS, part_name, records_frame, write_rest
 from analysis.errors import CommandError
 from analysis.export.events import common_events, event_frames, piece_events
 from analysis.pieces import pieces
@@ -43,9 +43,9 @@ def write_parquet(trace: Trace, output: str) -> None:
     for frame in common_events(trace):
         frame.to_parquet(folder / "events" / "common.parquet", index=False)
     for number, (part, numbers) in enumerate(pieces(trace, ordered=True)):
-        frame, name = piece_events(trace, part, numbers), piece_name(number)
+        frame, name = piece_events(trace, part, numbers), part_name(number)
         frame.to_parquet(folder / "events" / name, index=False)
-        records_frame(part, numbers).to_parquet(folder / RECORDS / name, index=False)
+        records_frame(part).to_parquet(folder / RECORDS / name, index=False)
     write_rest(trace, folder)
     frames = {
         "lives": trace.df_lives().reset_index(),

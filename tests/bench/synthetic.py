@@ -20,7 +20,7 @@ import numpy as np
 import analysis
 from analysis.arrays import Ints, Records
 from analysis.effects import RMAP
-from analysis.plan import OP
+from analysis.plan import OP, among
 from analysis.records import picked
 from analysis.source import SLOT, Source
 from analysis.totals import Totals
@@ -80,7 +80,7 @@ def template(name: str = DEFAULT) -> Template:
     state = np.vstack([counts.entire[positions], counts.double_map[positions], pte])
     # Of a recording that is repeated, only what happens to folios makes sense.
     rows = np.flatnonzero(trace.lives.of >= 0)
-    changes = ((log.delta != 0) & np.isin(log.op, RMAP))[rows]
+    changes = ((log.delta != 0) & among(log.op, RMAP))[rows]
     after = np.searchsorted(rows, counts.event[positions]) + 1
     begin, end = _stretch(state, after, np.cumsum(changes))
     return Template(

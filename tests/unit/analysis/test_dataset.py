@@ -17,8 +17,7 @@ import analysis
 from analysis import spread as spread_module
 from analysis import trace as trace_module
 from analysis.__main__ import main
-from analysis.arrays import Ints
-from analysis.audit import Audit, audit_piece, joined
+from analysis.audit import Audit, audit_part, joined
 from analysis.dataset import FACTS
 from analysis.trace import Trace
 from analysis.verify import verify
@@ -94,13 +93,13 @@ def test_findings_are_told_in_the_same_words(
     assert told[0][1]
 
 
-def killed_once(whole: Trace, part: Trace, numbers: Ints) -> Audit:
+def killed_once(whole: Trace, part: Trace) -> Audit:
     """An audit whose worker dies at the first try: a file remembers it."""
     remembered = os.environ["MAPCOUNT_TEST_KILLED"]
     try:
         os.close(os.open(remembered, os.O_CREAT | os.O_EXCL))
     except FileExistsError:
-        return audit_piece(whole, part, numbers)
+        return audit_part(whole, part)
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("still alive")
 
@@ -128,7 +127,7 @@ def test_processes_of_this_machine_work_when_no_cluster_is_given(tmp_path: Path)
     pd.testing.assert_frame_equal(found, analysis.open_trace(str(path)).df_findings())
 
 
-def _own_pid(_whole: Trace, _part: Trace, _numbers: Ints) -> int:
+def _own_pid(_whole: Trace, _part: Trace) -> int:
     return os.getpid()
 
 
@@ -138,7 +137,7 @@ def test_the_parts_are_worked_on_elsewhere(
     # GIVEN a dataset of many parts WHEN each says who worked on it
     monkeypatch.setattr(trace_module, "PART", 1)
     dataset = analysis.open_dataset(exported(GOLDEN / "7.x-shmem-thp.mapcount", tmp_path), cluster)
-    pids = list(dataset.each(_own_pid))
+    pids = [pid for pid, _ in dataset.each(_own_pid)]
     # THEN it was never this process
     assert len(pids) == len(dataset) > 1
     assert os.getpid() not in pids
