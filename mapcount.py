@@ -10,6 +10,7 @@ import sys
 # a lab machine may have the recorder alone.
 COMMANDS = {
     "record": ("probes", "record what happens to huge pages on this kernel"),
+    "top": ("probes", "show the busiest folios while it happens"),
     "doctor": ("probes", "say what this kernel and host offer and lack for recording"),
     "recover": ("probes", "add what a kernel that died left in its memory to its trace"),
     "stats": ("analysis", "totals, rates, losses and probe coverage of a trace"),

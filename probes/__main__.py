@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The recorder's command line: ``python3 -m probes record``, ``doctor`` and ``recover``."""
+"""The recorder's command line: ``python3 -m probes record``, ``top``, ``doctor``, ``recover``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import traceback
+from dataclasses import replace
 from typing import List, Optional
 
 from probes.errors import ProbeError
@@ -20,6 +21,14 @@ examples:
 
 Once a folio is watched, everybody who touches it is recorded until the allocator hands
 its pages to somebody else: khugepaged and kswapd work in other tasks.
+"""
+
+
+TOP_EPILOG = """\
+One line for each folio or page, the busiest first, as its last record saw it (most are made
+before their operation): PMD mappings of the whole, PTE mappings of its pages (where the kernel
+has the sum of both), map count of the page that was touched last, references; the function
+that came last and its task.  Nothing is kept: use `record` for that.
 """
 
 
@@ -44,6 +53,25 @@ def _mebibytes(text: str) -> int:
     return value << 20
 
 
+def _add_what(rec: argparse.ArgumentParser) -> None:
+    """What is watched, for how long, and by how large a ring."""
+    rec.add_argument("-d", "--duration", type=_seconds, metavar="SECONDS", help="end after that")
+    rec.add_argument("--pid", type=int, action="append", default=[], metavar="P")
+    rec.add_argument("--cgroup", metavar="PATH", help="only folios of a cgroup's tasks")
+    rec.add_argument("--pfn", type=pages_option, default=(), metavar="SPEC", help="N, N+M or N,M")
+    rec.add_argument(
+        "--min-order", type=int, default=2, metavar="N", help="smallest folio order (default: 2)"
+    )
+    rec.add_argument(
+        "--buffer",
+        type=_mebibytes,
+        default=8 << 20,
+        metavar="MIB",
+        help="size of the ring buffer, a power of two (default: 8)",
+    )
+    rec.add_argument("cmd", nargs="*", metavar="-- CMD", help="a command to run and follow")
+
+
 def parser() -> argparse.ArgumentParser:
     """The recorder's options."""
     top = argparse.ArgumentParser(
@@ -58,22 +86,18 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     rec.add_argument("-o", "--output", default="trace.mapcount", metavar="FILE")
-    rec.add_argument("-d", "--duration", type=_seconds, metavar="SECONDS", help="end after that")
-    rec.add_argument("--pid", type=int, action="append", default=[], metavar="P")
-    rec.add_argument("--cgroup", metavar="PATH", help="only folios of a cgroup's tasks")
-    rec.add_argument("--pfn", type=pages_option, default=(), metavar="SPEC", help="N, N+M or N,M")
-    rec.add_argument(
-        "--min-order", type=int, default=2, metavar="N", help="smallest folio order (default: 2)"
-    )
+    _add_what(rec)
     rec.add_argument("--stacks", action="store_true", help="record kernel stacks")
-    rec.add_argument(
-        "--buffer",
-        type=_mebibytes,
-        default=8 << 20,
-        metavar="MIB",
-        help="size of the ring buffer, a power of two (default: 8)",
+    live = commands.add_parser(
+        "top",
+        help="show the busiest folios while it happens (as root)",
+        epilog=TOP_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    rec.add_argument("cmd", nargs="*", metavar="-- CMD", help="a command to run and follow")
+    live.add_argument(
+        "--delay", type=_seconds, default=2.0, metavar="SECONDS", help="between two looks (2)"
+    )
+    _add_what(live)
     commands.add_parser("doctor", help="say what this kernel and host offer and lack")
     rescue = commands.add_parser(
         "recover",
@@ -100,20 +124,20 @@ def main(argv: Optional[List[str]] = None) -> int:
 
             return recover(options.core, options.trace, options.console)
         from probes.record import Request, record
+        from probes.top import top
 
-        return record(
-            Request(
-                output=options.output,
-                seconds=options.duration,
-                pids=tuple(options.pid),
-                cgroup=options.cgroup,
-                pfns=options.pfn,
-                min_order=options.min_order,
-                stacks=options.stacks,
-                ring_bytes=options.buffer,
-                command=tuple(options.cmd),
-            )
+        what = Request(
+            seconds=options.duration,
+            pids=tuple(options.pid),
+            cgroup=options.cgroup,
+            pfns=options.pfn,
+            min_order=options.min_order,
+            ring_bytes=options.buffer,
+            command=tuple(options.cmd),
         )
+        if options.action == "top":
+            return top(what, options.delay)
+        return record(replace(what, stacks=options.stacks), options.output)
     except ProbeError as error:
         if options.debug:
             traceback.print_exc()

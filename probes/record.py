@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import dataclass
 from itertools import dropwhile
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Optional, Protocol, Set, Tuple
 
 import probes
 from probes import events
@@ -30,7 +30,7 @@ from probes.ring import Ring
 from probes.snapshot import Snapshots
 from probes.spill import Spills
 from probes.tasks import Command, descendants, running_tasks, state
-from probes.tracefile import BlockType, Writer
+from probes.tracefile import BlockType, Payload, Writer
 
 #: Seconds between looks at the ring: it is looked at again at once while it fills.
 POLL_SECONDS = 0.005
@@ -44,7 +44,6 @@ STOP_SECONDS = 2.0
 class Request:
     """What the user asked for."""
 
-    output: str
     seconds: Optional[float] = None
     pids: Tuple[int, ...] = ()
     cgroup: Optional[str] = None
@@ -61,10 +60,22 @@ class Request:
         return Filters(self.min_order, tasks, self.cgroup, self.pfns, self.stacks)
 
 
+class Sink(Protocol):
+    """Where the blocks of a recording go: a trace file's Writer, or who counts them."""
+
+    def block(
+        self, type_: BlockType, payload: Payload, count: int = 0, compress: bool = False
+    ) -> None: ...
+
+    def json(
+        self, type_: BlockType, value: Any, count: int = 1, compress: bool = False
+    ) -> None: ...
+
+
 class Recording:
     """Everything that one recording holds open."""
 
-    def __init__(self, request: Request, writer: Writer) -> None:
+    def __init__(self, request: Request, writer: Sink) -> None:
         self.request = request
         self.writer = writer
         self.events = 0
@@ -356,8 +367,8 @@ class Recording:
         self.writer.json(BlockType.TRAILER, trailer)
 
 
-def record(request: Request) -> int:
-    """Make one recording.  Returns the exit status: 0 recorded, 1 not or not in full.
+def record(request: Request, output: str) -> int:
+    """Record into the file OUTPUT.  Returns the exit status: 0 recorded, 1 not or not in full.
 
     Raises ProbeError where recording cannot begin.
     """
@@ -365,9 +376,8 @@ def record(request: Request) -> int:
     command = Command(list(request.command)) if request.command else None
     recording = None
     try:
-        if os.geteuid() != 0:
-            raise ProbeError("recording needs root: run it with sudo")
-        with _output(request.output) as writer:
+        require_root()
+        with _output(output) as writer:
             recording = Recording(request, writer)
             try:
                 recording.prepare()
@@ -376,10 +386,16 @@ def record(request: Request) -> int:
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
                     raise
-                return _out_of_space(recording, error)
+                return _out_of_space(recording, writer, error)
     finally:
         status = command.end() if command else None
-    return _report(recording, status)
+    return _report(recording, writer, status)
+
+
+def require_root() -> None:
+    """Raise ProbeError for anybody else."""
+    if os.geteuid() != 0:
+        raise ProbeError("recording needs root: run it with sudo")
 
 
 def _output(path: str) -> Writer:
@@ -389,11 +405,11 @@ def _output(path: str) -> Writer:
         raise ProbeError(f"cannot write {path}: {error.strerror}; choose another -o") from None
 
 
-def _out_of_space(recording: Recording, error: OSError) -> int:
+def _out_of_space(recording: Recording, writer: Writer, error: OSError) -> int:
     """The disk is full: what is in the file stays; the trailer fits where the block did not."""
     recording.program.detach()
     with contextlib.suppress(OSError):
-        recording.writer.json(
+        writer.json(
             BlockType.TRAILER,
             {
                 "events": recording.events,
@@ -404,17 +420,22 @@ def _out_of_space(recording: Recording, error: OSError) -> int:
             },
         )
     say(
-        f"error: cannot write {recording.writer.path}: {error.strerror}; recording ended, "
+        f"error: cannot write {writer.path}: {error.strerror}; recording ended, "
         f"{recording.events} events before that are readable; free some space or choose another -o"
     )
     return 1
 
 
-def _report(recording: Recording, status: Optional[int]) -> int:
+def _report(recording: Recording, writer: Writer, status: Optional[int]) -> int:
     say(
         f"{recording.events} events, {recording.losses.total} lost; {recording.end}; "
-        f"wrote {recording.writer.path} ({recording.writer.size} bytes)"
+        f"wrote {writer.path} ({writer.size} bytes)"
     )
+    return end_of(recording, status)
+
+
+def end_of(recording: Recording, status: Optional[int]) -> int:
+    """The exit status of a recording whose command, if it had one, ended with STATUS."""
     if status and recording.end.startswith("command ended"):
         say(f"warning: the command failed with status {status}; see its output above")
         return 1

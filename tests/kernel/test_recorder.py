@@ -128,3 +128,21 @@ def test_record_when_the_command_fails(case):
     # GIVEN a command that fails THEN record says so
     assert case("failing").status == 1
     assert "warning: the command failed with status 1" in case("failing").errors
+
+
+def test_top_when_a_huge_page_comes_and_goes(case):
+    # GIVEN the live view of a workload that maps, splits and frees huge pages
+    top = case("top")
+    assert top.status == 0, top.errors
+    screens = [screen.splitlines() for screen in top.output.split("mapcount top: ")[1:]]
+    # THEN there were some looks, each with a summary, and events in most of them
+    assert len(screens) > 2
+    rates = [int(screen[0].split()[1]) for screen in screens]
+    assert sum(rate > 0 for rate in rates) > len(rates) / 2
+    assert all(" 0 lost" in screen[0] for screen in screens)
+    # AND a huge page is in one, mapped by the workload by a PMD or just not yet
+    folios = [line.split() for screen in screens for line in screen[3:] if line.strip()]
+    huge = [line for line in folios if line[0].startswith("0x") and line[1] == "9"]
+    assert huge
+    assert {line[3] for line in huge} <= {"0", "1", "2"}
+    assert any(line[-1].startswith("workload/") for line in huge)

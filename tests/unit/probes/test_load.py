@@ -21,7 +21,7 @@ def recording(monkeypatch, refused):
         return "loaded"
 
     monkeypatch.setattr(Recording, "_compiled", compiled)
-    made = Recording(Request("trace.mapcount"), None)
+    made = Recording(Request(), None)
     made.plan = Plan([Probe(0, "page_remove_rmap", KPROBE, 0, "f(a0)", "unmap", "point", "rmap")])
     return made
 

@@ -19,7 +19,7 @@ class FakeProgram:
 
 
 def recording_with(*refused):
-    recording = Recording(Request("unused"), writer=None)
+    recording = Recording(Request(), writer=None)
     recording.plan = Plan()
     for function, op in (
         ("folio_add_anon_rmap_ptes", "map"),
