@@ -32,7 +32,10 @@ mutants: setup ## kernels with planted bugs: out/mutants/, and docs/planted-bugs
 	$(PYTHON) -m vm.mutants_text out/mutants/mutants.json docs/planted-bugs.md || status=1; \
 	exit $$status
 
-bench: setup ## what reading a trace costs, beside its peers: out/bench/, docs/performance.md
+bench: setup ## what tracing and reading cost, beside the peers: out/bench/, docs/performance.md
+	$(PYTHON) -m tests.bench.guest cost
+	$(PYTHON) -m tests.bench.guest loss
+	$(PYTHON) -m tests.bench.peers
 	$(PYTHON) -m tests.bench.offline steps
 	$(PYTHON) -m tests.bench.offline scale --most $(BENCH_EVENTS)
 	$(PYTHON) -m tests.bench.table out/bench docs/performance.md

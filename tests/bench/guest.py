@@ -25,7 +25,8 @@ from vm import build, cache, chroot, guest, job, kernels, lab, say
 
 HERE = Path(__file__).parent
 OUT = Path("out/bench")
-PEERS = ("bpftrace", "trace-cmd", "linux-perf")
+#: Beside bpftrace, which every guest has.
+PEERS = ("trace-cmd", "linux-perf")
 #: A page is mapped once and unmapped once.
 EVENTS_PER_PAGE = 2
 
@@ -42,6 +43,7 @@ COST_COLUMNS = {
     "path": "the rest: the probe, its record, and the interrupts and switches of the consumer",
     "scan": "instructions per page that is read from /proc/kpageflags above those of no tracer",
     "ready": "seconds of guest time from the command to tracing",
+    "bytes": "bytes of the tracer's file for each page mapped or unmapped",
 }
 LOSS_COLUMNS = {
     "tracer": "what traced the load, which ran once on each CPU for 60 s",
@@ -57,10 +59,15 @@ LOSS_COLUMNS = {
 }
 
 
+def peers_root(suite: str) -> Path:
+    """The root of guests that have the peers, too."""
+    return chroot.ensure(suite, (*chroot.PACKAGES, *PEERS))
+
+
 def boot(kind: str, wanted: list[str], seconds: float) -> dict[str, Any]:
     """Run in_guest.py in a guest.  Returns its results."""
     kernel = kernels.resolve(None)
-    root = chroot.ensure(kernel.suite, *PEERS)
+    root = peers_root(kernel.suite)
     run_dir = cache.new_run_dir(f"bench-{kind}")
     files = [build.workload(HERE / "touch.c")]
     files += [HERE / name for name in ("in_guest.py", "few_probes.py", "bcc_callback.py")]
@@ -79,6 +86,9 @@ def boot(kind: str, wanted: list[str], seconds: float) -> dict[str, Any]:
     result = guest.run(machine, job.script(command, policy="madvise"), run_dir, seconds)
     if result.exit_code:
         say.warning(f"the guest {result.outcome.value}, status {result.status}: see {run_dir}")
+    OUT.mkdir(parents=True, exist_ok=True)
+    for kept in run_dir.glob("*.data"):
+        shutil.copy2(kept, OUT / kept.name)
     # Whatever was measured before that is there.
     found: dict[str, Any] = json.loads((run_dir / "result.json").read_text())
     return found
@@ -102,7 +112,10 @@ def cost_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
         row["path"] = row["instructions"] - row["consumer"]
         scans = [(ns - scanned) / pages for pages, ns in result["scan"]]
         row["scan"] = round(statistics.median(scans))
-        rows.append(row | {"ready": round(result["ready"], 1) if "ready" in result else None})
+        row["ready"] = round(result["ready"], 1) if "ready" in result else None
+        made = EVENTS_PER_PAGE * result["touched"]
+        row["bytes"] = round(result["bytes"] / made, 1) if "bytes" in result else None
+        rows.append(row)
     by_name = {row["tracer"]: row["instructions"] for row in rows}
     for row in rows:
         for peer in ("bpftrace", "trace-cmd"):
@@ -156,7 +169,6 @@ def main(argv: list[str] | None = None) -> int:
             "columns": LOSS_COLUMNS,
             "rows": loss_rows(results),
         }
-    OUT.mkdir(parents=True, exist_ok=True)
     path = OUT / f"{table['name']}.json"
     path.write_text(json.dumps(table, indent=1) + "\n")
     for row in table["rows"]:

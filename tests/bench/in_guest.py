@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,9 @@ SCAN_FROM, SCAN_PAGES = 0x10000, 0x4000
 REPEATS = 5
 READY_SECONDS = 300
 SATURATE_SECONDS = 60
+
+#: Whose files are read by tests.bench.peers.
+KEPT = {"mapcount, fentry": "mapcount.data", "trace-cmd": "trace-cmd.data", "perf": "perf.data"}
 
 CALLBACK = ["python3", str(HERE / "bcc_callback.py")]
 BPFTRACE = (
@@ -153,7 +157,7 @@ def cost_tracers(other):
 
 
 def touch(*args):
-    """(pages, ns) of one run of the load."""
+    """(pages, ns, pages with those before the time ran) of one run of the load."""
     text = subprocess.run(
         [HERE / "touch", *map(str, args)], check=True, capture_output=True, text=True
     ).stdout
@@ -161,14 +165,15 @@ def touch(*args):
 
 
 def measure(tracer=None):
-    """The runs, and what of each the tracer's own processes used."""
-    touch(1)
+    """The runs, what of each the tracer's own processes used, and all pages touched."""
+    *_, total = touch(1)
     runs = []
     for _ in range(REPEATS):
         before = tracer.cpu_ns() if tracer else 0
-        pages, ns = touch(ROUNDS)
+        pages, ns, touched = touch(ROUNDS)
         runs.append((pages, ns, tracer.cpu_ns() - before if tracer else 0))
-    return runs
+        total += touched
+    return {"runs": runs, "touched": total}
 
 
 def scan():
@@ -186,7 +191,7 @@ def scan():
 def cost(wanted):
     """(name, result) of each tracer."""
     other = subprocess.Popen(["sleep", "100000"])
-    yield "none", {"runs": measure(), "scan": scan()}
+    yield "none", {**measure(), "scan": scan()}
     for name, (command, ready) in cost_tracers(str(other.pid)).items():
         if not wanted or name in wanted:
             yield name, one_cost(name, command, ready)
@@ -202,7 +207,12 @@ def one_cost(name, command, ready):
         tracer.wait(ready)
         ready_after = (time.monotonic_ns() - tracer.started) / 1e9
         time.sleep(1)
-        return {"runs": measure(tracer), "scan": scan(), "ready": ready_after}
+        result = {**measure(tracer), "scan": scan(), "ready": ready_after}
+        tracer.end()
+        result["bytes"] = tracer.out.stat().st_size
+        if name in KEPT:
+            shutil.copy2(tracer.out, HERE / KEPT[name])
+        return result
     except RuntimeError as error:
         return {"error": str(error)}
     finally:

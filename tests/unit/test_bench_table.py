@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import offline, table
+from tests.bench import offline, peers, table
 
 GUEST = {
     "name": "guest",
@@ -66,3 +66,24 @@ def test_scale_when_measured_again_keeps_the_other_rows(
     assert [len(rows) for rows in tables] == [5, 9, 13]
     assert before in tables[-1]
     assert all(row["peak MiB"] > 10 for row in tables[-1] if row is not before)
+
+
+def test_peers_when_their_report_is_read_count_its_lines(tmp_path: Path) -> None:
+    # GIVEN a report of two events below a heading, whose fields are parted by blanks
+    text = (
+        "cpus=1\n touch-7 [000] 1.5: page_remove_rmap: page=0x1\n touch-7 [001] 1.6: map: x=1 y=2"
+    )
+    # WHEN it is piped into pandas THEN every line is a row
+    assert peers.reported(["printf", f"{text}\n"]) == 3
+    # AND a report that fails is an error
+    with pytest.raises(SystemExit, match="exit 3"):
+        peers.reported(["sh", "-c", "echo one; exit 3"])
+
+
+def test_peers_when_no_guest_has_run_say_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN an empty folder WHEN the peers are measured THEN one line says what to run first
+    monkeypatch.setattr(peers, "OUT", tmp_path)
+    with pytest.raises(SystemExit, match="tests.bench.guest cost"):
+        peers.measure(tmp_path)
