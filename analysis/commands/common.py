@@ -48,6 +48,10 @@ def open_trace(args: argparse.Namespace) -> Trace:
     """Open the trace of a command and pass its warnings on."""
     import analysis
 
+    if os.path.isdir(args.file):
+        raise CommandError(
+            f"{args.file} is a folder: give a trace file; only `audit` takes what `export` made"
+        )
     trace = analysis.open_trace(args.file)
     tell(args, trace)
     return trace

@@ -163,6 +163,9 @@ def test_one_line_says_what_to_do_when_it_cannot_work(
     (tmp_path / "empty").mkdir()
     assert _command("audit", tmp_path / "empty") == 1
     assert "export --to parquet" in error()
+    # GIVEN a dataset for a command that needs the whole trace
+    assert _command("stats", dataset) == 1
+    assert "is a folder" in error()
     # GIVEN a cluster for a single file
     assert _command("audit", path, "--scheduler", "tcp://127.0.0.1:1") == 1
     assert "export --to parquet" in error()
