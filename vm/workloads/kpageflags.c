@@ -2,9 +2,9 @@
 /*
  * Readers of /proc/kpageflags alone: how wrong their answers are, and what an answer costs.
  *
- * usage: kpageflags race SECONDS   beside a process that maps and unmaps a huge page, read the flags
- *                                  of that page's frames over and over, and count answers that no
- *                                  page can have at any time
+ * usage: kpageflags race SECONDS   beside a process that maps and unmaps a huge page, a reader on
+ *                                  each other CPU reads the flags of that page's frames over and
+ *                                  over, and counts answers that no page can have at any time
  *        kpageflags cost ROUNDS    the time to read a page's flags, for huge pages that are mapped
  *                                  and for all of memory (in a guest that counts instructions, the
  *                                  time is their number)
@@ -24,12 +24,14 @@
 
 #define BATCH 65536UL /* words in one read, as page-types does it */
 #define MANY 64UL     /* huge pages whose flags are read for the cost */
+#define READERS 64
 
 static uint64_t words[BATCH];
-/* Shared by reader and mapper: when to stop, and the first frame of the last huge page. */
+/* Shared by all: when to stop, the first frame of the last huge page, and what the readers saw. */
 static struct {
 	volatile int stop;
 	volatile unsigned long frame;
+	volatile unsigned long answers[READERS], wrong[READERS];
 } *shared;
 
 static void map_and_unmap(void)
@@ -55,43 +57,56 @@ static int impossible(uint64_t flags)
 	return part == (COMPOUND_HEAD | COMPOUND_TAIL);
 }
 
-static void race(double seconds)
+static void read_flags(long reader)
 {
-	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC), status;
-	unsigned long read_words = 0, wrong = 0;
-	struct timespec begin, now;
-	long said = 0;
-	double passed;
-	pid_t mapper;
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
 
 	must(fd < 0, "/proc/kpageflags");
-	shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	must(shared == MAP_FAILED, "mmap");
-	fflush(NULL);
-	mapper = fork();
-	must(mapper < 0, "fork");
-	if (mapper == 0) {
-		map_and_unmap();
-		_exit(0);
-	}
-	clock_gettime(CLOCK_MONOTONIC, &begin);
-	do {
+	while (!shared->stop) {
 		must(pread(fd, words, PAGES * 8, shared->frame * 8) != (ssize_t)(PAGES * 8),
 		     "/proc/kpageflags");
 		for (unsigned long i = 0; i < PAGES; i++)
-			wrong += impossible(words[i]);
-		read_words += PAGES;
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		passed = now.tv_sec - begin.tv_sec + (now.tv_nsec - begin.tv_nsec) * 1e-9;
-		/* Now and then: the kernel may not live until the end. */
-		if ((long)passed > said || passed >= seconds) {
-			said = (long)passed;
-			printf("answers %lu impossible %lu\n", read_words, wrong);
-			fflush(stdout);
+			shared->wrong[reader] += impossible(words[i]);
+		shared->answers[reader] += PAGES;
+	}
+}
+
+static void race(long seconds)
+{
+	long readers = sysconf(_SC_NPROCESSORS_ONLN) - 1;
+	int status;
+
+	readers = readers < 1 ? 1 : readers > READERS ? READERS : readers;
+	shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	must(shared == MAP_FAILED, "mmap");
+	fflush(NULL);
+	for (long child = 0; child <= readers; child++) {
+		pid_t pid = fork();
+
+		must(pid < 0, "fork");
+		if (pid == 0) {
+			if (child < readers)
+				read_flags(child);
+			else
+				map_and_unmap();
+			_exit(0);
 		}
-	} while (passed < seconds);
+	}
+	/* Told each second: the kernel may not live until the end. */
+	for (long second = 0; second < seconds; second++) {
+		unsigned long answers = 0, wrong = 0;
+
+		sleep(1);
+		for (long reader = 0; reader < readers; reader++) {
+			answers += shared->answers[reader];
+			wrong += shared->wrong[reader];
+		}
+		printf("answers %lu impossible %lu\n", answers, wrong);
+		fflush(stdout);
+	}
 	shared->stop = 1;
-	must(waitpid(mapper, &status, 0) != mapper, "waitpid");
+	for (long child = 0; child <= readers; child++)
+		must(wait(&status) < 0, "wait");
 }
 
 /* The time in ns for the flags of count pages from a frame on. */
@@ -132,8 +147,8 @@ int main(int argc, char **argv)
 {
 	double number = argc == 3 ? atof(argv[2]) : 0;
 
-	if (number > 0 && !strcmp(argv[1], "race"))
-		race(number);
+	if (number >= 1 && !strcmp(argv[1], "race"))
+		race((long)number);
 	else if (number >= 1 && !strcmp(argv[1], "cost"))
 		cost((long)number);
 	else
