@@ -9,11 +9,13 @@ was made.
 
 import ctypes
 import os
+import signal
 import sys
 
 from bcc import BPF
 
 MIB = 8
+POLL_MS = 100
 PAGE = 4096
 
 TEXT = """
@@ -98,18 +100,18 @@ def perf_lost(count):
     lost += count
 
 
-try:
-    if kind == "ring":
-        bpf["events"].open_ring_buffer(record)
-        while True:
-            bpf.ring_buffer_poll()
-    else:
-        pages = (MIB << 20) // PAGE // (os.cpu_count() or 1)
-        bpf["events"].open_perf_buffer(perf_record, page_cnt=pages, lost_cb=perf_lost)
-        while True:
-            bpf.perf_buffer_poll()
-except KeyboardInterrupt:
-    pass
+# Not by KeyboardInterrupt: inside of a callback that ends nothing.
+interrupted = []
+signal.signal(signal.SIGINT, lambda *_: interrupted.append(1))
+if kind == "ring":
+    bpf["events"].open_ring_buffer(record)
+    poll = bpf.ring_buffer_poll
+else:
+    pages = (MIB << 20) // PAGE // (os.cpu_count() or 1)
+    bpf["events"].open_perf_buffer(perf_record, page_cnt=pages, lost_cb=perf_lost)
+    poll = bpf.perf_buffer_poll
+while not interrupted:
+    poll(POLL_MS)
 file.close()
 lost += sum(value.value for value in bpf["lost"].values())
 print(received, lost, first)

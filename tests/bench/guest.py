@@ -44,6 +44,7 @@ COST_COLUMNS = {
     "scan": "instructions per page that is read from /proc/kpageflags above those of no tracer",
     "ready": "seconds of guest time from the command to tracing",
     "bytes": "bytes of the tracer's file for each page mapped or unmapped",
+    "lost": "events that the tracer says it lost, as a share of all: what is lost costs it nothing",
 }
 LOSS_COLUMNS = {
     "tracer": "what traced the load, which ran once on each CPU for 60 s",
@@ -115,6 +116,7 @@ def cost_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
         row["ready"] = round(result["ready"], 1) if "ready" in result else None
         made = EVENTS_PER_PAGE * result["touched"]
         row["bytes"] = round(result["bytes"] / made, 1) if "bytes" in result else None
+        row["lost"] = round(result["lost"] / made, 3) if "lost" in result else None
         rows.append(row)
     by_name = {row["tracer"]: row["instructions"] for row in rows}
     for row in rows:

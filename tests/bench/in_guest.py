@@ -210,6 +210,8 @@ def one_cost(name, command, ready):
         result = {**measure(tracer), "scan": scan(), "ready": ready_after}
         tracer.end()
         result["bytes"] = tracer.out.stat().st_size
+        if not peer_events:
+            result["lost"] = arrived(name, tracer)[1]
         if name in KEPT:
             shutil.copy2(tracer.out, HERE / KEPT[name])
         return result
@@ -274,23 +276,32 @@ def one_loss(name, command, ready):
         tracer.out.unlink(missing_ok=True)
 
 
+def arrived(name, tracer):
+    """How many events arrived, and how many the tracer says it lost."""
+    if name.startswith("mapcount"):
+        count, lost = re.search(r"(\d+) events, (\d+) lost", tracer.text).groups()
+        return int(count), int(lost)
+    if name.startswith("BCC"):
+        count, lost, _first = tracer.text.splitlines()[-1].split()
+        return int(count), int(lost)
+    with open(tracer.out) as file:
+        count = sum(line[:1].isdigit() for line in file)
+    said = tracer.text + tracer.out.read_text(errors="replace")
+    return count, sum(map(int, re.findall(r"Lost (\d+) events", said)))
+
+
 def received(name, tracer):
     """What arrived, what the tracer says it lost, and when its first event was made."""
+    count, lost = arrived(name, tracer)
+    phases = {}
     if name.startswith("mapcount"):
-        count, lost = map(int, re.search(r"(\d+) events, (\d+) lost", tracer.text).groups())
         first = first_record(tracer.out)
         phases = {word: tracer.at(word) for word in ("compiling", "attaching", "recording")}
     elif name.startswith("BCC"):
-        count, lost, first = map(int, tracer.text.splitlines()[-1].split())
-        phases = {}
+        first = int(tracer.text.split()[-1])
     else:
         with open(tracer.out) as file:
-            lines = iter(file)
-            first = next(int(line.split()[0]) for line in lines if line[:1].isdigit())
-            count = 1 + sum(line[:1].isdigit() for line in lines)
-        said = tracer.text + tracer.out.read_text(errors="replace")
-        lost = sum(map(int, re.findall(r"Lost (\d+) events", said)))
-        phases = {}
+            first = next(int(line.split()[0]) for line in file if line[:1].isdigit())
     return {
         "events": count,
         "lost": lost,
