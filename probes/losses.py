@@ -43,18 +43,41 @@ class RingLosses:
         return {"from": since, "to": now, "kind": "ring", "lost": lost}
 
 
-def recursion_misses(fds: Dict[int, int]) -> Dict[int, int]:
-    """Probe id -> runs that the kernel skipped because one was active on that CPU.
+class Misses:
+    """Runs of a program that the kernel skipped because it was active on that CPU already.
 
-    From the program's fdinfo (kernels from 5.12 on; before 6.7 kprobes do not count).
+    From the programs' fdinfo (kernels from 5.12 on; before 6.7 kprobes do not count).
+    ``fds``: probe id -> descriptor of its program.
     """
-    found = {}
-    for probe, fd in fds.items():
-        try:
-            with open(f"/proc/self/fdinfo/{fd}") as file:
-                for line in file:
-                    if line.startswith("recursion_misses:") and int(line.split()[1]):
-                        found[probe] = int(line.split()[1])
-        except OSError:
-            continue
-    return found
+
+    def __init__(self, fds: Dict[int, int]) -> None:
+        self._fds = fds
+        self._seen: Dict[int, int] = {}
+        self._since = time.monotonic_ns()
+        self.total = 0
+
+    def poll(self) -> Optional[Dict[str, Any]]:
+        """A LOSS block's content if runs were skipped since the last call, else None."""
+        now = time.monotonic_ns()
+        since, self._since = self._since, now
+        lost: List[Tuple[int, int, int]] = []
+        for probe, fd in self._fds.items():
+            count = _recursion_misses(fd)
+            if count > self._seen.get(probe, 0):
+                lost.append((-1, probe, count - self._seen.get(probe, 0)))
+                self._seen[probe] = count
+        if not lost:
+            return None
+        self.total += sum(count for _, _, count in lost)
+        return {"from": since, "to": now, "kind": "missed", "lost": lost}
+
+
+def _recursion_misses(fd: int) -> int:
+    try:
+        with open(f"/proc/self/fdinfo/{fd}") as file:
+            for line in file:
+                if line.startswith("recursion_misses:"):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return 0

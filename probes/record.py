@@ -23,7 +23,7 @@ from probes.errors import ProbeError
 from probes.headers import find_types
 from probes.kernel import Kcore, Symbols, build_id, check_kprobes, end_pfn, possible_cpus
 from probes.layout import find_layout
-from probes.losses import RingLosses, recursion_misses
+from probes.losses import Misses, RingLosses
 from probes.plan import Missing, by_trampoline, resolve
 from probes.program import FRAME_BYTES, FRAME_PAGES, MARK_SLOTS, Filters, Program, Shape, source
 from probes.ring import Ring
@@ -35,6 +35,7 @@ from probes.tracefile import BlockType, Payload, Writer
 #: Seconds between looks at the ring: it is looked at again at once while it fills.
 POLL_SECONDS = 0.005
 LOSS_SECONDS = 0.1
+MISSES_SECONDS = 1.0
 STACKS_SECONDS = 2.0
 #: How long a task that named a mark may take to come to rest.
 STOP_SECONDS = 2.0
@@ -108,6 +109,7 @@ class Recording:
         self.snapshots = Snapshots(self.kcore, self.layout, self.program.frames)
         say("attaching")
         self._attach()
+        self.misses = Misses(self.program.program_fds(self.plan))
         self._set_filters()
         self.writer.json(BlockType.HEADER, self._header())
         tasks = running_tasks()
@@ -236,7 +238,7 @@ class Recording:
         if command:
             command.start()
         deadline = time.monotonic() + (self.request.seconds or float("inf"))
-        next_loss = next_stacks = 0.0
+        next_loss = next_misses = next_stacks = 0.0
         while not self.end:
             # The fuller the ring, the sooner the next look.
             if self._drain() * events.SLOT_SIZE < self.shape.ring_bytes // 64:
@@ -244,8 +246,11 @@ class Recording:
             self._look_for_marks(command)
             now = time.monotonic()
             if now >= next_loss:
-                self._write_losses()
+                self._write_loss(self.losses.poll())
                 next_loss = now + LOSS_SECONDS
+            if now >= next_misses:
+                self._write_loss(self.misses.poll())
+                next_misses = now + MISSES_SECONDS
             if self.request.stacks and now >= next_stacks:
                 self._write_stacks()
                 next_stacks = now + STACKS_SECONDS
@@ -278,8 +283,7 @@ class Recording:
     def _write_records(self, records: bytes, count: int) -> None:
         self.writer.block(BlockType.RECORDS, records, count)
 
-    def _write_losses(self) -> None:
-        loss = self.losses.poll()
+    def _write_loss(self, loss: Optional[Dict[str, Any]]) -> None:
         if loss:
             self.writer.json(BlockType.LOSS, loss, len(loss["lost"]))
 
@@ -341,28 +345,27 @@ class Recording:
 
     # -- the end ---------------------------------------------------------------------
 
+    def told(self) -> str:
+        """How much was recorded, what was not, and why it ended."""
+        missed = f", {self.misses.total} missed" if self.misses.total else ""
+        return f"{self.events} events, {self.losses.total} lost{missed}; {self.end}"
+
     def finish(self) -> None:
         """Detach, write what is left and the trailer."""
-        misses = recursion_misses(self.program.program_fds(self.plan))
         if self.request.stacks:
             self._write_stacks()
         self.program.close()
+        self._write_loss(self.misses.poll())
         self.program.detach()
         while self._drain():
             pass
-        self._write_losses()
-        now = time.monotonic_ns()
-        if misses:
-            missed = [(-1, probe, count) for probe, count in misses.items()]
-            self.writer.json(
-                BlockType.LOSS, {"from": 0, "to": now, "kind": "missed", "lost": missed}
-            )
+        self._write_loss(self.losses.poll())
         trailer = {
             "events": self.events,
             "lost": self.losses.total,
-            "missed": sum(misses.values()),
+            "missed": self.misses.total,
             "end": self.end,
-            "monotonic_ns": now,
+            "monotonic_ns": time.monotonic_ns(),
         }
         self.writer.json(BlockType.TRAILER, trailer)
 
@@ -414,7 +417,7 @@ def _out_of_space(recording: Recording, writer: Writer, error: OSError) -> int:
             {
                 "events": recording.events,
                 "lost": recording.losses.total,
-                "missed": 0,
+                "missed": recording.misses.total,
                 "end": f"write error: {error.strerror}",
                 "monotonic_ns": time.monotonic_ns(),
             },
@@ -427,10 +430,7 @@ def _out_of_space(recording: Recording, writer: Writer, error: OSError) -> int:
 
 
 def _report(recording: Recording, writer: Writer, status: Optional[int]) -> int:
-    say(
-        f"{recording.events} events, {recording.losses.total} lost; {recording.end}; "
-        f"wrote {writer.path} ({writer.size} bytes)"
-    )
+    say(f"{recording.told()}; wrote {writer.path} ({writer.size} bytes)")
     return end_of(recording, status)
 
 

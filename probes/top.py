@@ -185,5 +185,5 @@ def top(request: Request, delay: float) -> int:
         shown.finish()
     finally:
         status = command.end() if command else None
-    say(f"{shown.events} events, {shown.losses.total} lost; {shown.end}")
+    say(shown.told())
     return end_of(shown, status)

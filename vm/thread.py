@@ -19,6 +19,7 @@ SAID = "said"
 RACE_SECONDS = 60
 # More than the host may have: who is held up in the middle of a question meets more.
 RACE_CPUS = 4
+RACE_RING = ("--buffer", "64")
 COST_ROUNDS = 20
 LIMIT = 400.0  # seconds for one guest
 # One CPU whose clock counts instructions: the same figure each time, whatever else the host does.
@@ -142,7 +143,7 @@ def _race(form: Form, folder: Path) -> Answer:
     """The reader beside the mapper, on the kernel that checks, under the recorder."""
     trace = folder / f"{form.name}.mapcount"
     plan = _plan(f"thread-{form.name}", "race", str(RACE_SECONDS))
-    result = lab.run(plan, replace(_options(form, True), cpus=RACE_CPUS), trace)
+    result = lab.run(plan, replace(_options(form, True), cpus=RACE_CPUS, record=RACE_RING), trace)
     answer = Answer(form.name, form.idea, result.outcome.value)
     if result.outcome is guest.Outcome.LOST:
         answer = replace(answer, words=guest.last_words(result.run_dir))

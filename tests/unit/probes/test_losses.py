@@ -3,7 +3,7 @@
 
 import array
 
-from probes.losses import RingLosses
+from probes.losses import Misses, RingLosses
 from probes.program import Shape
 
 SHAPE = Shape(cpus=2, frames=1, ring_bytes=4096, probes=3)
@@ -32,3 +32,29 @@ def test_poll_when_only_the_sequence_moves():
     losses = RingLosses(memoryview(counts), SHAPE)
     counts[0] = 7
     assert losses.poll() is None
+
+
+def test_misses_when_the_kernel_skipped_a_program(tmp_path, monkeypatch):
+    # GIVEN two programs, of one of which the kernel skips runs
+    misses = Misses({3: 33, 4: 44})
+
+    def fdinfo(path):
+        return (tmp_path / path.rsplit("/", 1)[1]).open()
+
+    monkeypatch.setattr("builtins.open", fdinfo)
+    (tmp_path / "33").write_text("pos:\t0\nrecursion_misses:\t0\n")
+    (tmp_path / "44").write_text("recursion_misses:\t7\n")
+    # WHEN it is asked THEN each is told once, with a span of time that goes on from the last
+    first = misses.poll()
+    assert (first["kind"], first["lost"]) == ("missed", [(-1, 4, 7)])
+    assert misses.poll() is None
+    (tmp_path / "44").write_text("recursion_misses:\t9\n")
+    second = misses.poll()
+    assert second["lost"] == [(-1, 4, 2)]
+    assert first["to"] < second["from"] < second["to"]
+    assert misses.total == 9
+
+
+def test_misses_when_the_kernel_does_not_count_them():
+    # GIVEN a descriptor of which the kernel tells nothing THEN nothing is told
+    assert Misses({1: 1_000_000}).poll() is None
