@@ -95,6 +95,7 @@ def source(plan: Plan, layout: Layout, filters: Filters, shape: Shape, symbols: 
         "OFF_DTOR": layout.fields["dtor"],
         "OFF_VM_MM": layout.task["vm_mm"],
         "OFF_MM_OWNER": layout.task["owner"],
+        "OFF_TASK_MM": layout.task["mm"],
         "OFF_TASK_PID": layout.task["pid"],
         "OFF_TASK_TGID": layout.task["tgid"],
         "OFF_TASK_COMM": layout.task["comm"],

@@ -118,12 +118,15 @@ static __always_inline int wanted(u64 vma)
 #endif
 #ifdef FILTER_TASKS
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
-	u64 mm = 0, owner = 0;
+	u64 mm = 0, own = 0, owner = 0;
 
 	if (tasks.lookup(&pid))
 		return 1;
-	/* khugepaged and friends work on the mm of another task. */
+	/* khugepaged and friends work on the mm of another task; most tasks on their own. */
 	if (!vma || bpf_probe_read_kernel(&mm, 8, (void *)(vma + OFF_VM_MM)) || !mm)
+		return 0;
+	bpf_probe_read_kernel(&own, 8, (void *)(bpf_get_current_task() + OFF_TASK_MM));
+	if (own == mm)
 		return 0;
 	if (bpf_probe_read_kernel(&owner, 8, (void *)(mm + OFF_MM_OWNER)) || !owner)
 		return 0;

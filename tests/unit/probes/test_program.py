@@ -10,7 +10,7 @@ from probes.plan import FENTRY, FEXIT, KPROBE, KRETPROBE, RAW_TRACEPOINT, Plan, 
 from probes.program import Filters, Shape, source
 
 FIELDS = {"flags": 0, "compound_head": 8, "mapping": 24, "mapcount": 48, "refcount": 52}
-TASK = {"vm_mm": 16, "owner": 1000, "pid": 2000, "tgid": 2004, "comm": 2100, "f_op": 40}
+TASK = {"vm_mm": 16, "owner": 1000, "mm": 1900, "pid": 2000, "tgid": 2004, "comm": 2100, "f_op": 40}
 #: The whole folio's fields on 6.1 and on 7.2.
 OLD = {"entire": 84, "nr_mapped": None, "large": None, "order": 81, "dtor": 80}
 NEW = {"entire": 88, "nr_mapped": 84, "large": 80, "order": 64, "dtor": None}
