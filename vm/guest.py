@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import job, procs, qmp
+from vm import job, procs, qmp, say
 from vm.say import LabError
 
 # After the script has left its status the guest only has to power off.
@@ -23,6 +23,9 @@ POLL_SECONDS = 0.1
 # QEMU emulates `rep movsb` and `rep stosb` byte by byte: a kernel that is told not to prefer them
 # clears a huge page four times as fast.
 EMULATED_CPU = "max,-erms,-fsrm"
+# What a guest dies of when QEMU 7.2 emulates several CPUs and one runs an instruction that another
+# has just patched: it may meet a breakpoint that is there no more.
+STALE_BREAKPOINT = "Oops: int3"
 
 
 class Outcome(enum.Enum):
@@ -139,6 +142,21 @@ def run(
     path = run_dir / "job.sh"
     path.write_text(script)
     path.chmod(0o755)
+    result = _boot(machine, run_dir, limit, on_poll, on_death)
+    begun = (run_dir / "stdout").exists()  # the script's first act
+    if result.outcome is Outcome.LOST and not begun and STALE_BREAKPOINT in last_words(run_dir):
+        say.note("the emulator lost the guest while it booted (a stale breakpoint): once more")
+        result = _boot(machine, run_dir, limit, on_poll, on_death)
+    return result
+
+
+def _boot(
+    machine: Machine,
+    run_dir: Path,
+    limit: float,
+    on_poll: Callable[[], None],
+    on_death: Callable[[qmp.Qmp], None] | None,
+) -> Result:
     # Should this Python be killed outright, timeout(1) still ends its group, QEMU included.
     command = ["timeout", "--kill-after=10", str(int(limit) + 60)]
     command += vng_command(machine, run_dir, f"{job.OUT}/job.sh", on_death is not None)

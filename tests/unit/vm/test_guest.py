@@ -90,6 +90,30 @@ def test_vm_is_lost_when_the_guest_dies_without_a_status(
     assert "panic - not syncing: sysrq" in capfd.readouterr().err
 
 
+def test_guest_boots_again_when_the_emulator_lost_it_before_its_script(
+    fake_vng: FakeVng, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN an emulator that meets a stale breakpoint in the first boot, and not in the second
+    fake_vng.does(
+        f'[ -e {tmp_path}/once ] && {{ echo 0 >"$out/status"; exit; }}\n'
+        f"touch {tmp_path}/once; echo '[ 1.6] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI'"
+    )
+    # WHEN a command is run THEN it succeeds, and the user is told why it took longer
+    assert vm.__main__.main(["run", "--no-record", "--", "true"]) == 0
+    assert "note: the emulator lost the guest while it booted" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("does", ['touch "$out/stdout"; echo "Oops: int3"', "echo Oops: other"])
+def test_guest_does_not_boot_again_when_it_is_not_the_emulators_fault(
+    fake_vng: FakeVng, tmp_path: Path, does: str
+) -> None:
+    # GIVEN a guest that is lost in the midst of its script, or dies of something else
+    fake_vng.does(f"echo boot >>{tmp_path}/boots; {does}")
+    # WHEN a command is run THEN it is lost, after one boot: what it did must not be done again
+    assert vm.__main__.main(["run", "--no-record", "--", "true"]) == 128
+    assert (tmp_path / "boots").read_text() == "boot\n"
+
+
 def test_vm_is_lost_when_the_status_is_only_half_written(fake_vng: FakeVng) -> None:
     # GIVEN a guest that died before its status was renamed into place
     fake_vng.does('echo 0 >"$out/status.part"')
