@@ -112,7 +112,16 @@ class Both:
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """lifecycle, recorded in one guest while bpftrace looked."""
-    folder = tmp_path_factory.mktemp("oracle")
+    # The kernel skips bpftrace's program, too, where another one is active on that CPU: once more,
+    # for what bpftrace did not see says nothing about what we saw.
+    for _ in range(2):
+        told, trace = _run(tmp_path_factory.mktemp("oracle"))
+        if {mark.name for mark in MARKS} <= set(told):
+            break
+    return Both(told, trace)
+
+
+def _run(folder):
     shutil.copy2(Path(__file__).with_name("oracle.sh"), folder / "oracle.sh")
     shutil.copy2(build.workload(scenarios.find("lifecycle").source), folder / "lifecycle")
     run = lab_run(
@@ -122,7 +131,7 @@ def both(tmp_path_factory):
     )
     assert run.returncode == 0, run.stderr
     told = read((folder / "oracle.txt").read_text())
-    return Both(told, analysis.open_trace(str(folder / "lifecycle.mapcount")))
+    return told, analysis.open_trace(str(folder / "lifecycle.mapcount"))
 
 
 def test_bpftrace_when_the_run_is_over(both):
