@@ -124,7 +124,6 @@ def main(argv: Optional[List[str]] = None) -> int:
 
             return recover(options.core, options.trace, options.console)
         from probes.record import Request, record
-        from probes.top import top
 
         what = Request(
             seconds=options.duration,
@@ -136,6 +135,8 @@ def main(argv: Optional[List[str]] = None) -> int:
             command=tuple(options.cmd),
         )
         if options.action == "top":
+            from probes.top import top
+
             return top(what, options.delay)
         return record(replace(what, stacks=options.stacks), options.output)
     except ProbeError as error:

@@ -9,20 +9,42 @@ from typing import Any, Dict, List, Optional, Tuple
 from probes.program import Shape
 
 
-class RingLosses:
-    """Compares the kernel's counts of refused records with what was reported before."""
+class Losses:
+    """Counts of one kind of loss, told once each."""
 
-    def __init__(self, counts: memoryview, shape: Shape) -> None:
-        self._counts = counts
-        self._shape = shape
-        self._seen = bytes(counts.nbytes)
+    kind = ""
+
+    def __init__(self) -> None:
         self._since = time.monotonic_ns()
         self.total = 0
 
+    def _new(self) -> List[Tuple[int, int, int]]:
+        """(cpu, probe, number) of what was lost since the last call."""
+        raise NotImplementedError
+
     def poll(self) -> Optional[Dict[str, Any]]:
-        """A LOSS block's content if records were lost since the last call, else None."""
+        """A LOSS block's content if something was lost since the last call, else None."""
         now = time.monotonic_ns()
         since, self._since = self._since, now
+        lost = self._new()
+        if not lost:
+            return None
+        self.total += sum(count for _, _, count in lost)
+        return {"from": since, "to": now, "kind": self.kind, "lost": lost}
+
+
+class RingLosses(Losses):
+    """Compares the kernel's counts of refused records with what was reported before."""
+
+    kind = "ring"
+
+    def __init__(self, counts: memoryview, shape: Shape) -> None:
+        super().__init__()
+        self._counts = counts
+        self._shape = shape
+        self._seen = bytes(counts.nbytes)
+
+    def _new(self) -> List[Tuple[int, int, int]]:
         bytes_now = self._counts.tobytes()
         words = memoryview(bytes_now).cast("Q")
         before = memoryview(self._seen).cast("Q")
@@ -37,39 +59,32 @@ class RingLosses:
                 count = words[start + probe] - before[start + probe]
                 if count:
                     lost.append((cpu, probe, count))
-        if not lost:
-            return None
-        self.total += sum(count for _, _, count in lost)
-        return {"from": since, "to": now, "kind": "ring", "lost": lost}
+        return lost
 
 
-class Misses:
+class Misses(Losses):
     """Runs of a program that the kernel skipped because it was active on that CPU already.
 
     From the programs' fdinfo (kernels from 5.12 on; before 6.7 kprobes do not count).
     ``fds``: probe id -> descriptor of its program.
     """
 
+    kind = "missed"
+
     def __init__(self, fds: Dict[int, int]) -> None:
+        super().__init__()
         self._fds = fds
         self._seen: Dict[int, int] = {}
-        self._since = time.monotonic_ns()
-        self.total = 0
 
-    def poll(self) -> Optional[Dict[str, Any]]:
-        """A LOSS block's content if runs were skipped since the last call, else None."""
-        now = time.monotonic_ns()
-        since, self._since = self._since, now
+    def _new(self) -> List[Tuple[int, int, int]]:
         lost: List[Tuple[int, int, int]] = []
         for probe, fd in self._fds.items():
             count = _recursion_misses(fd)
-            if count > self._seen.get(probe, 0):
-                lost.append((-1, probe, count - self._seen.get(probe, 0)))
+            new = count - self._seen.get(probe, 0)
+            if new > 0:
+                lost.append((-1, probe, new))
                 self._seen[probe] = count
-        if not lost:
-            return None
-        self.total += sum(count for _, _, count in lost)
-        return {"from": since, "to": now, "kind": "missed", "lost": lost}
+        return lost
 
 
 def _recursion_misses(fd: int) -> int:

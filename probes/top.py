@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -73,7 +74,7 @@ class Tally:
         self._sums = False
         self._ops: Dict[int, Tuple[str, str]] = {}
         self._names: Dict[int, str] = {0: "swapper"}
-        self._folios: Dict[int, Folio] = {}
+        self._folios: Dict[int, Folio] = defaultdict(Folio)
 
     def json(self, type_: BlockType, value: Any, count: int = 1, compress: bool = False) -> None:
         """Learn what the records mean, and what was lost."""
@@ -111,7 +112,7 @@ class Tally:
             if op in ENDS:
                 self._folios.pop(head, None)
                 continue
-            folio = self._folios.setdefault(head, Folio())
+            folio = self._folios[head]
             folio.events += 1
             folio.function = function
             folio.last = (order, bits, mapcount, entire, large, refcount, tid)
