@@ -144,7 +144,8 @@ def run(
     path.chmod(0o755)
     result = _boot(machine, run_dir, limit, on_poll, on_death)
     begun = (run_dir / "stdout").exists()  # the script's first act
-    if result.outcome is Outcome.LOST and not begun and STALE_BREAKPOINT in last_words(run_dir):
+    emulated = not machine.kvm and result.outcome is Outcome.LOST
+    if emulated and not begun and STALE_BREAKPOINT in last_words(run_dir):
         say.note("the emulator lost the guest while it booted (a stale breakpoint): once more")
         result = _boot(machine, run_dir, limit, on_poll, on_death)
     return result
