@@ -111,8 +111,8 @@ class Dataset:
         WORK is a function of a module that the workers have, too.
         """
         stamp = (self.folder / FACTS).stat().st_mtime_ns
-        calls = [(str(self.folder), stamp, work, number) for number in range(len(self))]
-        return numbered(spread(_work, calls, self.scheduler))
+        work_on = partial(_work, str(self.folder), stamp, work)
+        return numbered(spread(work_on, range(len(self)), self.scheduler))
 
     @cached_property
     def audit(self) -> Audit:
@@ -146,8 +146,8 @@ def _whole(source: Source, facts: dict[str, Any]) -> Trace:
         first_ts=int(facts["first_ts"]),
         last_ts=int(facts["last_ts"]),
         order=int(facts["order"]),
-        died={tid: ts for tid, ts in facts["died"]},
-        last_else={tid: ts for tid, ts in facts["last_else"]},
+        died=dict(facts["died"]),
+        last_else=dict(facts["last_else"]),
         last_entry={(tid, function): ts for tid, function, ts in facts["last_entry"]},
     )
     return whole

@@ -80,8 +80,8 @@ class Dump:
         elif known:
             content = block.json()
             try:
-                self._learn(block.type, content)
                 yield from _told(text, block.type, content)
+                self._learn(block.type, content)
             except (LookupError, TypeError, ValueError, AttributeError) as error:
                 raise TraceError(
                     f"block at byte {block.offset} holds what no recorder writes: {error!r}"

@@ -14,35 +14,22 @@ from analysis.trace import Trace
 T = TypeVar("T")
 
 
-def pieces(trace: Trace, ordered: bool = False) -> Iterator[tuple[Trace, Ints]]:
+def pieces(trace: Trace) -> Iterator[tuple[Trace, Ints]]:
     """The parts of a trace, and the number of each of their lives in ``df_lives``.
 
-    The last element is nobody's number, -1, as -1 is nobody.
-    ORDERED: their logs know the place of each record in the order of the whole.
+    The last element is nobody's number, -1, as -1 is nobody.  The parts' logs know the place of
+    each record in the order of the whole.
     """
-    known: dict[str, int] = {}
-    for part, place in trace.parts():
-        if part is trace:
-            yield part, np.append(np.arange(len(part.lives)), -1)
-            return
-        if not known:
-            known = {life: number for number, life in enumerate(trace.life_ids)}
-        if ordered:
-            _put_in_order(trace, part, place)
-        yield part, np.array([*(known[life] for life in part.life_ids), -1], dtype=np.int64)
+    numbers = [own for _, own in each(trace, lambda _whole, _part: None)]
+    yield from zip(_in_order(trace), numbers, strict=True)
 
 
 def each(trace: Trace, work: Callable[[Trace, Trace], T]) -> Iterator[tuple[T, Ints]]:
     """What WORK makes of the whole and each of its parts, and the numbers as ``pieces`` has them.
 
-    The parts' logs are in order.  The numbers come last of all, from the same walk.
+    The numbers come last of all, from the same walk.
     """
-    found = []
-    for part, place in trace.parts():
-        if part is not trace:
-            _put_in_order(trace, part, place)
-        found.append((work(trace, part), begins(part)))
-    return numbered(found)
+    return numbered((work(trace, part), begins(part)) for part in _in_order(trace))
 
 
 def begins(part: Trace) -> Ints:
@@ -62,6 +49,9 @@ def numbered(found: Iterable[tuple[T, Ints]]) -> Iterator[tuple[T, Ints]]:
         at += len(begin)
 
 
-def _put_in_order(trace: Trace, part: Trace, place: Ints) -> None:
-    part.log.rank = trace.order.rank[place]
-    part.log.following = trace.order.following[place]
+def _in_order(trace: Trace) -> Iterator[Trace]:
+    for part, place in trace.parts():
+        if part is not trace:
+            part.log.rank = trace.order.rank[place]
+            part.log.following = trace.order.following[place]
+        yield part

@@ -15,9 +15,9 @@ PATIENCE = 10
 
 
 def spread(
-    function: Callable[..., T], calls: Sequence[tuple[Any, ...]], scheduler: str | None
+    function: Callable[[int], T], numbers: Sequence[int], scheduler: str | None
 ) -> Iterator[T]:
-    """The results of FUNCTION, called with the arguments of each of CALLS, in their order.
+    """The results of FUNCTION, called with each of NUMBERS, in their order.
 
     What a worker that is killed had to do, others do again.  AnalysisError where Dask is not
     installed, nobody answers at the address SCHEDULER, or workers die of every try.
@@ -38,7 +38,7 @@ def spread(
             f"no Dask scheduler answers at {scheduler} ({error}): start one with `dask scheduler`"
         ) from None
     with client:
-        futures = client.map(function, *zip(*calls, strict=True), pure=False)
+        futures = client.map(function, numbers, pure=False)
         try:
             for future in futures:
                 yield future.result()

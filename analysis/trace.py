@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.audit import Audit
+    from analysis.audit.doubt import Doubt
 
 
 class Trace:
@@ -164,6 +165,13 @@ class Trace:
         return audit(self)
 
     @cached_property
+    def doubt(self) -> Doubt:
+        """What losses and missing probes may explain, for ``audit``."""
+        from analysis.audit.doubt import Doubt
+
+        return Doubt(self)
+
+    @cached_property
     def order(self) -> Order:
         """The order of time over all records."""
         return order_of(self._chunks, self.source.forget)
@@ -250,28 +258,9 @@ class Trace:
         return life_table(self.log, self.lives, self.reader_windows)
 
     @cached_property
-    def _survey(self) -> tuple[Totals, list[str]]:
-        """The totals of all lives and their ids, from one walk through the parts."""
-        born: list[tuple[Table, Ints]] = []
-
-        def walk() -> Iterator[tuple[Table, Windows]]:
-            for part, place in self.parts():
-                table = part._own_lives
-                named = {name: table[name] for name in ("birth_ts", "head_pfn", "parent", "order")}
-                born.append((named, place[part.lives.first]))
-                yield table, part.reader_windows
-
-        return totals(walk()), ids(together(born, everyone))
-
-    @property
     def totals(self) -> Totals:
         """What all lives add up to."""
-        return self._survey[0]
-
-    @property
-    def life_ids(self) -> list[str]:
-        """The ids of all lives, in the order of their numbers."""
-        return self._survey[1]
+        return totals((part._own_lives, part.reader_windows) for part, _ in self.parts())
 
     def life_table(self, wanted: Callable[[Table], Bools] = everyone) -> Table:
         """The lives that are wanted as arrays; ``life`` is their label in ``df_lives``."""

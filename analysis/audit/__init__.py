@@ -39,7 +39,7 @@ def audit(trace: Trace) -> Audit:
 
 def audit_part(whole: Trace, part: Trace) -> Audit:
     """Hold a part of the WHOLE trace against the rules; its lives have the part's numbers."""
-    found, aside = _audit(part, Doubt(whole))
+    found, aside = _audit(part, whole.doubt)
     return Audit(findings_frame(part, found), aside, len(part.lives))
 
 

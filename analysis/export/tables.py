@@ -42,7 +42,7 @@ def write_parquet(trace: Trace, output: str) -> None:
         (folder / name).mkdir(parents=True)
     for frame in common_events(trace):
         frame.to_parquet(folder / "events" / "common.parquet", index=False)
-    for number, (part, numbers) in enumerate(pieces(trace, ordered=True)):
+    for number, (part, numbers) in enumerate(pieces(trace)):
         frame, name = piece_events(trace, part, numbers), part_name(number)
         frame.to_parquet(folder / "events" / name, index=False)
         records_frame(part).to_parquet(folder / RECORDS / name, index=False)
