@@ -57,7 +57,8 @@ told_all() { sed -n '/ freed$/,$p' oracle.txt | grep -q '^page 511 '; }
 bpftrace -B line oracle.bt >oracle.txt 2>oracle.err &
 oracle=$!
 until_ grep -q ready oracle.txt
-python3 -m probes record -o lifecycle.mapcount -- "$PWD/$1"
+# On one CPU: bpftrace has a buffer for each, and reads them in no order.
+python3 -m probes record -o lifecycle.mapcount -- taskset --cpu-list 0 "$PWD/$1"
 until_ told_all
 kill -INT $oracle
 wait $oracle
