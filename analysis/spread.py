@@ -32,7 +32,7 @@ def spread(
             client = connect(scheduler, timeout=PATIENCE)
         else:
             # A process for each CPU: Python's lock is held for much of the work.
-            client = connect(processes=True, threads_per_worker=1, dashboard_address=None)
+            client = connect(processes=True, threads_per_worker=1, dashboard_address=":0")
     except (OSError, ValueError) as error:
         raise AnalysisError(
             f"no Dask scheduler answers at {scheduler} ({error}): start one with `dask scheduler`"

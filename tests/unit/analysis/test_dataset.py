@@ -31,7 +31,7 @@ TRACES = ("5.10-lifecycle", "6.1-shmem-thp", "6.12-lifecycle", "7.x-shmem-thp")
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """The address of a real cluster: a scheduler and two workers, each a process."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as workers:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as workers:
         yield workers.scheduler_address
 
 
@@ -112,7 +112,7 @@ def test_what_a_killed_worker_had_to_do_is_done_again(
     monkeypatch.setenv("MAPCOUNT_TEST_KILLED", str(tmp_path / "killed"))
     path = race(tmp_path)
     folder = exported(path, tmp_path)
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as workers:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as workers:
         # WHEN the parts are audited
         found = joined(analysis.open_dataset(folder, workers.scheduler_address).each(killed_once))
     # THEN the worker did die, and nothing is missing
