@@ -58,7 +58,7 @@ def test_scale_when_measured_again_keeps_the_other_rows(
 ) -> None:
     # GIVEN sizes of which one does not fit its folios, and a row measured before
     monkeypatch.setattr(offline, "SIZES", (2_000, 30_000))
-    monkeypatch.setattr(offline, "LIVES", (10, 100))
+    monkeypatch.setattr(offline, "FOLIOS", (10, 100))
     before = {"command": "stats", "folios": 7, "events": 5, "CPU s": 1.0}
     # WHEN the larger ones are measured
     tables = list(offline.measure_scale(tmp_path, 2_000, 30_000, [before]))
