@@ -31,7 +31,8 @@ def spread(
         if scheduler:
             client = connect(scheduler, timeout=PATIENCE)
         else:
-            # A process for each CPU: Python's lock is held for much of the work.
+            # A process for each CPU: Python's lock is held for much of the work.  Any free port
+            # for Dask's page: its usual one may be another's, which Dask warns of.
             client = connect(processes=True, threads_per_worker=1, dashboard_address=":0")
     except (OSError, ValueError) as error:
         raise AnalysisError(

@@ -63,9 +63,6 @@ SCALE_NOTES = [
     "Memory does not grow with the trace but with the number of lives, of which the tables of "
     "`lives` and `timeline` hold a row each, and with the events of the busiest frame of memory, "
     "which are read at once. Two bytes an event are kept besides; eight by `audit`.",
-    "Six times the lives (102 000 instead of 17 000, 10^7 events, measured beside each other on "
-    "another day) take 1.03 times the time with `audit`, 1.04 with `lives`, 1.11 with `stats` and "
-    "1.18 with `timeline`.",
 ]
 SCALE_COLUMNS = {
     "command": "a whole command, in a process of its own",
