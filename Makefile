@@ -6,7 +6,7 @@ PYTHON = .venv/bin/python
 BENCH_EVENTS = 1e7
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test matrix mutants bench check clean
+.PHONY: help setup demo test truth matrix mutants bench check clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -17,8 +17,12 @@ setup: ## install what the other targets need (Debian packages as root, a virtua
 demo: setup ## record a huge page's life on the lab kernel and draw it: out/demo/
 	@sh vm/demo.sh $(PYTHON)
 
-test: setup ## every test, those that boot guests included
+test: setup ## what every change is held to, guests included: twenty minutes
 	MAPCOUNT_REQUIRE_KERNEL=1 $(PYTHON) -m pytest tests
+
+truth: setup ## every test there is, on all kernels, and the planted bugs: some hours
+	MAPCOUNT_REQUIRE_KERNEL=1 $(PYTHON) -m pytest -m "truth or not truth" tests
+	$(MAKE) mutants
 
 matrix: setup ## every kernel with every workload: out/matrix/, and docs/support-matrix.md
 	@status=0; $(PYTHON) mapcount.py lab matrix -o out/matrix || status=$$?; \

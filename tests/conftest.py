@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Guests for the kernel tests: each scenario is recorded once a session."""
+"""Which tests need guests: these start at once, and the end tells what each of them took."""
 
 import os
 import shutil
-import subprocess
-import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 import analysis
+from tests.guests import Planner
+from tests.kernel import jobs
 
-ROOT = Path(__file__).parents[1]
 #: CI sets this: a test that would be skipped for want of a guest fails instead.
 REQUIRED = bool(os.environ.get("MAPCOUNT_REQUIRE_KERNEL"))
-GUEST_SECONDS = 1200
+PLANNER = pytest.StashKey[Planner]()
+#: Seconds of each file of tests.
+DURATIONS = defaultdict(float)
 
 
-def pytest_collection_modifyitems(items):
-    """Tests in tests/kernel boot guests; say what is missing where they cannot."""
+def pytest_collection_modifyitems(config, items):
+    """Tests in tests/kernel boot guests: they come last, and say what is missing for them."""
     missing = [tool for tool in ("qemu-system-x86_64", "mmdebstrap") if not shutil.which(tool)]
     if os.geteuid() != 0:
         missing.append("root")
@@ -30,43 +32,59 @@ def pytest_collection_modifyitems(items):
             item.add_marker(
                 pytest.mark.skip(reason=f"no guest without {', '.join(missing)}: run `make test`")
             )
+    items.sort(key=lambda item: item.get_closest_marker("kernel") is not None)
 
 
-def lab_run(*arguments, cwd=None):
-    """``mapcount lab run ARGUMENTS``; the finished process."""
-    return subprocess.run(
-        [sys.executable, ROOT / "mapcount.py", "lab", "run", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=GUEST_SECONDS + 120,
-    )
+def pytest_sessionstart(session):
+    def folder(name):
+        return session.config._tmp_path_factory.mktemp(name)
+
+    session.config.stash[PLANNER] = Planner(jobs.jobs(), folder)
+
+
+def pytest_collection_finish(session):
+    """The guests of the selected tests begin now, beside the tests that need none."""
+    if session.config.option.collectonly:
+        return
+    for item in session.items:
+        if not item.get_closest_marker("skip"):
+            for marker in item.iter_markers("guest"):
+                session.config.stash[PLANNER].start(marker.args[0])
+
+
+def pytest_sessionfinish(session):
+    session.config.stash[PLANNER].close()
 
 
 @pytest.fixture(scope="session")
-def recorded(tmp_path_factory):
-    """A function: scenario and kernel -> path of its trace, recorded in a guest."""
-    done = {}
-
-    def record(scenario, kernel="6.1", *more):
-        key = (scenario, kernel, more)
-        if key not in done:
-            path = tmp_path_factory.mktemp(scenario) / "trace.mapcount"
-            run = lab_run(
-                "--kernel", kernel, "--timeout", GUEST_SECONDS, "-o", path, scenario, *more
-            )
-            assert run.returncode == 0, run.stderr
-            done[key] = path
-        return done[key]
-
-    return record
+def guests(request):
+    """A function: the name of a guest -> what it left (tests.kernel.jobs)."""
+    return request.config.stash[PLANNER].result
 
 
-@pytest.fixture
-def opened(recorded):
-    """A function: scenario and kernel -> its trace, opened."""
+@pytest.fixture(scope="session")
+def opened(guests):
+    """A function: a workload -> its trace, recorded on the kernel of the tests, opened."""
 
-    def open_(scenario, kernel="6.1", *more):
-        return analysis.open_trace(str(recorded(scenario, kernel, *more)))
+    def open_(workload):
+        return analysis.open_trace(str(guests(f"matrix-{jobs.KERNEL}").trace(workload)))
 
     return open_
+
+
+def pytest_runtest_logreport(report):
+    DURATIONS[report.nodeid.split("::")[0]] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """A table of what took how long: each guest, and each file of tests."""
+    planner = config.stash[PLANNER]
+    if planner.took:
+        terminalreporter.section("guests, beside the tests")
+        for took in sorted(planner.took, key=lambda took: -took.seconds):
+            failed = "  FAILED" if took.failed else ""
+            terminalreporter.write_line(f"{took.seconds:8.1f} s  {took.guest}{failed}")
+        terminalreporter.write_line(f"{planner.flaky} boots hung and were done once more (flaky)")
+    terminalreporter.section("tests by file, their wait for a guest included")
+    for name, seconds in sorted(DURATIONS.items(), key=lambda item: -item[1])[:25]:
+        terminalreporter.write_line(f"{seconds:8.1f} s  {name}")

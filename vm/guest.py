@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import job, procs, qmp, say
+from vm import boots, job, procs, qmp, say
 from vm.say import LabError
 
 # After the script has left its status the guest only has to power off.
@@ -26,6 +26,7 @@ EMULATED_CPU = "max,-erms,-fsrm"
 # What a guest dies of when QEMU 7.2 emulates several CPUs and one runs an instruction that another
 # has just patched: it may meet a breakpoint that is there no more.
 STALE_BREAKPOINT = "Oops: int3"
+CONSOLE = "console.log"
 
 
 class Outcome(enum.Enum):
@@ -67,6 +68,11 @@ class Result:
     status: int | None
     run_dir: Path
     seconds: float
+
+    @property
+    def booted(self) -> bool:
+        """The guest got to its script, whose first act is to open its output."""
+        return _begun(self.run_dir)
 
     @property
     def exit_code(self) -> int:
@@ -143,12 +149,25 @@ def run(
     path.write_text(script)
     path.chmod(0o755)
     result = _boot(machine, run_dir, limit, on_poll, on_death)
-    begun = (run_dir / "stdout").exists()  # the script's first act
-    emulated = not machine.kvm and result.outcome is Outcome.LOST
-    if emulated and not begun and STALE_BREAKPOINT in last_words(run_dir):
-        say.note("the emulator lost the guest while it booted (a stale breakpoint): once more")
+    again = _why_once_more(machine, result, limit)
+    if again:
+        say.note(f"{again}: booting it once more")
+        (run_dir / CONSOLE).replace(run_dir / f"first-{CONSOLE}")
         result = _boot(machine, run_dir, limit, on_poll, on_death)
     return result
+
+
+def _why_once_more(machine: Machine, result: Result, limit: float) -> str:
+    """Why a guest that did not get to its script is worth a second boot, or nothing."""
+    if result.booted:
+        return ""  # what it did must not be done again
+    if result.outcome is Outcome.TIMED_OUT and result.seconds < limit:
+        return f"the guest hung while it booted, for {result.seconds:.0f} s"
+    if machine.kvm or result.outcome is not Outcome.LOST:
+        return ""
+    if STALE_BREAKPOINT in last_words(result.run_dir):
+        return "the emulator lost the guest while it booted (a stale breakpoint)"
+    return ""
 
 
 def _boot(
@@ -161,9 +180,11 @@ def _boot(
     # Should this Python be killed outright, timeout(1) still ends its group, QEMU included.
     command = ["timeout", "--kill-after=10", str(int(limit) + 60)]
     command += vng_command(machine, run_dir, f"{job.OUT}/job.sh", on_death is not None)
+    name = boots.key(machine.image, machine.kvm, machine.cpus)
+    boot_limit = min(limit, boots.limit(name))
     start = time.monotonic()
     with (
-        open(run_dir / "console.log", "wb") as console,
+        open(run_dir / CONSOLE, "wb") as console,
         procs.Group(command, console, vng_environment(run_dir), run_dir) as group,
         contextlib.closing(qmp.Qmp(run_dir)) as monitor,
     ):
@@ -172,12 +193,19 @@ def _boot(
             return group.ended(POLL_SECONDS) or (on_death is not None and monitor.stands_still())
 
         died = False
+        booted: float | None = None
         while not died and not (run_dir / "status").exists():
-            if time.monotonic() - start > limit:
+            seconds = time.monotonic() - start
+            if booted is None and _begun(run_dir):
+                booted = seconds
+            if seconds > (boot_limit if booted is None else limit):
+                boots.add(boots.Boot(name, booted or seconds, hung=booted is None))
                 on_poll()
-                return Result(Outcome.TIMED_OUT, None, run_dir, time.monotonic() - start)
+                return Result(Outcome.TIMED_OUT, None, run_dir, seconds)
             died = over()
             on_poll()
+        if _begun(run_dir):
+            boots.add(boots.Boot(name, booted or time.monotonic() - start))
         status = read_status(run_dir / "status")
         if on_death is not None and status is None and monitor.stands_still():
             on_death(monitor)
@@ -190,6 +218,10 @@ def _boot(
     seconds = time.monotonic() - start
     outcome = Outcome.LOST if status is None else Outcome.FINISHED
     return Result(outcome, status, run_dir, seconds)
+
+
+def _begun(run_dir: Path) -> bool:
+    return (run_dir / "stdout").exists()
 
 
 def read_status(path: Path) -> int | None:
@@ -215,5 +247,5 @@ def stall(run_dir: Path) -> str | None:
 
 
 def _console(run_dir: Path) -> list[str]:
-    text = (run_dir / "console.log").read_text(errors="replace")
+    text = (run_dir / CONSOLE).read_text(errors="replace")
     return [line.strip() for line in text.splitlines() if line.strip()]

@@ -212,7 +212,9 @@ class Relay:
 
 def _report(name: str, result: guest.Result, options: Options) -> None:
     kept = f"its output and console.log are in {result.run_dir}"
-    if result.outcome is guest.Outcome.TIMED_OUT:
+    if result.outcome is guest.Outcome.TIMED_OUT and not result.booted:
+        say.error(f"the guest did not boot within {result.seconds:.0f} s: run it again; {kept}")
+    elif result.outcome is guest.Outcome.TIMED_OUT:
         advice = "raise --timeout"
         stall = guest.stall(result.run_dir)
         if stall is not None:

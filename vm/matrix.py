@@ -133,7 +133,7 @@ def _kernel(
         watch = Watch(kernel.name, list(workloads), run_dir, traces, pool)
         script = job.batch(steps, lab.environment(options), policy="madvise")
         result = guest.run(machine, script, run_dir, limit, watch)
-        _report(kernel.name, result, limit)
+        _report(kernel.name, result)
         cells = watch.cells(result)
     return _describe(booted, machine, result), cells
 
@@ -315,10 +315,11 @@ def _complaint(command: str, done: subprocess.CompletedProcess[str]) -> str:
     return f"mapcount {command}: {words}"
 
 
-def _report(name: str, result: guest.Result, limit: float) -> None:
+def _report(name: str, result: guest.Result) -> None:
     kept = f"its output and console.log are in {result.run_dir}"
     if result.outcome is guest.Outcome.TIMED_OUT:
-        say.error(f"{name}: ended after {limit:.0f} s: raise --seconds-per-guest; {kept}")
+        advice = "raise --seconds-per-guest" if result.booted else "it did not boot: run it again"
+        say.error(f"{name}: ended after {result.seconds:.0f} s: {advice}; {kept}")
     elif result.outcome is guest.Outcome.LOST:
         words = guest.last_words(result.run_dir)
         say.error(f"{name}: the VM was lost after {result.seconds:.0f} s ({words}); {kept}")

@@ -37,6 +37,14 @@ def test_verify_when_run_on_a_golden_trace(name, capsys):
 
 
 @pytest.mark.parametrize("name", TRACES)
+def test_audit_when_run_on_a_golden_trace(name, capsys):
+    # GIVEN a trace of a kernel that nobody edited WHEN it is audited
+    status = main(["audit", "--check", str(GOLDEN / name)])
+    # THEN nothing is found
+    assert status == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", TRACES)
 def test_lives_when_printed_for_a_golden_trace(name, capsys):
     # GIVEN a golden trace and the text that was right when it was recorded
     expected = GOLDEN / name.replace(".mapcount", ".lives.txt")

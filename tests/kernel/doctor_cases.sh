@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # What doctor and record say on a kernel that lacks something: runs in a guest, hides one thing at a
 # time, and leaves NAME.doctor.{out,err,status}, NAME.record.{err,status} and the trace for each case.
-# Usage: doctor_cases.sh WORKLOAD (a program with huge pages, for record to show what it can do).
+# Usage: doctor_cases.sh WORKLOAD [CASE...] (a program with huge pages, for record to show what it
+# can do; without CASE all of them).
 set -u
 export workload=$PWD/$1
+shift
+wanted=" $* "
 build=/lib/modules/$(uname -r)/build
 empty=/run/empty
 mkdir -p $empty
@@ -13,6 +16,7 @@ mkdir -p $empty
 case_() {
 	local name=$1
 	shift
+	[ "$wanted" = "  " ] || [[ $wanted == *" $name "* ]] || return 0
 	# shellcheck disable=SC2016 # the inner shell expands it
 	unshare --mount sh -c '
 		name=$1

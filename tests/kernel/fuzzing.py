@@ -19,7 +19,7 @@ from pathlib import Path
 
 import analysis
 from analysis.verify import verify
-from tests.conftest import GUEST_SECONDS, lab_run
+from tests.guests import lab_run
 
 #: What the marks of vm/workloads/fuzz.c are called: a seed and how many operations it has done.
 MARK = re.compile(r"seed-(\d+)-(\d+)$")
@@ -33,6 +33,12 @@ class Programs:
     count: int
     operations: int
     every: int
+
+    @classmethod
+    def of_seeds(cls, seeds: str, operations: int, every: int) -> Programs:
+        """The programs of the seeds FIRST:END; END is not run."""
+        first, end = map(int, seeds.split(":"))
+        return cls(first, end - first, operations, every)
 
     @property
     def arguments(self) -> tuple[int, ...]:
@@ -119,9 +125,7 @@ def read(path: Path, programs: Programs) -> Outcome:
 
 def run(programs: Programs, kernel: str, path: Path) -> Outcome:
     """Record some programs in a guest into PATH, and verify that."""
-    done = lab_run(
-        "--kernel", kernel, "--timeout", GUEST_SECONDS, "-o", path, "fuzz", *programs.arguments
-    )
+    done = lab_run("--kernel", kernel, "-o", path, "fuzz", *programs.arguments)
     if done.returncode != 0:
         raise RuntimeError(f"{programs} on {kernel}:\n{done.stderr}")
     return read(path, programs)

@@ -28,10 +28,10 @@ folio_fields() {
 
 cat >oracle.bt <<EOF
 BEGIN { @vmemmap = *(uint64 *)kaddr("vmemmap_base"); printf("ready\\n"); }
-tracepoint:kmem:mm_page_alloc /comm == "lifecycle" && args->order == 9/ {
+tracepoint:kmem:mm_page_alloc /comm == "workload" && args->order == 9/ {
 	@head = @vmemmap + args->pfn * 64;
 }
-kprobe:vfs_write /comm == "lifecycle" && strncmp(str(uptr(arg1)), "mapcount: ", 10) == 0/ {
+kprobe:vfs_write /comm == "workload" && strncmp(str(uptr(arg1)), "mapcount: ", 10) == 0/ {
 	printf("mark %s", str(uptr(arg1 + 10)));
 $(folio_fields)
 	\$i = 0;

@@ -1,14 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The flight recorder: a guest's kernel dies, or its QEMU, and the trace tells it (crash.py)."""
 
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,14 +9,10 @@ import pytest
 import analysis
 from analysis.losses import sequence_gaps
 from analysis.source import RECORD, SLOT
-from probes.tasks import descendants
 from probes.tracefile import FLAG_RECOVERED, BlockType, Reader
-from tests.conftest import GUEST_SECONDS, ROOT, lab_run
+from tests.kernel.jobs import KILLED_EVENTS
 
-KERNEL = os.environ.get("MAPCOUNT_KERNEL", "6.1")
 ROUNDS = 20
-#: So many of the killed guest's must have reached the host.
-EVENTS = 1000
 MS = 1_000_000
 
 
@@ -48,24 +37,11 @@ class Crash:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("crash")
-    shutil.copy2(Path(__file__).with_name("crash.py"), folder / "crash.py")
-    return folder
+def crash(guests):
+    return Crash(*guests("crash"))
 
 
-@pytest.fixture(scope="module")
-def crash(folder):
-    path = folder / "crash.mapcount"
-    run = lab_run(
-        *("--kernel", KERNEL, "--timeout", GUEST_SECONDS, "-o", path),
-        *("--", "python3", "./crash.py"),
-        cwd=folder,
-    )
-    assert run.returncode == 128, run.stderr
-    return Crash(run, path)
-
-
+@pytest.mark.guest("crash")
 def test_what_the_ring_held_is_recovered_when_the_kernel_dies(crash):
     # GIVEN a kernel that died while its recorder was stopped
     # THEN there are records that only its memory had, all newer than those of the host
@@ -77,6 +53,7 @@ def test_what_the_ring_held_is_recovered_when_the_kernel_dies(crash):
     assert f"mapcount stats {crash.path}" in crash.run.stderr
 
 
+@pytest.mark.guest("crash")
 def test_no_number_is_missing_when_the_kernel_dies(crash):
     # GIVEN the numbers that each CPU gave its records, from 0 on
     records = np.concatenate([crash.streamed, crash.recovered])
@@ -86,6 +63,7 @@ def test_no_number_is_missing_when_the_kernel_dies(crash):
         assert (seq == np.arange(len(seq))).all(), cpu
 
 
+@pytest.mark.guest("crash")
 def test_what_the_workload_did_last_is_there_when_the_kernel_dies(crash):
     # GIVEN the rounds that the workload made after its recorder was stopped, and its mark
     events = crash.trace.df_events().iloc[len(crash.streamed) :]
@@ -99,6 +77,7 @@ def test_what_the_workload_did_last_is_there_when_the_kernel_dies(crash):
     assert (marks["event"] >= len(crash.streamed)).all()
 
 
+@pytest.mark.guest("crash")
 def test_the_kernels_death_is_the_end_when_the_kernel_dies(crash):
     # GIVEN the record that the panic itself made
     oops = crash.trace.oops
@@ -113,34 +92,15 @@ def test_the_kernels_death_is_the_end_when_the_kernel_dies(crash):
     assert abs(words["monotonic_ns"] - oops.ts) < 5 * MS + words["within_ns"]
 
 
-def test_the_trace_is_a_readable_prefix_when_qemu_is_killed(folder):
-    # GIVEN a guest that records at length
-    path = folder / "killed.mapcount"
-    command = [sys.executable, ROOT / "mapcount.py", "lab", "run", "--kernel", KERNEL]
-    command += ["--timeout", str(GUEST_SECONDS), "-o", path]
-    command += ["--", "python3", "./crash.py", "wait"]
-    lab = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
-    # WHEN its trace has grown on the host, and QEMU is killed
-    while streamed(path) <= EVENTS:
-        assert lab.poll() is None, lab.communicate()[1]
-        time.sleep(0.2)
-    for pid in descendants([lab.pid]):
-        if Path(f"/proc/{pid}/comm").read_text().startswith("qemu"):
-            os.kill(pid, signal.SIGKILL)
-    said = lab.communicate(timeout=60)[1]
+@pytest.mark.guest("killed")
+def test_the_trace_is_a_readable_prefix_when_qemu_is_killed(guests):
+    # GIVEN a guest that recorded at length, and whose QEMU was killed
+    status, said, path = guests("killed")
     # THEN the lab says that the VM was lost, and that the ring went with it
-    assert lab.returncode == 128, said
+    assert status == 128, said
     assert "what was in its ring is lost" in said
     # AND what the host has is whole: nothing missing, at most one unfinished block at its end
     killed = Crash(said, path)
     assert killed.damage is None or killed.damage.cut_off
-    assert len(killed.streamed) > EVENTS
+    assert len(killed.streamed) > KILLED_EVENTS
     assert sequence_gaps([killed.trace.log.raw]) == []
-
-
-def streamed(path):
-    """How many events a trace holds that is still being written."""
-    if not path.exists() or not path.stat().st_size:
-        return 0
-    with Reader(str(path)) as reader:
-        return sum(block.count for block in reader.blocks() if block.type == BlockType.EVENTS)

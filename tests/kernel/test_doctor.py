@@ -1,19 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What doctor says on a kernel that lacks something, and whether it is true (doctor_cases.sh)."""
 
-import os
 import re
-import shutil
-from pathlib import Path
 
 import pytest
 
 import analysis
 from analysis.__main__ import main as analysis_main
-from tests.conftest import GUEST_SECONDS, lab_run
-from vm import build, scenarios
+from tests.kernel.jobs import DOCTOR_AT_LANDING
 
-KERNEL = os.environ.get("MAPCOUNT_KERNEL", "6.1")
 #: case -> (the line that must be there, a word of what to do). One line each.
 LACKS = {
     "no_btf_no_headers": ("types", "CONFIG_DEBUG_INFO_BTF"),
@@ -66,28 +61,29 @@ class Case:
         return [line for line in self.text("doctor.out").splitlines() if line.startswith("LACKS")]
 
 
-@pytest.fixture(scope="module")
-def case(tmp_path_factory):
-    """A function: name -> what doctor and record said in that case; all from one guest."""
-    folder = tmp_path_factory.mktemp("doctor")
-    shutil.copy2(Path(__file__).with_name("doctor_cases.sh"), folder / "doctor_cases.sh")
-    shutil.copy2(build.workload(scenarios.find("lifecycle").source), folder / "workload")
-    run = lab_run(
-        *("--kernel", KERNEL, "--no-record", "--timeout", GUEST_SECONDS, "--"),
-        *("./doctor_cases.sh", "workload"),
-        cwd=folder,
-    )
-    assert run.returncode == 0, run.stderr
+def of_case(name):
+    """The parameter of a test of one case; some boot at every landing."""
+    at_landing = name in DOCTOR_AT_LANDING
+    marks = [pytest.mark.guest("doctor")]
+    if not at_landing:
+        marks = [pytest.mark.guest("doctor-all"), pytest.mark.truth]
+    return pytest.param(name, marks=marks)
+
+
+@pytest.fixture
+def case(guests):
+    """A function: name -> what doctor and record said in that case."""
 
     def find(name):
+        folder = guests("doctor" if name in DOCTOR_AT_LANDING else "doctor-all")
         found = Case(folder, name)
-        if not found.made:
-            pytest.skip(f"{KERNEL} cannot show the case {name}: {run.stderr[-300:]}")
+        assert found.made, (folder / "lab.err").read_text()[-300:]
         return found
 
     return find
 
 
+@pytest.mark.guest("doctor")
 def test_doctor_when_nothing_is_hidden(case):
     # GIVEN the lab's kernel as it is THEN doctor is content, and recording works
     assert case("complete").status == 0
@@ -95,6 +91,7 @@ def test_doctor_when_nothing_is_hidden(case):
     assert case("complete").works
 
 
+@pytest.mark.guest("doctor")
 def test_doctor_when_there_is_no_btf(case):
     # GIVEN a kernel without BTF whose headers are installed THEN these tell the layout
     assert case("no_btf").status == 0
@@ -102,6 +99,7 @@ def test_doctor_when_there_is_no_btf(case):
     assert case("no_btf").works
 
 
+@pytest.mark.guest("doctor")
 def test_trace_when_there_is_no_btf(case, capsys):
     # GIVEN the same workload recorded with BTF, and with the kernel's headers instead
     with_btf, without = case("complete").trace, case("no_btf").trace
@@ -119,7 +117,7 @@ def test_trace_when_there_is_no_btf(case, capsys):
     assert "0 differences, 0 possible" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", LACKS)
+@pytest.mark.parametrize("name", [of_case(name) for name in LACKS])
 def test_doctor_when_one_thing_is_hidden(case, name):
     # GIVEN a kernel that lacks one thing WHEN doctor looks
     what, remedy = LACKS[name]
@@ -132,7 +130,7 @@ def test_doctor_when_one_thing_is_hidden(case, name):
     assert "Traceback" not in case(name).text("doctor.err")
 
 
-@pytest.mark.parametrize("name", [name for name in LACKS if name not in PRETENDED])
+@pytest.mark.parametrize("name", [of_case(name) for name in LACKS if name not in PRETENDED])
 def test_doctors_status_when_record_tries_the_same(case, name):
     # GIVEN the same kernel WHEN recording is tried THEN it works where doctor said 0, only there
     tried = case(name).text("record.err")

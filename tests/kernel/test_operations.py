@@ -1,22 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Every operation that changes a map count, provoked by a workload and verified at each mark.
 
-One guest records them all: `mapcount lab matrix`.  MAPCOUNT_KERNEL names another kernel.
+One guest records them all.  MAPCOUNT_KERNEL names another kernel than the usual one.
 """
 
-import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 
 import analysis
-from tests.conftest import GUEST_SECONDS, ROOT
+from tests.kernel.jobs import KERNEL
+from tests.kernel.test_matrix import LEFT_OUT
 from vm import scenarios
 
-KERNEL = os.environ.get("MAPCOUNT_KERNEL", "6.1")
+GUEST = f"matrix-{KERNEL}"
+pytestmark = pytest.mark.guest(GUEST)
 #: What a workload is about: operations that must be in its trace, unless it left the step out.
 OPERATIONS = {
     "anon-parts": {"map", "unmap", "split_pmd", "split_folio", "dup"},
@@ -37,37 +35,16 @@ MARK = re.compile(r'\bmark\("([^"]+)"')
 NOTE = re.compile(r'\bnote\("([^"]+)"')
 
 
-@pytest.fixture(scope="module")
-def matrix(tmp_path_factory):
-    """workload -> (its cell of the matrix, its trace)."""
-    folder = tmp_path_factory.mktemp("matrix")
-    subprocess.run(
-        [sys.executable, ROOT / "mapcount.py", "lab", "matrix", "--kernel", KERNEL]
-        + ["--workload", *OPERATIONS, "-o", folder],
-        timeout=GUEST_SECONDS * 3,
-        check=False,
-    )
-    cells = json.loads((folder / "matrix.json").read_text())["cells"]
-    return {
-        cell["workload"]: (cell, folder / cell["trace"] if cell["trace"] else None)
-        for cell in cells
-    }
+WORKLOADS = [workload for workload in OPERATIONS if (KERNEL, workload) not in LEFT_OUT]
 
 
 @pytest.fixture
-def ran(matrix):
-    """A function: workload -> its cell and trace; skips what this kernel cannot do."""
-
-    def find(workload):
-        cell, trace = matrix[workload]
-        if cell["outcome"] == "left out":
-            pytest.skip(f"{workload} on {KERNEL}: {cell['reason']}")
-        return cell, trace
-
-    return find
+def ran(guests):
+    """A function: workload -> its cell of the matrix, and its trace."""
+    return lambda workload: (guests(GUEST).cell(workload), guests(GUEST).trace(workload))
 
 
-@pytest.mark.parametrize("workload", OPERATIONS)
+@pytest.mark.parametrize("workload", WORKLOADS)
 def test_verify_when_the_workload_is_recorded(ran, workload):
     # GIVEN a workload recorded in a guest
     cell, _ = ran(workload)
@@ -79,7 +56,7 @@ def test_verify_when_the_workload_is_recorded(ran, workload):
     assert cell["checked"] > 0
 
 
-@pytest.mark.parametrize("workload", OPERATIONS)
+@pytest.mark.parametrize("workload", WORKLOADS)
 def test_operations_are_in_the_trace_when_the_workload_provokes_them(ran, workload):
     # GIVEN the trace of a workload WHEN its events are read THEN what it is about is there
     _, path = ran(workload)
@@ -87,7 +64,7 @@ def test_operations_are_in_the_trace_when_the_workload_provokes_them(ran, worklo
     assert seen >= OPERATIONS[workload]
 
 
-@pytest.mark.parametrize("workload", OPERATIONS)
+@pytest.mark.parametrize("workload", WORKLOADS)
 def test_marks_when_steps_are_left_out(ran, workload):
     # GIVEN the functions of a workload's source and the steps that it says it left out
     cell, path = ran(workload)

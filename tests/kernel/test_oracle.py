@@ -5,20 +5,16 @@ Everything else in these tests holds our replay against our own reading of struc
 offsets, the reading and the moment are somebody else's.
 """
 
-import os
-import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import pytest
 
 import analysis
 from analysis.trace import Trace
-from tests.conftest import GUEST_SECONDS, lab_run
-from vm import build, scenarios
+from vm import scenarios
 
-KERNEL = os.environ.get("MAPCOUNT_KERNEL", "6.1")
+pytestmark = [pytest.mark.truth, pytest.mark.guest("oracle")]
 MARKS = [mark for mark in scenarios.table("lifecycle").marks if mark.folio != "gone"]
 WHOLE = [mark.name for mark in MARKS if mark.folio == "thp"]
 SPLIT = [mark.name for mark in MARKS if mark.folio == "pages"]
@@ -110,28 +106,11 @@ class Both:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
+def both(guests):
     """lifecycle, recorded in one guest while bpftrace looked."""
-    # The kernel skips bpftrace's program, too, where another one is active on that CPU: once more,
-    # for what bpftrace did not see says nothing about what we saw.
-    for _ in range(2):
-        told, trace = _run(tmp_path_factory.mktemp("oracle"))
-        if {mark.name for mark in MARKS} <= set(told):
-            break
-    return Both(told, trace)
-
-
-def _run(folder):
-    shutil.copy2(Path(__file__).with_name("oracle.sh"), folder / "oracle.sh")
-    shutil.copy2(build.workload(scenarios.find("lifecycle").source), folder / "lifecycle")
-    run = lab_run(
-        *("--kernel", KERNEL, "--no-record", "--timeout", GUEST_SECONDS, "--"),
-        *("./oracle.sh", "lifecycle"),
-        cwd=folder,
-    )
-    assert run.returncode == 0, run.stderr
+    folder = guests("oracle")
     told = read((folder / "oracle.txt").read_text())
-    return told, analysis.open_trace(str(folder / "lifecycle.mapcount"))
+    return Both(told, analysis.open_trace(str(folder / "lifecycle.mapcount")))
 
 
 def test_bpftrace_when_the_run_is_over(both):

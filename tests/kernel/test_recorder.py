@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The recorder in trouble and with each of its options, on a real kernel (cases.sh)."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +8,8 @@ import pytest
 
 import analysis
 from analysis.__main__ import main as analysis_main
-from tests.conftest import GUEST_SECONDS, lab_run
-from vm import build, scenarios
+
+pytestmark = pytest.mark.guest("recorder")
 
 
 @dataclass
@@ -36,17 +35,10 @@ class Case:
         return analysis.open_trace(str(self.folder / f"{name}.mapcount"))
 
 
-@pytest.fixture(scope="module")
-def case(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cases")
-    program = build.workload(scenarios.find("seed-2015").source)
-    shutil.copy2(program, folder / "workload")
-    shutil.copy2(Path(__file__).with_name("cases.sh"), folder / "cases.sh")
-    # One CPU: here probes come and go in code that runs, which QEMU 7.2 emulates wrongly with more.
-    options = ("--no-record", "--cpus", "1", "--timeout", GUEST_SECONDS)
-    run = lab_run(*options, "--", "./cases.sh", "workload", cwd=folder)
-    assert run.returncode == 0, run.stderr
-    return lambda name: Case(folder, name)
+@pytest.fixture
+def case(guests):
+    """A function: name -> what that case left."""
+    return lambda name: Case(guests("recorder"), name)
 
 
 def test_doctor_when_nothing_is_missing(case):

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from analysis.__main__ import main as analysis_main
+from tests.kernel.jobs import KERNEL, STORIES
 from vm import scenarios
 
-STORIES = ("lifecycle", "shmem-thp")
+pytestmark = pytest.mark.guest(f"matrix-{KERNEL}")
 
 
 def marks_of(story):
@@ -77,9 +78,9 @@ def test_kernel_words_at_each_mark_when_compared_with_the_table(opened, story, n
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_verify_when_the_story_is_recorded(recorded, capsys, story):
+def test_verify_when_the_story_is_recorded(opened, capsys, story):
     # GIVEN a recorded story WHEN the replay is held against the kernel's counters
-    status = analysis_main(["verify", str(recorded(story))])
+    status = analysis_main(["verify", opened(story).path])
     # THEN there is no difference
     output = capsys.readouterr().out
     assert status == 0, output
@@ -97,7 +98,7 @@ def test_losses_when_the_story_is_recorded(opened, story):
 
 def test_reader_windows_when_pages_are_freed_under_a_reader(opened):
     # GIVEN the thread's reproducer beside a reader of /proc/kpageflags and kpagecount
-    trace = opened("seed-2015", "6.1", "20")
+    trace = opened("seed-2015")
     # WHEN its readers' windows are held against the frees of the pages they look at
     events = trace.df_events()
     frees = events[events["op"] == "free"]

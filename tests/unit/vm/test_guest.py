@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import vm.__main__
-from vm import chroot, guest, job, lab, say
+from vm import boots, chroot, guest, job, lab, say
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -114,6 +114,37 @@ def test_guest_does_not_boot_again_when_it_is_not_the_emulators_fault(
     assert (tmp_path / "boots").read_text() == "boot\n"
 
 
+def test_guest_boots_again_when_it_hangs_at_boot(
+    fake_vng: FakeVng,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # GIVEN a guest that hangs in its first boot, and not in the second
+    monkeypatch.setattr(boots, "FIRST_SECONDS", 0.5)
+    fake_vng.does(
+        f'[ -e {tmp_path}/once ] && {{ touch "$out/stdout"; echo 0 >"$out/status"; exit; }}\n'
+        f"touch {tmp_path}/once; echo first words; sleep 1000"
+    )
+    # WHEN a command is run THEN it succeeds, long before its own limit
+    assert vm.__main__.main(["run", "--no-record", "--", "true"]) == 0
+    assert "note: the guest hung while it booted" in capfd.readouterr().err
+    # AND both boots are remembered, and what the first one said
+    assert [boot.hung for boot in boots.history()] == [True, False]
+    assert "first words" in (run_dirs(tmp_path)[0] / "first-console.log").read_text()
+
+
+def test_time_is_over_when_the_guest_hangs_at_each_boot(
+    fake_vng: FakeVng, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a guest that never boots WHEN it is run THEN two boots are tried, and the error says so
+    monkeypatch.setattr(boots, "FIRST_SECONDS", 0.5)
+    fake_vng.does("sleep 1000")
+    assert vm.__main__.main(["run", "--no-record", "--", "true"]) == 124
+    assert "error: the guest did not boot within" in capfd.readouterr().err
+    assert [boot.hung for boot in boots.history()] == [True, True]
+
+
 def test_vm_is_lost_when_the_status_is_only_half_written(fake_vng: FakeVng) -> None:
     # GIVEN a guest that died before its status was renamed into place
     fake_vng.does('echo 0 >"$out/status.part"')
@@ -125,7 +156,7 @@ def test_guest_is_ended_when_the_time_limit_is_over(
     fake_vng: FakeVng, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # GIVEN a guest that hangs, with a process of its own below
-    fake_vng.does('sleep 1000 & echo $! >"$out/below"; wait')
+    fake_vng.does('touch "$out/stdout"; sleep 1000 & echo $! >"$out/below"; wait')
     # WHEN it is run with a limit
     status = vm.__main__.main(["run", "--no-record", "--timeout", "1", "--", "true"])
     # THEN the status says so, and neither process is left
@@ -138,7 +169,8 @@ def test_the_hung_cpu_is_named_when_the_time_limit_is_over(
     fake_vng: FakeVng, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # GIVEN a guest one of whose CPUs does not come on
-    fake_vng.does("echo '[ 92.2] rcu: INFO: rcu_preempt self-detected stall on CPU'; sleep 1000")
+    stall = "echo '[ 92.2] rcu: INFO: rcu_preempt self-detected stall on CPU'"
+    fake_vng.does(f'touch "$out/stdout"; {stall}; sleep 1000')
     # WHEN its time is over THEN the advice is not to wait longer
     assert vm.__main__.main(["run", "--no-record", "--timeout", "1", "--", "true"]) == 124
     errors = capfd.readouterr().err

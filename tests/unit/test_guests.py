@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tests of tests.guests: a guest boots once, some at a time, and its failure reaches its tests."""
+
+import threading
+
+import pytest
+
+from tests.guests import AT_ONCE, Planner
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def test_job_runs_once_when_many_tests_take_from_it(tmp_path):
+    # GIVEN a guest that three tests need
+    ran = []
+    planner = Planner({"guest": lambda folder: ran.append(folder) or "left"}, tmp_path.joinpath)
+    # WHEN each takes what it left THEN it has run once, in a folder of its own
+    assert [planner.result("guest") for _ in range(3)] == ["left"] * 3
+    assert ran == [tmp_path / "guest"]
+    assert [took.guest for took in planner.took] == ["guest"]
+
+
+def test_jobs_run_beside_each_other_when_some_are_started(tmp_path):
+    # GIVEN as many guests as may run at a time, each of which waits for the others
+    together = threading.Barrier(AT_ONCE, timeout=20)
+    jobs = {f"guest{number}": lambda folder: together.wait() >= 0 for number in range(AT_ONCE)}
+    planner = Planner(jobs, tmp_path.joinpath)
+    for name in jobs:
+        planner.start(name)
+    # THEN they all end
+    assert all(planner.result(name) for name in jobs)
+
+
+def test_failure_is_every_tests_when_a_job_fails(tmp_path):
+    # GIVEN a guest that fails
+    planner = Planner({"guest": lambda folder: 1 / 0}, tmp_path.joinpath)
+    # WHEN two tests need it THEN both fail, and the table says so
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            planner.result("guest")
+    assert [took.failed for took in planner.took] == [True]
