@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The one command: hands each subcommand to the program that it belongs to."""
+"""The one command, and in Python ``import mapcount``: both find our folders beside this file."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+HERE = str(Path(__file__).resolve().parent)
 
 # Which package serves a subcommand. Only that one is imported: help must not wait for pandas, and
 # a lab machine may have the recorder alone.
@@ -26,6 +31,38 @@ COMMANDS = {
 }
 
 
+def _ours(name: str) -> ModuleType:
+    """One of our packages: people have folders of these names, too, and may stand in one."""
+    sys.path.insert(0, HERE)
+    try:
+        package = importlib.import_module(name)
+    finally:
+        sys.path.remove(HERE)
+    place = Path(package.__file__ or "?").resolve()
+    if place.parent != Path(HERE, name):
+        raise ImportError(f"{name} is {place}: import mapcount before that, or rename it")
+    return package
+
+
+def _program(name: str) -> ModuleType:
+    """One of the three programs; they take the trace format from the recorder's package."""
+    _ours("probes")
+    _ours(name)
+    return importlib.import_module(f"{name}.__main__")
+
+
+def __getattr__(name: str) -> Any:
+    """What ``analysis`` offers: ``mapcount.open_trace``, ``mapcount.plot_timeline`` and so on."""
+    if name == "__version__":
+        return _ours("probes").__version__
+    if not name.startswith("_"):
+        _ours("probes")
+        public = _ours("analysis")
+        if name in public.__all__:
+            return getattr(public, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def usage() -> str:
     lines = [f"  {name:10}{text}" for name, (_, text) in COMMANDS.items()]
     return (
@@ -43,15 +80,14 @@ def main(argv: list[str] | None = None) -> int:
         print(usage())
         return 0
     if argv[:1] == ["--version"]:
-        print("mapcount", importlib.import_module("probes").__version__)
+        print("mapcount", _ours("probes").__version__)
         return 0
     if not argv or argv[0] not in COMMANDS:
         what = f"unknown command {argv[0]!r}" if argv else "no command"
         print(f"error: {what}: see `mapcount --help`", file=sys.stderr)
         return 2
     package = COMMANDS[argv[0]][0]
-    program = importlib.import_module(f"{package}.__main__")
-    status: int = program.main(argv[1:] if package == "vm" else argv)
+    status: int = _program(package).main(argv[1:] if package == "vm" else argv)
     return status
 
 
