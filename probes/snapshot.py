@@ -14,6 +14,7 @@ that map the page).
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import struct
@@ -22,14 +23,13 @@ from typing import Any, Dict, List
 
 from probes.kernel import Kcore
 from probes.layout import Layout
+from probes.pagetables import PFN_MASK, PRESENT, walk
 from probes.program import FRAME_BYTES, FRAME_PAGES
 
 #: More frames than this would stop a marked task for long; the rest is counted as skipped.
 MAX_FRAMES = 1024
 _WATCHED = (b"\x01", b"\x03")
 _ANY_OFFSET = FRAME_PAGES + 8
-_PRESENT = 1 << 63
-_PFN_MASK = (1 << 55) - 1
 
 
 def watched_frames(frames: memoryview) -> List[int]:
@@ -103,36 +103,17 @@ def _mappers(frames: List[int], tasks: List[int]) -> "array.array[int]":
     if not place:
         return found
     for pid in tasks:
-        try:
-            entries = _page_tables(pid)
-        except OSError:
-            continue  # it ended meanwhile
-        for entry in entries:
-            pfn = entry & _PFN_MASK
-            start = place.get(pfn // FRAME_PAGES)
-            if start is not None and entry & _PRESENT:
-                found[start + pfn % FRAME_PAGES] += 1
+        # A task that has ended meanwhile maps nothing.
+        with contextlib.suppress(OSError):
+            for _vma, _address, entries in walk(pid):
+                _count(found, place, entries)
     return found
 
 
-def _page_tables(pid: int) -> "array.array[int]":
-    """The non-empty pagemap entries of a process, in the order of its addresses."""
-    entries = array.array("Q")
-    page = os.sysconf("SC_PAGE_SIZE")
-    fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with open(f"/proc/{pid}/maps") as maps:
-            for line in maps:
-                start, end = (int(part, 16) for part in line.split(" ", 1)[0].split("-"))
-                at, stop = start // page * 8, end // page * 8
-                # The vsyscall page lies beyond what a file offset can name.
-                while at < stop < 1 << 63:
-                    data = os.pread(fd, min(stop - at, 1 << 16), at)
-                    if not data:
-                        break
-                    at += len(data)
-                    if data.strip(b"\0"):
-                        entries.frombytes(data)
-    finally:
-        os.close(fd)
-    return entries
+def _count(found: "array.array[int]", place: Dict[int, int], entries: "array.array[int]") -> None:
+    """Add what some entries map; ``place``: where a frame's pages begin in ``found``."""
+    for entry in filter(PRESENT.__le__, entries):
+        pfn = entry & PFN_MASK
+        start = place.get(pfn // FRAME_PAGES)
+        if start is not None:
+            found[start + pfn % FRAME_PAGES] += 1

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Walks the page tables of a task: what /proc/PID/pagemap says, area by area."""
+
+from __future__ import annotations
+
+import array
+import mmap
+import os
+from typing import Iterator, List, NamedTuple, Tuple
+
+#: A pagemap entry that maps a page, and the page's frame number in it.
+PRESENT = 1 << 63
+PFN_MASK = (1 << 55) - 1
+ENTRY_BYTES = 8
+#: Entries that are read at one time.
+STRETCH = 8192
+
+
+class Vma(NamedTuple):
+    """One line of /proc/PID/maps; ``path``: the file's or the kernel's name for it, or ""."""
+
+    start: int
+    end: int
+    flags: str
+    offset: int
+    inode: int
+    path: str
+
+
+def vmas(pid: int) -> List[Vma]:
+    """The areas of a task's address space; none of a kernel thread's or a dead task's."""
+    with open(f"/proc/{pid}/maps", errors="surrogateescape") as maps:
+        return [_vma(line) for line in maps]
+
+
+def _vma(line: str) -> Vma:
+    span, flags, offset, _device, inode, *path = line.rstrip("\n").split(None, 5)
+    start, end = (int(part, 16) for part in span.split("-"))
+    return Vma(start, end, flags, int(offset, 16), int(inode), path[0] if path else "")
+
+
+def walk(pid: int) -> Iterator[Tuple[Vma, int, "array.array[int]"]]:
+    """(area, virtual address, pagemap entries of the pages from there on), by address.
+
+    Stretches in which no page is mapped, swapped or marked are left out.  Raises OSError
+    where the task is gone.
+    """
+    fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for vma in vmas(pid):
+            for address, entries in _stretches(fd, vma):
+                yield vma, address, entries
+    finally:
+        os.close(fd)
+
+
+def _stretches(fd: int, vma: Vma) -> Iterator[Tuple[int, "array.array[int]"]]:
+    at, stop = (address // mmap.PAGESIZE * ENTRY_BYTES for address in (vma.start, vma.end))
+    # The vsyscall page lies beyond what a file offset can name.
+    while at < stop < 1 << 63:
+        data = os.pread(fd, min(stop - at, STRETCH * ENTRY_BYTES), at)
+        if not data:
+            break
+        if data.strip(b"\0"):
+            yield at // ENTRY_BYTES * mmap.PAGESIZE, array.array("Q", data)
+        at += len(data)
