@@ -281,6 +281,10 @@ class Program:
         table = self._bpf["tasks"]
         table[table.Key(pid)] = table.Leaf(1)
 
+    def followed(self) -> List[int]:
+        """The processes whose folios are watched, children that were born meanwhile included."""
+        return [key.value for key in self._bpf["tasks"]]
+
     def follow_cgroup(self, fd: int) -> None:
         """Watch the folios of the tasks in a cgroup (a directory's descriptor)."""
         table = self._bpf["cgroup"]

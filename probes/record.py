@@ -20,7 +20,9 @@ from probes import events
 from probes.btf import Btf
 from probes.clocks import printk_clock
 from probes.errors import ProbeError
+from probes.guardian import Guardian
 from probes.headers import find_types
+from probes.hold import Freezer, Hold, members
 from probes.kernel import Kcore, Symbols, build_id, check_kprobes, end_pfn, possible_cpus
 from probes.layout import find_layout
 from probes.losses import Misses, RingLosses
@@ -29,7 +31,7 @@ from probes.program import FRAME_BYTES, FRAME_PAGES, MARK_SLOTS, Filters, Progra
 from probes.ring import Ring
 from probes.snapshot import Snapshots
 from probes.spill import Spills
-from probes.tasks import Command, descendants, running_tasks, state
+from probes.tasks import Command, descendants, process_of, running_tasks, state
 from probes.tracefile import BlockType, Payload, Writer
 
 #: Seconds between looks at the ring: it is looked at again at once while it fills.
@@ -37,8 +39,6 @@ POLL_SECONDS = 0.005
 LOSS_SECONDS = 0.1
 MISSES_SECONDS = 1.0
 STACKS_SECONDS = 2.0
-#: How long a task that named a mark may take to come to rest.
-STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,14 @@ class Recording:
         self._signal = 0
         self._marks_seen = 0
         self._written_stacks: Set[int] = set()
+        self._freezer = Freezer.of(request.cgroup) if request.cgroup else None
 
     # -- set-up ----------------------------------------------------------------------
 
     def prepare(self) -> None:
         """Find the layout, compile, write the header, attach.  Raises ProbeError."""
+        # Forked first: it must not inherit the compiler's memory.
+        self.guardian = Guardian()
         check_kprobes()
         say("reading the kernel's symbols and types")
         self.symbols = Symbols()
@@ -233,7 +236,7 @@ class Recording:
         if command:
             self.program.follow_task(command.pid)
         self.program.open()
-        self._snapshot("start", self._traced(command))
+        self._snapshot("start", command)
         say("recording" + ("" if command or self.request.seconds else ", Ctrl-C ends it"))
         if command:
             command.start()
@@ -255,7 +258,7 @@ class Recording:
                 self._write_stacks()
                 next_stacks = now + STACKS_SECONDS
             self._look_for_end(command, now, deadline)
-        self._snapshot("end", self._traced(command))
+        self._snapshot("end", command)
 
     def _look_for_end(self, command: Optional[Command], now: float, deadline: float) -> None:
         status = command.status() if command else None
@@ -306,42 +309,58 @@ class Recording:
 
     # -- marks and snapshots ---------------------------------------------------------
 
-    def _traced(self, command: Optional[Command]) -> List[int]:
-        roots = list(self.request.pids) + ([command.pid] if command else [])
-        return descendants(roots)
+    def _traced(self, command: Optional[Command]) -> Set[int]:
+        """The processes whose page tables are walked."""
+        roots = {*self.request.pids, *([command.pid] if command else [])}
+        # Whose parent has ended is no descendant any more, but the program follows it.
+        found = set(descendants(roots.union(self.program.followed()) if roots else ()))
+        return found.union(members(self.request.cgroup) if self.request.cgroup else ())
 
-    def _look_for_marks(self, command: Optional[Command]) -> None:
-        """Serve the tasks that named a mark: snapshot while they are stopped."""
+    def _hold(self, command: Optional[Command]) -> Hold:
+        return Hold(
+            tasks=lambda: self._traced(command),
+            marked=lambda: {process_of(tid) for tid, _ in self._new_marks()} - {0},
+            guardian=self.guardian,
+            idle=self._drain,
+            freezer=self._freezer,
+        )
+
+    def _new_marks(self) -> List[Tuple[int, str]]:
+        """(tid, name) of the marks that were not served yet, as far as they are kept."""
         count = self.program.marks()
         first = max(self._marks_seen, count - MARK_SLOTS)
-        if first > self._marks_seen:
-            say(f"warning: {first - self._marks_seen} marks came too fast for a snapshot")
-        for number in range(first, count):
-            tid, name = self.program.mark(number)
-            try:
-                if self._wait_stopped(tid):
-                    self._snapshot(name, self._traced(command))
-                else:
-                    say(f"warning: mark {name}: task {tid} did not stop, no snapshot")
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(tid, signal.SIGCONT)
+        return [self.program.mark(number) for number in range(first, count)]
+
+    def _look_for_marks(self, command: Optional[Command]) -> None:
+        """Serve the tasks that named a mark: a snapshot for each while nobody runs."""
+        if self.program.marks() == self._marks_seen:
+            return
+        with self._hold(command) as hold:
+            count, marks = self.program.marks(), self._new_marks()
+            told = [self._snapshot_of_mark(hold, tid, name) for tid, name in marks]
+            late = count - self._marks_seen - len(marks)
         self._marks_seen = count
+        for warning in filter(None, told):
+            say(warning)
+        if late:
+            say(f"warning: {late} marks came too fast for a snapshot")
 
-    def _wait_stopped(self, tid: int) -> bool:
-        deadline = time.monotonic() + STOP_SECONDS
-        while time.monotonic() < deadline:
-            now = state(tid)
-            if now in ("T", ""):
-                return now == "T"
-            if not self._drain():
-                time.sleep(0.001)
-        return False
+    def _snapshot_of_mark(self, hold: Hold, tid: int, name: str) -> str:
+        """Take it, or say why not: nothing may be printed while its reader may be held."""
+        if process_of(tid) not in hold.at_rest:
+            return f"warning: mark {name}: task {tid} did not stop, no snapshot"
+        self._take(hold, name)
+        return ""
 
-    def _snapshot(self, name: str, tasks: List[int]) -> None:
+    def _snapshot(self, name: str, command: Optional[Command]) -> None:
+        with self._hold(command) as hold:
+            self._take(hold, name)
+
+    def _take(self, hold: Hold, name: str) -> None:
         """Everything up to the snapshot goes into the file before it."""
         self._drain()
-        self.writer.block(BlockType.TRUTH, self.snapshots.take(name, tasks), compress=True)
+        payload = self.snapshots.take(name, hold.processes, hold.torn, self._drain)
+        self.writer.block(BlockType.TRUTH, payload, compress=True)
 
     # -- the end ---------------------------------------------------------------------
 
@@ -368,6 +387,7 @@ class Recording:
             "monotonic_ns": time.monotonic_ns(),
         }
         self.writer.json(BlockType.TRAILER, trailer)
+        self.guardian.end()
 
 
 def record(request: Request, output: str) -> int:

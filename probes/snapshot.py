@@ -6,25 +6,25 @@ struct pages are read from /proc/kcore, beside /proc/kpagecount, /proc/kpageflag
 page tables (/proc/PID/pagemap) of the traced tasks.
 
 A TRUTH block's payload is a u32 length, that many bytes of JSON (name, ts_begin, ts_end,
-frames, frame_pages, tasks, skipped), and then, each over all frames: the struct pages,
+frames, frame_pages, tasks, mms, skipped), and then, each over all frames: the struct pages,
 kpagecount (u64), kpageflags (u64), mappers (u16: page-table entries of the traced tasks
-that map the page).
+that map the page, those of an address space counted once).
 """
 
 from __future__ import annotations
 
 import array
-import contextlib
 import json
 import os
 import struct
 import time
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List, Tuple
 
 from probes.kernel import Kcore
 from probes.layout import Layout
 from probes.pagetables import PFN_MASK, PRESENT, walk
 from probes.program import FRAME_BYTES, FRAME_PAGES
+from probes.spaces import address_spaces, living_thread
 
 #: More frames than this would stop a marked task for long; the rest is counted as skipped.
 MAX_FRAMES = 1024
@@ -58,19 +58,35 @@ class Snapshots:
         self._layout = layout
         self._frames = frames
 
-    def take(self, name: str, tasks: List[int]) -> bytes:
-        """One TRUTH payload: of all watched frames, and of the page tables of ``tasks``."""
+    def take(
+        self,
+        name: str,
+        tasks: List[int],
+        torn: Callable[[], Dict[int, str]] = dict,
+        idle: Callable[[], object] = bool,
+    ) -> bytes:
+        """One TRUTH payload: of all watched frames, and of the page tables of ``tasks``.
+
+        ``torn``: names, when all is read, the tasks that may have run meanwhile, and why.
+        ``idle``: called every few milliseconds.
+        """
         begin = time.monotonic_ns()
         all_frames = watched_frames(self._frames)
         frames = all_frames[:MAX_FRAMES]
         size = self._layout.struct_page
-        pages = [
-            self._kcore.read(self._layout.vmemmap + pfn * size, FRAME_PAGES * size)
-            for pfn in frames
-        ]
+        pages = []
+        for pfn in frames:
+            pages.append(self._kcore.read(self._layout.vmemmap + pfn * size, FRAME_PAGES * size))
+            idle()
         counts = _per_page("/proc/kpagecount", frames)
         flags = _per_page("/proc/kpageflags", frames)
-        mappers = _mappers(frames, tasks)
+        idle()
+        mms, mappers = _mappers(frames, tasks, idle)
+        moved = torn()
+        for mm in mms:
+            why = next((moved[pid] for pid in mm["tasks"] if pid in moved), None)
+            if why:
+                mm.setdefault("torn", why)
         about: Dict[str, Any] = {
             "name": name,
             "ts_begin": begin,
@@ -78,6 +94,7 @@ class Snapshots:
             "frames": frames,
             "frame_pages": FRAME_PAGES,
             "tasks": tasks,
+            "mms": mms,
             "skipped": len(all_frames) - len(frames),
         }
         text = json.dumps(about, separators=(",", ":")).encode()
@@ -96,18 +113,28 @@ def _per_page(path: str, frames: List[int]) -> List[bytes]:
         os.close(fd)
 
 
-def _mappers(frames: List[int], tasks: List[int]) -> "array.array[int]":
-    """How many page-table entries of the tasks map each page of the frames."""
+def _mappers(
+    frames: List[int], tasks: List[int], idle: Callable[[], object]
+) -> "Tuple[List[Dict[str, Any]], array.array[int]]":
+    """The address spaces of the tasks (their ``tasks``, and why one is ``torn``), and how many
+    of their page-table entries map each page of the frames."""
     found = array.array("H", bytes(2 * FRAME_PAGES * len(frames)))
     place = {pfn // FRAME_PAGES: i * FRAME_PAGES for i, pfn in enumerate(frames)}
-    if not place:
-        return found
-    for pid in tasks:
-        # A task that has ended meanwhile maps nothing.
-        with contextlib.suppress(OSError):
-            for _vma, _address, entries in walk(pid):
+    mms: List[Dict[str, Any]] = []
+    try:
+        spaces = address_spaces(tasks)
+    except OSError as error:
+        why = f"not known who shares an address space: {error.strerror}"
+        return [{"tasks": [pid], "torn": why} for pid in tasks], found
+    for pids in spaces:
+        mms.append({"tasks": pids})
+        try:
+            for _vma, _address, entries in walk(living_thread(pids[0])) if place else ():
                 _count(found, place, entries)
-    return found
+                idle()
+        except OSError as error:
+            mms[-1]["torn"] = f"not to be read: {error.strerror}"
+    return mms, found
 
 
 def _count(found: "array.array[int]", place: Dict[int, int], entries: "array.array[int]") -> None:

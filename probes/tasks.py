@@ -57,6 +57,15 @@ def state(tid: int) -> str:
         return ""
 
 
+def process_of(tid: int) -> int:
+    """The process that a thread belongs to, 0 once it is gone."""
+    with contextlib.suppress(OSError), open(f"/proc/{tid}/status") as file:
+        for line in file:
+            if line.startswith("Tgid:"):
+                return int(line.split()[1])
+    return 0
+
+
 class Command:
     """A command that waits, already forked, until the recorder is ready for it.
 

@@ -24,7 +24,7 @@ from typing import Any, Iterator, Optional, Union
 
 #: The high bit, CR LF, ctrl-Z and LF make text-mode copies show at once (as PNG does).
 MAGIC = b"\x89MAP\r\n\x1a\n"
-MAJOR, MINOR = 1, 2
+MAJOR, MINOR = 1, 3
 PREAMBLE = struct.Struct("<8sHHI")
 
 BLOCK_MAGIC = b"MBLK"

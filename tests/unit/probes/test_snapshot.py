@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Ground truth: which frames are taken, and of which tasks."""
 
+import json
 import os
 import struct
+import subprocess
 
 from probes.program import FRAME_BYTES, FRAME_PAGES
 from probes.snapshot import watched_frames
@@ -54,3 +56,20 @@ def test_truth_payload_when_no_frame_is_watched():
     # THEN the payload is its description alone
     (size,) = struct.unpack_from("<I", data)
     assert len(data) == 4 + size
+
+
+def test_truth_payload_when_a_task_ran_meanwhile():
+    # GIVEN two tasks of one address space each, of which one ran while it was read
+    from probes.snapshot import Snapshots
+
+    child = subprocess.Popen(["sleep", "60"])
+    snapshots = Snapshots(None, type("L", (), {"struct_page": 64, "vmemmap": 0})(), frames_with({}))
+    # WHEN the snapshot is taken
+    tasks = [os.getpid(), child.pid]
+    data = snapshots.take("mark", tasks, torn=lambda: {child.pid: "ran while it was read"})
+    child.kill()
+    child.wait()
+    # THEN that address space is marked, with the reason, and no other
+    about = json.loads(data[4:])
+    spaces = {mm["tasks"][0]: mm.get("torn") for mm in about["mms"]}
+    assert spaces == {os.getpid(): None, child.pid: "ran while it was read"}

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What makes a finding merely possible: losses, probes that are missing, other CPUs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.arrays import Bools, Ints
+from analysis.at_snapshot import IN_FLIGHT_NS
+from analysis.effects import RMAP
+from analysis.lives import Lives
+from analysis.log import Log
+from analysis.plan import among
+from analysis.trace import Trace
+
+#: Operations without whose probes the books cannot balance.
+BOOKED = ("map", "unmap", "dup", "split_pmd", "split_folio")
+
+
+def in_flight(log: Log, lives: Lives, rows: Ints) -> Bools:
+    """Where another CPU was at work on the same folio when ``rows`` looked.
+
+    Either its last record is an operation that may not have been finished; or it began one
+    before the CPU that looked recorded anything else: a probe takes the time first and
+    looks then, so that what it saw may be later than its time.
+    """
+    cpu, ts, rank = log.raw["cpu"], log.ts, log.rank
+    acts = among(log.op, RMAP) & (lives.of >= 0)
+    busy = np.zeros(len(rows), dtype=bool)
+    for one in np.unique(cpu):
+        mine = np.flatnonzero(cpu == one)
+        last = mine[np.maximum(np.searchsorted(mine, rows) - 1, 0)]
+        inside = (last < rows) & (cpu[rows] != one) & acts[last]
+        inside &= lives.of[last] == lives.of[rows]
+        # Other parts of the trace may have a later one.
+        inside &= log.following[last] > rank[rows]
+        busy |= inside & (ts[rows] - ts[last] < IN_FLIGHT_NS)
+
+    at = np.flatnonzero(acts)
+    at = at[np.argsort(lives.of[at], kind="stable")]
+    size = len(log) + 1
+    place = np.searchsorted(lives.of[at] * size + at, lives.of[rows] * size + rows, "right")
+    following = at[np.minimum(place, max(0, len(at) - 1))] if len(at) else rows
+    same = (place < len(at)) & (lives.of[following] == lives.of[rows])
+    same &= (following > rows) & (rank[following] < log.following[rows])
+    return np.asarray(busy | (same & (ts[following] - ts[rows] < IN_FLIGHT_NS)))
+
+
+class Doubt:
+    """Why something that was seen in a trace may have another explanation."""
+
+    def __init__(self, trace: Trace) -> None:
+        spans = [(one.from_ts, one.to_ts, one.lost) for one in trace.losses or trace.gaps]
+        self._spans = np.array(spans, dtype=np.int64).reshape(-1, 3)
+        self._missing = "; ".join(
+            f"no probe on {' or '.join(entry['functions'])}"
+            for entry in trace.plan.missing
+            if entry["op"] in BOOKED and not entry.get("optional")
+        )
+
+    def lost(self, begin: int, end: int) -> str:
+        """The doubt that events lost in a span of time (ns) cast."""
+        if len(self._spans) == 0:
+            return ""
+        touched = (self._spans[:, 1] >= begin) & (self._spans[:, 0] <= end)
+        lost = int(self._spans[touched, 2].sum())
+        if not lost:
+            return ""
+        return f"{lost} events were lost meanwhile; certain if it shows without a loss"
+
+    def books(self, begin: int, end: int) -> str:
+        """The doubt about a counter that operations should explain, over its life."""
+        missing = f"{self._missing}; certain with every probe" if self._missing else ""
+        return self.lost(begin, end) or missing
+
+    def snapshot(self, born: int, end: int, busy: bool) -> str:
+        """The doubt about what a snapshot, until ``end``, shows of a life since its birth;
+        ``busy``: the folio changed meanwhile."""
+        if busy:
+            return "the folio changed while the snapshot was taken; certain if it shows at rest"
+        return self.books(born, end)

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Holds tasks still while their page tables are walked.
+
+An mremap() changes no map count and moves a mapping past the walk; an munmap() or a fork
+changes what is yet to be read.  So every traced task is stopped: by the freezer of its
+cgroup where one is followed, which no other process notices, else by SIGSTOP.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Type
+
+from probes.guardian import Guardian, thaw
+
+#: How long tasks may take to come to rest.
+HOLD_SECONDS = 5.0
+#: A task that sleeps in the kernel and did not run for so long is taken to be at rest.
+QUIET_SECONDS = 0.1
+POLL_SECONDS = 0.001
+
+#: States of /proc/PID/status: stopped, stopped by a tracer, and ended.
+STOPPED, ENDED = ("T", "t"), ("Z", "X")
+
+
+class Look(NamedTuple):
+    """A thread's state, and how often it has been taken off its CPU: who runs will be."""
+
+    state: str
+    switches: int
+
+
+def look(tid: int) -> Look:
+    """What a thread does now; one that is gone has ended."""
+    state, switches = "X", 0
+    with contextlib.suppress(OSError), open(f"/proc/{tid}/status") as file:
+        for line in file:
+            if line.startswith("State:"):
+                state = line.split()[1]
+            elif "ctxt_switches:" in line:
+                switches += int(line.rsplit(None, 1)[1])
+    return Look(state, switches)
+
+
+def threads(pid: int) -> Dict[int, Look]:
+    """The threads of a process, and what each does."""
+    try:
+        return {int(tid): look(int(tid)) for tid in os.listdir(f"/proc/{pid}/task")}
+    except OSError:
+        return {}
+
+
+class Freezer:
+    """The freezer of a cgroup (version 2).  A cgroup that was removed has no task to freeze."""
+
+    def __init__(self, cgroup: str) -> None:
+        self.path = os.path.join(cgroup, "cgroup.freeze")
+        self._events = os.path.join(cgroup, "cgroup.events")
+
+    @classmethod
+    def of(cls, cgroup: str) -> "Optional[Freezer]":
+        """The freezer of a cgroup that has one and does not hold this process itself."""
+        freezer = cls(cgroup)
+        there = os.path.exists(freezer.path)
+        return freezer if there and os.getpid() not in members(cgroup) else None
+
+    def frozen(self) -> bool:
+        """Every task of it is."""
+        return "frozen 1" in _lines(self._events)
+
+    def asked(self) -> bool:
+        """Somebody wants it frozen."""
+        return _lines(self.path) == ["1"]
+
+    def freeze(self) -> None:
+        """Begin to; see ``frozen``."""
+        with contextlib.suppress(OSError), open(self.path, "w") as file:
+            file.write("1")
+
+
+def _lines(path: str) -> List[str]:
+    try:
+        with open(path) as file:
+            return file.read().splitlines()
+    except OSError:
+        return []
+
+
+def members(cgroup: str) -> Set[int]:
+    """The processes of a cgroup and of those below it."""
+    found: Set[int] = set()
+    for folder, _, files in os.walk(cgroup):
+        if "cgroup.procs" in files:
+            found |= set(map(int, _lines(os.path.join(folder, "cgroup.procs"))))
+    return found
+
+
+@dataclass
+class Hold:
+    """Every process that ``tasks`` names stands still inside of a ``with`` of it.
+
+    ``tasks`` is asked until it names no new one: a fork may have been under way.
+    ``marked``: names those that stopped themselves for the recorder: they are continued in
+    any case, others only if they were not stopped before.
+    ``idle``: what to do while waiting.
+    """
+
+    tasks: Callable[[], Iterable[int]]
+    marked: Callable[[], Iterable[int]]
+    guardian: Guardian
+    idle: Callable[[], object]
+    freezer: Optional[Freezer] = None
+    seconds: float = HOLD_SECONDS
+    _ours: Set[int] = field(default_factory=set)
+    _looks: Dict[int, Dict[int, Look]] = field(default_factory=dict)
+    _since: Dict[int, float] = field(default_factory=dict)
+    _restless: Set[int] = field(default_factory=set)
+    _frozen: bool = False
+
+    def __enter__(self) -> "Hold":
+        try:
+            self._freeze()
+            self._settle()
+        except BaseException:
+            self.release()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.release()
+
+    @property
+    def processes(self) -> List[int]:
+        """The processes that were asked to stand still."""
+        return sorted(self._looks)
+
+    @property
+    def at_rest(self) -> Set[int]:
+        """Those that do."""
+        return set(self._looks) - self._restless
+
+    def torn(self) -> Dict[int, str]:
+        """The processes that were never still, or have run since, and which of the two."""
+        found = {pid: f"not at rest within {self.seconds:g} s" for pid in self._restless}
+        for pid, looks in self._looks.items():
+            if pid not in found and _differ(looks, threads(pid)):
+                found[pid] = "ran while it was read"
+        return found
+
+    def release(self) -> None:
+        """Continue what was stopped here."""
+        for pid in self._ours.union(self.marked()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        if self.freezer and self._frozen:
+            with contextlib.suppress(OSError):
+                thaw(self.freezer.path)
+        self._ours.clear()
+        self._frozen = False
+        self.guardian.released()
+
+    def _freeze(self) -> None:
+        if self.freezer and not self.freezer.asked():
+            self.guardian.freezes(self.freezer.path)
+            self._frozen = True
+            self.freezer.freeze()
+
+    def _settle(self) -> None:
+        """Stop whom there is to stop, until everybody is at rest or the time is up."""
+        deadline = time.monotonic() + self.seconds
+        while self._stop_new():
+            while self._restless:
+                if time.monotonic() > deadline:
+                    return
+                self._look_again()
+                self.idle()
+                time.sleep(POLL_SECONDS)
+
+    def _stop_new(self) -> Set[int]:
+        """Stop the processes that were not there before; returns them."""
+        marked = set(self.marked())
+        new = marked.union(self.tasks()) - set(self._looks)
+        new -= {os.getpid(), self.guardian.pid}
+        for pid in new:
+            looks = threads(pid)
+            stopped = any(one.state == "T" for one in looks.values())
+            if pid in marked or not (stopped or self.freezer):
+                self.guardian.holds(pid)
+                self._ours.add(pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            self._looks[pid], self._since[pid] = looks, time.monotonic()
+            self._restless.add(pid)
+        return new
+
+    def _look_again(self) -> None:
+        frozen = self.freezer is not None and self.freezer.frozen()
+        for pid in list(self._restless):
+            looks, now = threads(pid), time.monotonic()
+            if looks != self._looks[pid]:
+                self._looks[pid], self._since[pid] = looks, now
+            if frozen or _at_rest(looks, now - self._since[pid]):
+                self._restless.remove(pid)
+
+
+def _at_rest(looks: Dict[int, Look], quiet: float) -> bool:
+    """No thread runs, or will run code of its own before it is continued."""
+    left = {one.state for one in looks.values()}.difference(STOPPED, ENDED)
+    # Asleep in the kernel, as a parent in vfork() is: it stops when it wakes up.
+    return not left or (left == {"D"} and quiet >= QUIET_SECONDS)
+
+
+def _differ(before: Dict[int, Look], now: Dict[int, Look]) -> bool:
+    """A thread has run, or is one that was not there."""
+    return any(
+        one.state not in ENDED and one != before.get(tid, Look("", 0)) for tid, one in now.items()
+    )
