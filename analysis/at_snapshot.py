@@ -9,11 +9,16 @@ import numpy as np
 
 from analysis.arrays import Bools, Ints, expand
 from analysis.counts import ENTIRELY_MAPPED
+from analysis.effects import RMAP
 from analysis.lives import Lives
 from analysis.log import Log
-from analysis.plan import OP
+from analysis.plan import OP, among
 from analysis.replay import Replay
 from analysis.truth import Snapshot
+
+#: The rmap functions run under the page-table lock: what a CPU began it finishes before
+#: anything else of its task.  But a virtual CPU may be off its processor for so long.
+IN_FLIGHT_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -21,8 +26,9 @@ class Present:
     """The lives that a snapshot shows: ``life`` and its ``frame`` and ``head`` in it.
 
     ``busy``: records of the life lie within the snapshot's span, so that the pages may
-    have been read before or after that change.  ``row``: the first row of the log that
-    is later than the snapshot's beginning.
+    have been read before or after that change; or a task that was not held still, as
+    ksmd and kswapd are not, may not have finished its last operation.  ``row``: the first
+    row of the log that is later than the snapshot's beginning.
     """
 
     life: Ints
@@ -56,7 +62,21 @@ def present(log: Log, lives: Lives, shot: Snapshot) -> Present:
     alive = (lives.first < begin) & ((lives.death_row < 0) | (lives.death_row >= begin))
     life = np.flatnonzero(inside & alive)
     span = lives.of[begin:end][log.op[begin:end] != OP["read"]]
-    return Present(life, frame[life], head[life], np.isin(life, span), begin)
+    moving = np.concatenate([span, _unfinished(log, lives, shot, begin)])
+    return Present(life, frame[life], head[life], np.isin(life, moving), begin)
+
+
+def _unfinished(log: Log, lives: Lives, shot: Snapshot, begin: int) -> Ints:
+    """The lives on which the last operation of a CPU before row ``begin`` may be under way."""
+    if len(shot.tasks) == 0 or begin == 0:
+        return np.zeros(0, dtype=np.int64)
+    since = int(np.searchsorted(log.ts, shot.ts_begin - IN_FLIGHT_NS, "right"))
+    _, place = np.unique(log.raw["cpu"][since:begin][::-1], return_index=True)
+    last = begin - 1 - place
+    free = among(log.op[last], RMAP) & np.isin(log.pid[last], shot.tasks, invert=True)
+    # Other parts of the trace may have a later one.
+    next_rank = int(log.rank[begin] if begin < len(log) else log.rank[-1] + 1)
+    return lives.of[last[free & (log.following[last] >= next_rank) & (lives.of[last] >= 0)]]
 
 
 def expected(lives: Lives, run: Replay, here: Present, counters: frozenset[str]) -> Expected:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.audit import Audit
-    from analysis.audit.doubt import Doubt
+    from analysis.doubt import Doubt
 
 
 class Trace:
@@ -167,7 +167,7 @@ class Trace:
     @cached_property
     def doubt(self) -> Doubt:
         """What losses and missing probes may explain, for ``audit``."""
-        from analysis.audit.doubt import Doubt
+        from analysis.doubt import Doubt
 
         return Doubt(self)
 

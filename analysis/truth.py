@@ -65,7 +65,9 @@ class Snapshot:
     """One snapshot: arrays have one row per frame and one column per page of it.
 
     ``pages``: raw struct pages; ``kpagecount``, ``kpageflags``: the files of /proc;
-    ``mappers``: present page-table entries found in the tasks that were read.
+    ``mappers``: present page-table entries found in the ``tasks`` that were read, those of
+    an address space counted once.  ``torn``: of which tasks what was found may be wrong, and
+    why: they were not held still.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Snapshot:
     ts_end: int
     frames: Ints
     tasks: list[int]
+    torn: dict[int, str]
     skipped: int
     layout: Layout
     pages: npt.NDArray[np.uint8]
@@ -168,6 +171,10 @@ def restricted(
     return b"".join([struct.pack("<I", len(text)), text, *(part[keep].tobytes() for part in parts)])
 
 
+def _torn(mms: list[dict[str, Any]]) -> dict[int, str]:
+    return {number(pid): str(mm["torn"]) for mm in mms if mm.get("torn") for pid in mm["tasks"]}
+
+
 def decode(payload: bytes | memoryview, layout: Layout) -> Snapshot:
     """Decode one TRUTH block; TraceError where its size does not fit its frames."""
     head, (raw, kpagecount, kpageflags, mappers) = _parts(payload, layout.struct_page)
@@ -177,6 +184,7 @@ def decode(payload: bytes | memoryview, layout: Layout) -> Snapshot:
         ts_end=number(head["ts_end"]),
         frames=np.array(head["frames"], dtype=np.int64),
         tasks=[number(pid) for pid in head.get("tasks", [])],
+        torn=_torn(head.get("mms", [])),
         skipped=int(head.get("skipped", 0)),
         layout=layout,
         pages=raw,

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,17 +14,16 @@ from analysis.arrays import Bools, Ints
 from analysis.at_snapshot import Expected, Present, expected, present
 from analysis.columns import texts
 from analysis.divergence import divergences
-from analysis.lives import BIRTHS, DEATHS
+from analysis.doubt import Doubt
+from analysis.lives import DEATHS
 from analysis.pieces import each
-from analysis.plan import OP, among
 from analysis.replay import Replay
 from analysis.trace import Trace
 from analysis.truth import Snapshot
 from analysis.truth_frame import folio_values, has_counter
+from analysis.walked import walked
 
 FOLIO_COUNTERS = ("entire_mapcount", "double_map", "large_mapcount", "nr_pages_mapped")
-#: Splits of splits that are followed back to the folio that was allocated.
-MOST_SPLITS = 4
 CHECKS = (*FOLIO_COUNTERS, "mapcount", "kpagecount", "page tables")
 
 
@@ -33,8 +33,8 @@ class Verification:
 
     The columns of differences: ``snapshot``, ``life``, ``counter``, ``subpage`` (-1: the
     folio), ``replayed``, ``truth``, ``busy`` (the life changed while the snapshot was
-    taken, so the difference may be none), ``lost`` (events were lost in its life before),
-    ``first_row`` (first record that disagrees with the replay; -1: none does).
+    taken), ``doubt`` (why the difference may be none, see ``analysis.doubt``; empty: it is
+    certain), ``first_row`` (first record that disagrees with the replay; -1: none does).
     """
 
     table: pd.DataFrame
@@ -47,15 +47,16 @@ class Verification:
 
     @property
     def certain(self) -> int:
-        """Number of differences that no snapshot's span explains."""
-        return int((~self.differences["busy"].astype(bool)).sum())
+        """Number of differences that have no other explanation."""
+        return int((self.differences["doubt"] == "").sum())
 
 
 class _Sheet:
     """Collects comparisons of one snapshot."""
 
-    def __init__(self, name: str, here: Present) -> None:
+    def __init__(self, name: str, here: Present, doubt: Callable[[Ints, Bools], list[str]]) -> None:
         self.here = here
+        self.doubt = doubt
         self.busy = here.life[here.busy]
         self.counted = dict.fromkeys(CHECKS, 0)
         self.unknown = 0
@@ -70,6 +71,7 @@ class _Sheet:
         self.unknown += int((~known).sum())
         self.counted[counter] = self.counted.get(counter, 0) + int(known.sum())
         bad = np.flatnonzero(known & ((replayed != truth) if wrong is None else wrong))
+        busy = np.isin(life[bad], self.busy)
         self.wrong.append(
             pd.DataFrame(
                 {
@@ -79,31 +81,12 @@ class _Sheet:
                     "subpage": page[bad],
                     "replayed": replayed[bad],
                     "truth": truth[bad],
-                    "busy": np.isin(life[bad], self.busy),
+                    "busy": busy,
+                    "doubt": texts(self.doubt(life[bad], busy)),
                     "row": np.full(len(bad), self.here.row, dtype=np.int64),
                 }
             )
         )
-
-
-def _all_mappers_read(trace: Trace, shot: Snapshot) -> Bools:
-    """Lives that only tasks mapped whose page tables were read, or that are gone.
-
-    A split maps the pages again on behalf of others, so its children's mappers are those
-    of the folio; and those of a folio older than the recording nobody knows.
-    """
-    log, lives, common = trace.log, trace.lives, trace.common
-    ended = (common.op == OP["task_exit"]) & (common.ts <= shot.ts_begin)
-    exits = common.tid[np.flatnonzero(ended)]
-    ours: Ints = np.concatenate([np.array(shot.tasks, dtype=np.int64), exits])
-    maps = among(log.op, ("map", "dup")) & (lives.of >= 0)
-    known = np.ones(len(lives), dtype=bool)
-    known[lives.of[maps & np.isin(log.pid, ours, invert=True)]] = False
-    alone = known & (lives.birth == BIRTHS.index("alloc"))
-    children = known & (lives.parent >= 0)
-    for _ in range(MOST_SPLITS):
-        alone[children] = alone[lives.parent[children]]
-    return np.asarray(alone)
 
 
 def _check_folios(sheet: _Sheet, trace: Trace, shot: Snapshot, want: Expected) -> Bools:
@@ -145,9 +128,10 @@ def _check_pages(sheet: _Sheet, trace: Trace, shot: Snapshot, want: Expected, sh
     sheet.compare("kpagecount", life, page, want.mappings[some], count, kept)
     if shot.tasks:
         # A mapping in a task that was not read may be missing, but none can be too many.
-        mappers, full = shot.mappers[at], _all_mappers_read(trace, shot)[life]
-        calm = known & ~here.busy[who]
-        wrong = np.where(full, mappers != want.mappings[some], mappers > want.mappings[some])
+        mappers, (full, most) = shot.mappers[at], walked(trace, shot)
+        calm = known & ~here.busy[who] & most[life]
+        off = mappers - want.mappings[some]
+        wrong = np.where(full[life], off != 0, off > 0)
         sheet.compare("page tables", life, page, want.mappings[some], mappers, calm, wrong)
 
 
@@ -172,9 +156,9 @@ def verify(trace: Trace) -> Verification:
     return joined(each(trace, verify_labelled))
 
 
-def verify_labelled(_whole: Trace, part: Trace) -> Verification:
+def verify_labelled(whole: Trace, part: Trace) -> Verification:
     """The same of one part of the whole trace, with the whole's labels of records."""
-    result = verify_part(part)
+    result = verify_part(part, whole.doubt)
     wrong = result.differences
     if len(wrong):
         first = wrong["first_row"].to_numpy()
@@ -206,14 +190,14 @@ def _sorted(frames: list[pd.DataFrame], table: pd.DataFrame) -> pd.DataFrame:
     return joined.iloc[by_key].reset_index(drop=True)
 
 
-def verify_part(trace: Trace) -> Verification:
-    """The same of a trace, or a part of one, that fits into memory."""
+def verify_part(trace: Trace, doubt: Doubt) -> Verification:
+    """The same of a trace, or a part of one, that fits into memory; ``doubt``: the whole's."""
     log, lives = trace.log, trace.lives
     found = [present(log, lives, shot) for shot in trace.snapshots]
     run = trace.replay(np.concatenate([np.zeros(0, np.int64), *(here.life for here in found)]))
     rows, wrong = [], []
     for number, (shot, here) in enumerate(zip(trace.snapshots, found, strict=True)):
-        sheet = _Sheet(f"{number} {shot.name}", here)
+        sheet = _Sheet(f"{number} {shot.name}", here, partial(_doubts, trace, doubt, shot))
         if len(here.life):
             want = expected(lives, run, here, trace.counters)
             shown = _check_folios(sheet, trace, shot, want)
@@ -221,14 +205,14 @@ def verify_part(trace: Trace) -> Verification:
         if len(lives):
             _check_remains(sheet, trace, shot)
         bad = pd.concat(sheet.wrong, ignore_index=True) if sheet.wrong else None
-        busy = 0 if bad is None else int(bad["busy"].sum())
+        possible = 0 if bad is None else int((bad["doubt"] != "").sum())
         rows.append(
             {"snapshot": sheet.name, "lives": len(here.life), "busy": int(here.busy.sum())}
             | {name: sheet.counted[name] for name in CHECKS}
             | {
                 "unknown": sheet.unknown,
-                "differences": 0 if bad is None else len(bad) - busy,
-                "possible": busy,
+                "differences": 0 if bad is None else len(bad) - possible,
+                "possible": possible,
             }
         )
         if bad is not None:
@@ -238,24 +222,22 @@ def verify_part(trace: Trace) -> Verification:
     return Verification(table, _explain(trace, run, wrong))
 
 
+def _doubts(trace: Trace, doubt: Doubt, shot: Snapshot, life: Ints, busy: Bools) -> list[str]:
+    """The one judgement of differences, for ``verify`` and the audit: why each may be none."""
+    born = trace.log.ts[trace.lives.first[life]]
+    found = zip(born.tolist(), busy.tolist(), strict=True)
+    return [doubt.snapshot(begin, shot.ts_end, changed) for begin, changed in found]
+
+
 def _explain(trace: Trace, run: Replay, wrong: list[pd.DataFrame]) -> pd.DataFrame:
     """Join the differences and find the first record of each life that disagrees."""
-    names = ["snapshot", "life", "counter", "subpage", "replayed", "truth", "busy", "row"]
+    names = ["snapshot", "life", "counter", "subpage", "replayed", "truth", "busy", "doubt", "row"]
     if not any(len(part) for part in wrong):
-        return pd.DataFrame(columns=[*names[:-1], "lost", "first_row"])
+        return pd.DataFrame(columns=[*names[:-1], "first_row"])
     frame = pd.concat([part for part in wrong if len(part)], ignore_index=True)
     found = divergences(trace.log, trace.lives, run, trace.counters)
     life = np.concatenate([one.life for one in found])
     row = np.concatenate([one.row for one in found])
     first = pd.Series(row).groupby(life).min()
     first_row = frame["life"].map(first).fillna(-1).astype(np.int64)
-    losses = trace.df_losses()
-    begin = trace.log.ts[trace.lives.first[frame["life"]]]
-    end = trace.log.ts[frame["row"] - 1]
-    lost = np.zeros(len(frame), dtype=bool)
-    spans = losses[["from_ts", "to_ts"]].drop_duplicates().to_numpy()
-    for lost_from, lost_to in spans.tolist():
-        lost |= (end >= lost_from) & (begin <= lost_to)
-    return frame.drop(columns="row").assign(
-        lost=lost, first_row=first_row.where(first_row < frame["row"], -1)
-    )
+    return frame.drop(columns="row").assign(first_row=first_row.where(first_row < frame["row"], -1))

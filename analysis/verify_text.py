@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.text import count, duration, table
@@ -21,14 +22,12 @@ def _difference(trace: Trace, one: dict[str, Any]) -> str:
     pages = f"page {first}" if first == last else f"pages {first} to {last}"
     page = "" if first < 0 else f" of {pages}"
     text = (
-        f"{'possible' if one['busy'] else 'difference'}: {one['snapshot']}: life {one['life']} "
+        f"{'possible' if one['doubt'] else 'difference'}: {one['snapshot']}: life {one['life']} "
         f"({life['id']}): {one['counter']}{page}: replayed {one['replayed']}, "
         f"truth {one['truth']}"
     )
-    if one["busy"]:
-        text += "; the folio changed while the snapshot was taken"
-    if one["lost"]:
-        text += "; events were lost in its life before"
+    if one["doubt"]:
+        text += f"; possible because {one['doubt']}"
     if one["first_row"] >= 0:
         event = trace.df_events().loc[one["first_row"]]
         since = duration(int(event["ts"]) - int(life["birth_ts"]))
@@ -36,14 +35,14 @@ def _difference(trace: Trace, one: dict[str, Any]) -> str:
             f"; first record that disagrees: {one['first_row']}, {since} after birth, "
             f"{event['event']} by {event['comm']}/{event['tid']}"
         )
-    elif not one["lost"]:
+    elif not one["doubt"]:
         text += "; every record of it agrees: the change was seen by no probe"
     return text
 
 
 def _runs(differences: pd.DataFrame) -> pd.DataFrame:
     """One row for neighbouring pages that are wrong in the same way."""
-    same = ["snapshot", "life", "counter", "replayed", "truth"]
+    same = ["snapshot", "life", "counter", "replayed", "truth", "doubt"]
     before = differences[same].shift()
     begins = (differences[same] != before).any(axis=1)
     begins |= differences["subpage"].diff() != 1
@@ -52,13 +51,28 @@ def _runs(differences: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(last_subpage=differences.groupby(group)["subpage"].last())
 
 
+def _torn(trace: Trace) -> list[str]:
+    """Whose page tables were not compared, by snapshot and reason."""
+    lines = []
+    for number, shot in enumerate(trace.snapshots):
+        for reason in sorted(set(shot.torn.values())):
+            tasks = [pid for pid, why in shot.torn.items() if why == reason]
+            lines.append(
+                f"unknown: {number} {shot.name}: page tables of {count(len(tasks), 'task')} "
+                f"({', '.join(map(str, tasks[:SHOWN]))}): {reason}"
+            )
+    return lines
+
+
 def verify_text(trace: Trace, result: Verification) -> str:
     """The table, the differences and one line that sums up."""
     columns = ["snapshot", "lives", "busy", *CHECKS, "unknown", "differences", "possible"]
     used = [c for c in columns if c not in CHECKS or result.table[c].any()]
     names = [c.replace("_mapcount", "").replace("nr_pages_", "") for c in used]
     lines = [table(names, result.table[used].to_numpy().tolist())] if len(result.table) else []
-    runs = _runs(result.differences).sort_values("busy", kind="stable")
+    lines += _torn(trace)
+    runs = _runs(result.differences)
+    runs = runs.iloc[np.argsort(runs["doubt"] != "", kind="stable")]
     for one in runs.head(SHOWN).to_dict("records"):
         lines.append(_difference(trace, {str(name): value for name, value in one.items()}))
     if len(runs) > SHOWN:

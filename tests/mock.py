@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -199,13 +199,16 @@ class MockTrace:
 
     def truth(
         self, name: str, frames: list[int], pages: bytes, kpagecount: list[int],
-        mappers: list[int], tasks: Iterable[int] = (),
+        mappers: list[int], tasks: Iterable[int] = (), torn: Mapping[int, str] | None = None,
     ) -> None:  # fmt: skip
-        """A snapshot of whole frames; the lists have 512 values per frame."""
+        """A snapshot of whole frames; the lists have 512 values per frame.  Each task has an
+        address space of its own; ``torn``: why that of a task was not held still."""
         begin = self.now + 500
         self.tick(2000)
         head = {"name": name, "ts_begin": begin, "ts_end": begin + 900, "frames": frames,
-                "frame_pages": 512, "tasks": list(tasks), "skipped": 0}  # fmt: skip
+                "frame_pages": 512, "tasks": list(tasks), "skipped": 0,
+                "mms": [{"tasks": [pid]} | ({"torn": torn[pid]} if torn and pid in torn else {})
+                        for pid in tasks]}  # fmt: skip
         text = json.dumps(head).encode()
         count = len(kpagecount)
         payload = b"".join([

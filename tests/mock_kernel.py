@@ -180,7 +180,9 @@ class MockKernel:
         self.emit("free", folio, nr=0, tid=tid)
         self.folios.remove(folio)
 
-    def snapshot(self, name: str, tasks: tuple[int, ...] = ()) -> None:
+    def snapshot(
+        self, name: str, tasks: tuple[int, ...] = (), torn: dict[int, str] | None = None
+    ) -> None:
         """Ground truth of every frame that holds a folio."""
         frames = sorted({folio.head // FRAME_PAGES * FRAME_PAGES for folio in self.folios})
         raw = bytearray(len(frames) * FRAME_PAGES * 64)
@@ -194,7 +196,7 @@ class MockKernel:
             for page in range(folio.pages):
                 counts[first + page] = folio.kpagecount(page)
                 mappers[first + page] = folio.mappings(page)
-        self.trace.truth(name, frames, bytes(raw), counts, mappers, tasks)
+        self.trace.truth(name, frames, bytes(raw), counts, mappers, tasks, torn)
 
     def _struct_pages(self, raw: bytearray, at: int, folio: Folio) -> None:
         old = self.trace.era == "double_map"

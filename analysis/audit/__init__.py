@@ -10,12 +10,12 @@ import pandas as pd
 
 from analysis.arrays import Ints
 from analysis.audit.books import Books
-from analysis.audit.doubt import Doubt
 from analysis.audit.finding import Finding
 from analysis.audit.leaks import leaks
 from analysis.audit.limits import Limits
 from analysis.audit.races import races
 from analysis.audit.rest import at_rest
+from analysis.doubt import Doubt
 from analysis.findings_frame import findings_frame
 from analysis.pieces import each
 from analysis.trace import Trace
@@ -75,7 +75,7 @@ def _audit(trace: Trace, doubt: Doubt) -> tuple[list[Finding], int]:
     found = [
         *limits,
         *entries,
-        *at_rest(trace, run),
+        *at_rest(trace, run, doubt),
         *races(trace, doubt),
         *leaks(trace, run, doubt),
     ]

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from analysis.arrays import Bools, Ints, changes
 from analysis.at_snapshot import present
-from analysis.audit.doubt import Doubt, in_flight
+from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding, plain
 from analysis.divergence import divergences
+from analysis.doubt import Doubt, in_flight
 from analysis.plan import OP
 from analysis.replay import Replay
 from analysis.trace import Trace
@@ -26,6 +27,7 @@ class Break:
     """The books of one counter stop balancing at ``row``, on ``pages`` (-1: the folio).
 
     ``row`` is the record that saw it or, for a snapshot, the first record after it.
+    ``doubt``: why it may be none; empty: it is certain.
     """
 
     life: int
@@ -34,6 +36,7 @@ class Break:
     row: int
     expected: int
     observed: int
+    doubt: str
     snapshot: str = ""
 
     @property
@@ -48,7 +51,7 @@ class Books:
 
     def __init__(self, trace: Trace, run: Replay, doubt: Doubt) -> None:
         self.trace = trace
-        self.result = result = verify_part(trace)
+        self.result = result = verify_part(trace, doubt)
         self.run = run
         self.doubt = doubt
         self.era = "double_map" in trace.counters
@@ -97,11 +100,17 @@ class Books:
             page = np.full(len(keep), -1, dtype=np.int64)
             if one.counter == "mapcount":
                 page = log.pfn[one.row[keep]] - lives.head[one.life[keep]]
-            found += _first_breaks(
+            firsts = _first_breaks(
                 one.counter, one.life[keep], page, one.row[keep],
                 one.observed[keep], one.replayed[keep],
             )  # fmt: skip
+            found += [replace(first, doubt=self._doubt(first)) for first in firsts]
         return sorted(found, key=lambda one: (one.life, one.row))
+
+    def _doubt(self, one: Break) -> str:
+        log = self.trace.log
+        born = int(log.ts[self.trace.lives.first[one.life]])
+        return self.doubt.books(born, int(log.ts[one.row]))
 
     def all_breaks(self) -> list[Break]:
         """The first sight of each difference, by a record or by a snapshot."""
@@ -116,7 +125,7 @@ class Books:
         wrong = self.result.differences
         ends = dict(zip(self.result.table["snapshot"], self._snapshot_rows(), strict=True))
         seen: set[Key] = set()
-        groups: dict[tuple[str, int, str, int, int], list[int]] = {}
+        groups: dict[tuple[str, int, str, int, int, str], list[int]] = {}
         mapcounts: set[tuple[str, int, int]] = set()
         # A folio that changed while the snapshot was taken may have been read before or after.
         busy = wrong["busy"].to_numpy().astype(bool)
@@ -136,10 +145,10 @@ class Books:
                 continue
             seen.add(key)
             group = (one["snapshot"], life, counter, int(one["replayed"]), int(one["truth"]))
-            groups.setdefault(group, []).append(page)
-        for (snapshot, life, counter, expected, observed), pages in groups.items():
-            at = ends[snapshot]
-            yield Break(life, counter, tuple(sorted(pages)), at, expected, observed, snapshot)
+            groups.setdefault((*group, str(one["doubt"])), []).append(page)
+        for (snapshot, life, counter, expected, observed, doubt), pages in groups.items():
+            at, where = ends[snapshot], tuple(sorted(pages))
+            yield Break(life, counter, where, at, expected, observed, doubt, snapshot)
 
     def _snapshot_rows(self) -> list[int]:
         begins = [shot.ts_begin for shot in self.trace.snapshots]
@@ -164,8 +173,8 @@ class Books:
         """The last record that still agreed (-1: none), the operation since, and how many.
 
         It is the last one that changes this counter or, where none does, the last one on
-        the folio: it did what it had not declared.  Before the first one of a folio that came
-        from a split there is the split.
+        the folio that changes any: it did what it had not declared.  Before the first one of a
+        folio that came from a split there is the split; -1: nothing was seen to act on it.
         """
         log, run = self.trace.log, self.run
         rows = run.rows_until(one.life, self._first_seen(one))
@@ -183,8 +192,9 @@ class Books:
         touching = np.flatnonzero(
             self._touches(one.counter, page, slice(begin + since, begin + len(rows)))
         )
-        last = since + int(touching[-1]) if len(touching) else len(rows) - 1
-        actor = int(rows[last]) if len(rows) else self._split_into(one.life)
+        actor = int(rows[since + int(touching[-1])]) if len(touching) else last_act(log, rows)
+        if actor < 0:
+            actor = self._split_into(one.life)
         return (int(rows[since]) if len(good) else -1), actor, max(1, len(touching))
 
     def _first_seen(self, one: Break) -> int:
@@ -216,17 +226,17 @@ class Books:
 
     def finding(self, one: Break) -> Finding:
         """Put a break into words."""
-        log, lives = self.trace.log, self.trace.lives
+        lives = self.trace.lives
         good, actor, candidates = self.evidence(one)
         seen_by = [] if one.snapshot else [one.row]
-        born = int(log.ts[lives.first[one.life]])
-        doubt = self.doubt.books(born, int(log.ts[min(one.row, len(log) - 1)]))
+        # A finding has a time: that of the life's first record, where nothing acted on it.
+        seen_by = seen_by if seen_by or max(good, actor) >= 0 else [int(lives.first[one.life])]
         where = "the folio" if one.pages[0] < 0 else pages_text(one.pages)
         shot = f"the snapshot {plain(repr(one.snapshot))}"
         by = shot if one.snapshot else f"event {{event[{one.row}]}}"
         words = (
             f"{one.counter} of {where} is {one.observed} where the operations give "
-            f"{one.expected}: seen by {by}, after {{function}} by {{actor}}"
+            f"{one.expected}: seen by {by}, " + (AFTER if actor >= 0 else UNTOUCHED)
         )
         if candidates > 1:
             since = f"event {{event[{good}]}}" if good >= 0 else "its beginning"
@@ -238,7 +248,7 @@ class Books:
             rows=tuple(sorted({row for row in (good, actor, *seen_by) if row >= 0})),
             actor=actor,
             words=words,
-            doubt=doubt,
+            doubt=one.doubt,
             counter=one.counter,
             expected=one.expected,
             observed=one.observed,
@@ -276,8 +286,9 @@ def _first_breaks(
         # The page that showed it first leads, for its record is the evidence.
         pages = (first, *(other for other in pages if other != first))
         yield Break(
-            int(life[one]), counter, pages, int(row[one]), int(expected[one]), int(observed[one])
-        )
+            int(life[one]), counter, pages, int(row[one]), int(expected[one]), int(observed[one]),
+            doubt="",
+        )  # fmt: skip
 
 
 def pages_text(pages: tuple[int, ...]) -> str:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.audit.doubt import Doubt
 from analysis.audit.finding import Finding
+from analysis.doubt import Doubt
 from analysis.lives import BIRTHS
 from analysis.plan import OP, among
 from analysis.replay import Replay
 from analysis.trace import Trace
-from analysis.verify import MOST_SPLITS
+from analysis.walked import MOST_SPLITS
 
 
 def leaks(trace: Trace, run: Replay, doubt: Doubt) -> Iterator[Finding]:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from analysis.arrays import Bools, Ints, first_of
-from analysis.audit.doubt import Doubt, in_flight
+from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding
+from analysis.doubt import Doubt, in_flight
 from analysis.lives import CUTTING, DEATHS
 from analysis.plan import OP, RETURN, among
 from analysis.replay import Replay
@@ -36,21 +37,23 @@ class Limits:
         return at[place]
 
     def _finding(
-        self, rule: str, row: int, words: str, counter: str = "", expected: int | None = None,
-        observed: int | None = None, doubt: str = "",
+        self, rule: str, row: int, words: str, counter: str, expected: int, observed: int,
+        last: str = "", doubt: str = "",
     ) -> Finding:  # fmt: skip
+        """``last``: how the words end where an operation before this record can be named."""
         log, lives = self.trace.log, self.trace.lives
         life = int(lives.of[row])
-        # Its last record but this one: who did it, as far as anybody can be named.
-        before = self.run.rows_until(life, row)[-1:].tolist()
+        before = last_act(log, self.run.rows_until(life, row))
+        # Where none was seen it was this very record's, if it changes a count at all.
+        actor = before if before >= 0 else last_act(log, np.array([row]))
         return Finding(
             rule=rule,
             life=life,
             pfn=int(log.pfn[row]),
-            rows=(*before, row),
-            actor=(*before, row)[0],
+            rows=(before, row) if before >= 0 else (row,),
+            actor=actor,
             other=row,
-            words=words,
+            words=words + (last if actor >= 0 or not last else UNTOUCHED),
             doubt=doubt,
             counter=counter,
             expected=expected,
@@ -66,9 +69,8 @@ class Limits:
             for row in self._first_per_life(self.held & there & (value < 0)).tolist():
                 yield self._finding(
                     "underflow", row,
-                    f"{counter} is {value[row]} at event {{event[{row}]}}, after {{function}} by "
-                    "{actor}",
-                    counter, 0, int(value[row]),
+                    f"{counter} is {value[row]} at event {{event[{row}]}}, ",
+                    counter, 0, int(value[row]), AFTER,
                 )  # fmt: skip
 
     def mapped_at_free(self) -> Iterator[Finding]:
@@ -90,9 +92,8 @@ class Limits:
             for row in self._first_per_life(wrong).tolist():
                 yield self._finding(
                     "mapped-at-free", row,
-                    f"freed by {{other}} with {counter} {value[row]}: the last to touch it was "
-                    "{function} by {actor}",
-                    counter, 0, int(value[row]),
+                    f"freed by {{other}} with {counter} {value[row]}: ",
+                    counter, 0, int(value[row]), "the last to touch it was {function} by {actor}",
                 )  # fmt: skip
 
     def without_reference(self) -> Iterator[Finding]:
@@ -133,8 +134,8 @@ class Limits:
             yield self._finding(
                 "refcount-below-mapcount", row,
                 f"{int(log.raw['refcount'][row])} references for {most[row]} mappings at "
-                f"event {{event[{row}]}}, after {{function}} by {{actor}}",
-                "refcount", int(most[row]), int(log.raw["refcount"][row]),
+                f"event {{event[{row}]}}, ",
+                "refcount", int(most[row]), int(log.raw["refcount"][row]), AFTER,
                 self.doubt.books(born, int(log.ts[row])),
             )  # fmt: skip
 
@@ -149,7 +150,8 @@ class Limits:
             left = entire + int(run.pte_sum[last] + run.pte_start[place])
             if not known or left == 0:
                 continue
-            row = int(run.rows[last])
+            rows = run.rows[run.bounds[place] : last + 1]
+            row = max(last_act(log, rows), int(rows[0]))
             born, end = int(log.ts[lives.first[life]]), int(log.ts[lives.death_row[life]])
             level = f"{entire} PMD and {left - entire} PTE mappings"
             yield Finding(

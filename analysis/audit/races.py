@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.audit.doubt import Doubt
 from analysis.audit.finding import Finding, plain
+from analysis.doubt import Doubt
 from analysis.lives import DEATHS
 from analysis.text import duration
 from analysis.trace import Trace

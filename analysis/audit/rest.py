@@ -9,8 +9,10 @@ import numpy as np
 
 from analysis.arrays import Bools, Ints, expand
 from analysis.at_snapshot import Present, present
+from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding, plain
 from analysis.counts import ENTIRELY_MAPPED
+from analysis.doubt import Doubt
 from analysis.replay import Replay
 from analysis.trace import Trace
 from analysis.truth import Snapshot
@@ -59,7 +61,7 @@ def _checks(
         yield "pages with the offset", pages, with_it, with_it < pages
 
 
-def at_rest(trace: Trace, run: Replay) -> Iterator[Finding]:
+def at_rest(trace: Trace, run: Replay, doubt: Doubt) -> Iterator[Finding]:
     """Folios whose own counters contradict each other in a snapshot."""
     if not trace.plan.page_counts:
         return  # nothing to hold the folio's counters against
@@ -71,15 +73,20 @@ def at_rest(trace: Trace, run: Replay) -> Iterator[Finding]:
         life, head, frame = here.life[some], here.head[some], here.frame[some]
         for counter, want, have, wrong in _checks(trace, shot, life, head, frame):
             for at in np.flatnonzero(wrong).tolist():
-                last = int(run.rows_until(int(life[at]), here.row)[-1])
+                last = last_act(trace.log, run.rows_until(int(life[at]), here.row))
+                words = (
+                    f"{counter} is {have[at]} and its pages make it {want[at]} in the "
+                    f"snapshot '{number} {plain(shot.name)}', "
+                )
                 yield Finding(
                     rule="counters-disagree",
                     life=int(life[at]),
                     pfn=int(trace.lives.head[life[at]]),
-                    rows=(last,),
+                    rows=(last if last >= 0 else int(trace.lives.first[life[at]]),),
                     actor=last,
-                    words=f"{counter} is {have[at]} and its pages make it {want[at]} in the "
-                    f"snapshot '{number} {plain(shot.name)}', after {{function}} by {{actor}}",
+                    words=words + (AFTER if last >= 0 else UNTOUCHED),
+                    # A change that was lost meanwhile would not make it busy.
+                    doubt=doubt.lost(shot.ts_begin, shot.ts_end),
                     counter=counter,
                     expected=int(want[at]),
                     observed=int(have[at]),

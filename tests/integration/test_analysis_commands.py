@@ -12,7 +12,8 @@ import pytest
 
 from probes.tracefile import BlockType, Reader, Writer
 from tests import mock_stories
-from tests.mock import write_records
+from tests.mock import MockTrace, write_records
+from tests.mock_kernel import MockKernel
 
 ROOT = Path(__file__).resolve().parents[2]
 READING = ("stats", "dump", "lives")
@@ -170,18 +171,38 @@ def test_commands_tell_of_the_kernels_death_when_a_trace_was_recovered(tmp_path:
 
 
 def test_verify_exits_1_when_the_replay_differs_or_nothing_is_checked(tmp_path: Path) -> None:
-    # GIVEN a trace with a loss before its snapshot, and one whose snapshots show no folio
-    lossy = mock_stories.lossy().write(tmp_path / "lossy")
+    # GIVEN a trace with an unmap that nobody saw, and one whose snapshots show no folio
+    unseen = MockTrace()
+    kernel = MockKernel(unseen)
+    folio = kernel.alloc(0x800)
+    kernel.map_pte(folio, 100, 0, 200)
+    folio.ptes -= {(100, page) for page in range(100, 137)}
+    kernel.snapshot("end", tasks=(100,))
+    wrong = unseen.write(tmp_path / "wrong")
     nothing = mock_stories.seed_2015(rounds=1)
     nothing.items = [item for item in nothing.items if isinstance(item[1], bytes)][:4]
     blind = nothing.write(tmp_path / "blind")
     # WHEN they are verified
-    differs, empty = _run("verify", lossy), _run("verify", blind)
+    differs, empty = _run("verify", wrong), _run("verify", blind)
     # THEN neither passes, and both say why
     assert differs.returncode == 1
-    assert "pages 100 to 136: replayed 1, truth 0; events were lost" in differs.stdout
+    assert "pages 100 to 136: replayed 1, truth 0" in differs.stdout
     assert empty.returncode == 1
     assert "nothing was checked" in empty.stderr
+
+
+def test_verify_and_audit_agree_when_events_were_lost(tmp_path: Path) -> None:
+    # GIVEN a trace with a loss before its snapshot
+    lossy = mock_stories.lossy().write(tmp_path / "lossy")
+    # WHEN it is verified and audited
+    verified, audited = _run("verify", lossy), _run("audit", lossy)
+    # THEN both call what the loss explains possible, and only --strict makes it an error
+    assert verified.returncode == audited.returncode == 0
+    assert "pages 100 to 136: replayed 1, truth 0; possible because 37 events were" in (
+        verified.stdout
+    )
+    assert ": 0 differences, " in verified.stdout and ": 0 certain, " in audited.stdout
+    assert _run("verify", lossy, "--strict").returncode == 3
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Who can have done it: an operation that changes map counts, or is made of such."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.arrays import Ints
+from analysis.effects import RMAP
+from analysis.log import Log
+from analysis.plan import among
+
+#: A queueing, a migration's copy of flags or an allocation changes no map count.
+ACTS = (*RMAP, "split_folio")
+#: How the words of a finding name the actor, and what they say where there is none.
+AFTER, UNTOUCHED = "after {function} by {actor}", "no operation on it was recorded"
+
+
+def last_act(log: Log, rows: Ints) -> int:
+    """The last of some records that can have changed a count; -1: none can."""
+    acts = np.flatnonzero(among(log.op[rows], ACTS))
+    return int(rows[acts[-1]]) if len(acts) else -1

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Of which lives the page tables that a snapshot walked show every mapping."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.arrays import Bools, Ints
+from analysis.lives import BIRTHS
+from analysis.log import Log
+from analysis.plan import OP, among
+from analysis.trace import Trace
+from analysis.truth import Snapshot
+
+#: Splits of splits that are followed back to the folio that was allocated.
+MOST_SPLITS = 4
+NOBODY = -1
+
+
+def mappers(log: Log, common: Log, rows: Ints) -> Ints:
+    """For whose page tables the operations ``rows`` map: those of the process itself, but of
+    the child where a fork copies.
+
+    The child is named by the next record of a new process that the same thread makes; NOBODY
+    where there is none.
+    """
+    who = log.pid[rows].copy()
+    copies = np.flatnonzero(log.op[rows] == OP["dup"])
+    born = common.raw["pfn"].astype(np.int64)
+    process, thread = born >> 32, born & 0xFFFFFFFF
+    forks = np.flatnonzero((common.op == OP["task_new"]) & (process == thread))
+    forks = forks[np.lexsort((common.ts[forks], common.tid[forks]))]
+    who[copies] = NOBODY
+    if len(forks) == 0:
+        return who
+    # One number for thread and time, as both are sorted by.
+    tids, times = common.tid[forks], np.unique(common.ts[forks])
+    size = len(times) + 1
+    key = tids * size + np.searchsorted(times, common.ts[forks])
+    tid = log.tid[rows[copies]]
+    place = np.searchsorted(key, tid * size + np.searchsorted(times, log.ts[rows[copies]]))
+    there = place < len(forks)
+    there[there] = tids[place[there]] == tid[there]
+    who[copies[there]] = process[forks[place[there]]]
+    return who
+
+
+def walked(trace: Trace, shot: Snapshot) -> tuple[Bools, Bools]:
+    """Lives all of whose mappings the walk found, and lives of which it found none too many.
+
+    The first are those that only tasks mapped whose page tables were walked while they stood
+    still, or that are gone.  A split maps the pages again on behalf of others, so its
+    children's mappers are those of the folio; and those of a folio older than the recording
+    nobody knows.  Where a task ran during the walk, a mapping that it moved may be found
+    twice: then there are no others of the second kind.
+    """
+    log, lives, common = trace.log, trace.lives, trace.common
+    ended = (common.op == OP["task_exit"]) & (common.ts <= shot.ts_begin)
+    seen = {*shot.tasks, *common.tid[np.flatnonzero(ended)].tolist()}.difference(shot.torn)
+    rows = np.flatnonzero(among(log.op, ("map", "dup")) & (lives.of >= 0))
+    strange = np.isin(mappers(log, common, rows), list(seen), invert=True)
+    known = np.ones(len(lives), dtype=bool)
+    known[lives.of[rows[strange]]] = False
+    alone = known & (lives.birth == BIRTHS.index("alloc"))
+    children = known & (lives.parent >= 0)
+    for _ in range(MOST_SPLITS):
+        alone[children] = alone[lives.parent[children]]
+    return alone, alone if shot.torn else np.ones(len(lives), dtype=bool)
