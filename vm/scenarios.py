@@ -94,6 +94,12 @@ SCENARIOS = {
             memory=4,
         ),
         Scenario("mthp", "anonymous folios of 16 KiB to 1 MiB"),
+        Scenario("shared-mm", "processes that share an address space: clone(CLONE_VM), vfork"),
+        Scenario(
+            "beside-marks",
+            "marks at random times, beside mremap, fork, exit and munmap, by seed",
+            args=("1", "20"),
+        ),
         Scenario("storm", "several processes at once on the same huge pages, by seed"),
         Scenario(
             "fuzz",

@@ -28,6 +28,8 @@ OPERATIONS = {
     "file-thp": {"map", "unmap", "split_pmd", "split_folio"},
     "hugetlb": {"map", "unmap", "dup"},
     "mthp": {"map", "unmap", "dup", "split_folio"},
+    "shared-mm": {"map", "unmap", "split_pmd"},
+    "beside-marks": {"map", "unmap", "dup", "split_pmd"},
     "storm": {"map", "unmap", "dup", "fork", "split_pmd"},
 }
 #: In a workload's source: a mark, and the note on stderr where a step is left out.
