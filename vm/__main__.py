@@ -23,6 +23,7 @@ from vm import (
     say,
     scenarios,
     thread,
+    wild,
 )
 
 
@@ -87,6 +88,24 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="time limit for one kernel (default: ten minutes for each workload)",
     )
+    foreign = commands.add_parser(
+        "wild",
+        help="programs of others beside marks at random times: is there any false alarm?",
+        description="Boot each kernel once, record programs that were not written for the lab, "
+        "and verify and audit each trace. Exit 1 on a difference or a certain finding, or where "
+        "a program could not be recorded.",
+    )
+    foreign.add_argument(
+        "--kernel", nargs="+", action="extend", metavar="K", help="only these (default: 6.1, 7.x)"
+    )
+    foreign.add_argument(
+        "--program", nargs="+", action="extend", metavar="P",
+        help=f"only these (default: {', '.join(wild.PROGRAMS)})",
+    )  # fmt: skip
+    foreign.add_argument(
+        "-o", "--output", default="out/wild", metavar="DIR",
+        help="where the traces and matrix.json go (default: out/wild)",
+    )  # fmt: skip
     bugs = commands.add_parser(
         "mutants",
         help="kernels with planted accounting bugs: does the audit find each, and name it?",
@@ -216,6 +235,20 @@ def _matrix(args: argparse.Namespace) -> int:
     return 0 if results.good else 1
 
 
+def _wild(args: argparse.Namespace) -> int:
+    names, programs = args.kernel or ["6.1", "7.x"], args.program or list(wild.PROGRAMS)
+    for name in names:
+        kernels.resolve(name)
+    for program in programs:
+        wild.find(program)
+    folder = Path(args.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    unique = (list(dict.fromkeys(names)), list(dict.fromkeys(programs)))
+    results = matrix.run(*unique, folder, plan=wild.plan)
+    print(wild.table(results))
+    return 0 if all(map(wild.silent, results.cells)) else 1
+
+
 def _mutants(args: argparse.Namespace) -> int:
     bases = mutant_run.choose(args.kernel, args.mutant)
     folder = Path(args.output)
@@ -253,6 +286,8 @@ def main(argv: list[str]) -> int:
                 return lab.shell(_options(args))
             if args.command == "matrix":
                 return _matrix(args)
+            if args.command == "wild":
+                return _wild(args)
             if args.command == "mutants":
                 return _mutants(args)
             if args.command == "thread":

@@ -41,6 +41,7 @@ class Plan:
     policy: str = "always"  # whom the kernel gives huge pages
     boot: tuple[str, ...] = ()  # more of the kernel's command line
     memory: int = 3  # GiB
+    packages: tuple[str, ...] = ()  # of the suite, beside those that every guest has
 
 
 def plan_scenario(name: str, args: Sequence[str] = ()) -> Plan:
@@ -77,6 +78,7 @@ def plan_together(name: str, plans: Sequence[Plan], traces: Path) -> Plan:
         files=sorted({path for plan in plans for path in plan.files}),
         boot=tuple(dict.fromkeys(option for plan in plans for option in plan.boot)),
         memory=max(plan.memory for plan in plans),
+        packages=tuple(dict.fromkeys(package for plan in plans for package in plan.packages)),
     )
 
 
@@ -155,7 +157,8 @@ def trace_share(traces: Path) -> guest.Share:
 
 def prepare(options: Options, plan: Plan | None = None) -> tuple[guest.Machine, Path]:
     """Everything that has to be there before a boot: root, accelerator, run directory."""
-    root = chroot.ensure(options.kernel.suite)
+    more = plan.packages if plan else ()
+    root = chroot.ensure(options.kernel.suite, (*chroot.PACKAGES, *more))
     image = kernels.image_of(options.kernel, root)
     # Options like -icount are the emulator's alone.
     kvm = not options.qemu and accel.usable_kvm(image)

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -43,6 +43,8 @@ class Cell:
     differences: int | None = None
     possible: int | None = None  # differences that a loss or a change meanwhile may explain
     findings: int | None = None  # errors that the audit found; a reader's race is none of them
+    certain: int | None = None  # those of them that have no other explanation
+    snapshots: int | None = None
     notes: tuple[str, ...] = ()  # steps that the workload left out on this kernel, and why
     missing: tuple[str, ...] = ()  # what no probe saw on this kernel, and why
     trace: str | None = None  # relative to the matrix's directory
@@ -88,18 +90,22 @@ class Matrix:
 
 
 def run(
-    names: Sequence[str], workloads: Sequence[str], folder: Path, limit: float | None = None
+    names: Sequence[str],
+    workloads: Sequence[str],
+    folder: Path,
+    limit: float | None = None,
+    plan: Callable[[str], lab.Plan] = lab.plan_scenario,
 ) -> Matrix:
     """Record WORKLOADS on the kernels NAMES into FOLDER, and verify each trace.
 
-    LIMIT is the time in seconds that one guest may take (None: as its workloads need). The results
-    so far are in FOLDER/RESULTS after each kernel.
+    LIMIT is the time in seconds that one guest may take (None: as its workloads need); PLAN says
+    how a workload is run. The results so far are in FOLDER/RESULTS after each kernel.
     """
     matrix = Matrix()
     folder = folder.resolve()
     (folder / RESULTS).unlink(missing_ok=True)
     for name in names:
-        booted, cells = _kernel(kernels.resolve(name), workloads, folder, limit)
+        booted, cells = _kernel(kernels.resolve(name), workloads, folder, limit, plan)
         matrix.kernels.append(booted)
         matrix.cells += cells
         (folder / RESULTS).write_text(json.dumps(matrix.as_json(), indent=1) + "\n")
@@ -107,7 +113,11 @@ def run(
 
 
 def _kernel(
-    kernel: kernels.Kernel, workloads: Sequence[str], folder: Path, limit: float | None
+    kernel: kernels.Kernel,
+    workloads: Sequence[str],
+    folder: Path,
+    limit: float | None,
+    plan_of: Callable[[str], lab.Plan],
 ) -> tuple[Booted, list[Cell]]:
     """One guest, all WORKLOADS; nothing that happens here ends the matrix."""
     booted = Booted(kernel.name, kernel.suite)
@@ -116,7 +126,7 @@ def _kernel(
     for workload in workloads:  # an older trace must not pass for this run's
         (traces / f"{workload}.mapcount").unlink(missing_ok=True)
     try:
-        plans = [lab.plan_scenario(workload) for workload in workloads]
+        plans = [plan_of(workload) for workload in workloads]
         limit = limit or BOOT_SECONDS + STEP_SECONDS * len(plans)
         options = lab.Options(kernel, limit=limit)
         everything = lab.plan_together(f"matrix-{kernel.name}", plans, traces)
@@ -131,7 +141,7 @@ def _kernel(
     say.phase(f"booting {kernel.name} ({lab.how(machine)}) for {len(steps)} workloads")
     with ThreadPoolExecutor(1) as pool:
         watch = Watch(kernel.name, list(workloads), run_dir, traces, pool)
-        script = job.batch(steps, lab.environment(options), policy="madvise")
+        script = job.batch(steps, lab.environment(options), plans[0].policy)
         result = guest.run(machine, script, run_dir, limit, watch)
         _report(kernel.name, result)
         cells = watch.cells(result)
@@ -270,14 +280,16 @@ def _verified(cell: Cell, trace: Path) -> Cell:
         return cell
     done = _mapcount("verify", str(trace))
     found = re.search(
-        r"^(\d+) values? checked in \d+ snapshots?: (\d+) differences?, (\d+) possible$",
+        r"^(\d+) values? checked in (\d+) snapshots?: (\d+) differences?, (\d+) possible$",
         done.stdout,
         re.MULTILINE,
     )
     if not found:
         return replace(cell, outcome=FAILED, reason=_complaint("verify", done))
-    checked, differences, possible = map(int, found.groups())
-    cell = replace(cell, checked=checked, differences=differences, possible=possible)
+    checked, snapshots, differences, possible = map(int, found.groups())
+    cell = replace(
+        cell, checked=checked, snapshots=snapshots, differences=differences, possible=possible
+    )
     if differences:
         words = [line for line in done.stdout.splitlines() if line.startswith("difference:")]
         return replace(cell, reason=words[0] if words else "see `mapcount verify`")
@@ -299,13 +311,14 @@ def _audited(cell: Cell, trace: Path) -> Cell:
     except say.LabError as problem:
         return replace(cell, outcome=FAILED, reason=str(problem))
     wrong = [one for one in found if one["severity"] != audits.RACE]
-    reason = cell.reason or (wrong[0]["sentence"] if wrong else "")
-    return replace(cell, findings=len(wrong), reason=reason)
+    certain = [one for one in wrong if one["certainty"] == "certain"]
+    told = cell.reason or next((one["sentence"] for one in (*certain, *wrong)), "")
+    return replace(cell, findings=len(wrong), certain=len(certain), reason=told)
 
 
 def _leaves_nothing(workload: str) -> bool:
     """True where the workload's own table says that nothing of it lives at any mark."""
-    known = scenarios.find(workload).has_table
+    known = workload in scenarios.SCENARIOS and scenarios.find(workload).has_table
     return known and all(mark.folio == "gone" for mark in scenarios.table(workload).marks)
 
 

@@ -44,9 +44,10 @@ if command == "stats":
     print("events      120, 12 per second, 90 change a map count\\nlost        3")
     print("  missing   folio_dup: not in this kernel; unseen: forks")
 elif command == "audit":
-    found = [{{"severity": "race", "sentence": "page-types looked"}}]
+    found = [{{"severity": "race", "certainty": "certain", "sentence": "page-types looked"}}]
     if name in {audited!r}:
-        found.append({{"severity": "error", "sentence": "entire_mapcount is 2"}})
+        one = {{"severity": "error", "certainty": "certain"}}
+        found.append(one | {{"sentence": "entire_mapcount is 2"}})
     print(json.dumps(found))
 elif name == "seed-2015":
     print("0 values checked in 4 snapshots: 0 differences, 0 possible")
