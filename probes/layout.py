@@ -92,6 +92,7 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Kcore) -> Layout:
             "vm_mm": _need(btf, "vm_area_struct", "vm_mm"),
             "owner": _need(btf, "mm_struct", "owner"),
             "mm": _need(btf, "task_struct", "mm"),
+            "tasks": _need(btf, "task_struct", "tasks"),
             "pid": _need(btf, "task_struct", "pid"),
             "tgid": _need(btf, "task_struct", "tgid"),
             "comm": _need(btf, "task_struct", "comm"),

@@ -30,6 +30,7 @@ from probes.plan import Missing, by_trampoline, resolve
 from probes.program import FRAME_BYTES, FRAME_PAGES, MARK_SLOTS, Filters, Program, Shape, source
 from probes.ring import Ring
 from probes.snapshot import Snapshots
+from probes.spaces import TaskList
 from probes.spill import Spills
 from probes.tasks import Command, descendants, process_of, running_tasks, state
 from probes.tracefile import BlockType, Payload, Writer
@@ -109,7 +110,7 @@ class Recording:
         self.ring = Ring(self.program.ring_fd, ring_bytes)
         self.spills = Spills(self.program.spills)
         self.losses = RingLosses(self.program.counts, self.shape)
-        self.snapshots = Snapshots(self.kcore, self.layout, self.program.frames)
+        self.snapshots = Snapshots(self.kcore, self.layout, self.program.frames, self._listed())
         say("attaching")
         self._attach()
         self.misses = Misses(self.program.program_fds(self.plan))
@@ -119,6 +120,10 @@ class Recording:
         self.writer.json(BlockType.TASKS, tasks, len(tasks), compress=True)
         for missing in self.plan.missing:
             say(f"warning: {missing}")
+
+    def _listed(self) -> Optional[TaskList]:
+        init_task = self.symbols.address.get("init_task")
+        return TaskList(self.kcore, self.layout.task, init_task) if init_task else None
 
     def _load(self, types: Btf) -> None:
         """Compile and load the plan, with fentry and fexit unless kernel or BCC refuse them."""

@@ -18,13 +18,13 @@ import json
 import os
 import struct
 import time
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from probes.kernel import Kcore
 from probes.layout import Layout
 from probes.pagetables import PFN_MASK, PRESENT, walk
 from probes.program import FRAME_BYTES, FRAME_PAGES
-from probes.spaces import address_spaces, living_thread
+from probes.spaces import TaskList, address_spaces, living_thread
 
 #: More frames than this would stop a marked task for long; the rest is counted as skipped.
 MAX_FRAMES = 1024
@@ -53,10 +53,14 @@ def _next_nonzero(data: bytes, start: int) -> int:
 class Snapshots:
     """Takes snapshots of the watched frames."""
 
-    def __init__(self, kcore: Kcore, layout: Layout, frames: memoryview) -> None:
+    def __init__(
+        self, kcore: Kcore, layout: Layout, frames: memoryview, listed: Optional[TaskList] = None
+    ) -> None:
+        """``listed``: see ``address_spaces``."""
         self._kcore = kcore
         self._layout = layout
         self._frames = frames
+        self._listed = listed
 
     def take(
         self,
@@ -81,7 +85,7 @@ class Snapshots:
         counts = _per_page("/proc/kpagecount", frames)
         flags = _per_page("/proc/kpageflags", frames)
         idle()
-        mms, mappers = _mappers(frames, tasks, idle)
+        mms, mappers = _mappers(frames, tasks, idle, self._listed)
         moved = torn()
         for mm in mms:
             why = next((moved[pid] for pid in mm["tasks"] if pid in moved), None)
@@ -114,7 +118,10 @@ def _per_page(path: str, frames: List[int]) -> List[bytes]:
 
 
 def _mappers(
-    frames: List[int], tasks: List[int], idle: Callable[[], object]
+    frames: List[int],
+    tasks: List[int],
+    idle: Callable[[], object],
+    listed: Optional[TaskList] = None,
 ) -> "Tuple[List[Dict[str, Any]], array.array[int]]":
     """The address spaces of the tasks (their ``tasks``, and why one is ``torn``), and how many
     of their page-table entries map each page of the frames."""
@@ -122,7 +129,7 @@ def _mappers(
     place = {pfn // FRAME_PAGES: i * FRAME_PAGES for i, pfn in enumerate(frames)}
     mms: List[Dict[str, Any]] = []
     try:
-        spaces = address_spaces(tasks)
+        spaces = address_spaces(tasks, listed)
     except OSError as error:
         why = f"not known who shares an address space: {error.strerror}"
         return [{"tasks": [pid], "torn": why} for pid in tasks], found

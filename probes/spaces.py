@@ -12,9 +12,11 @@ import errno
 import functools
 import os
 import platform
-from typing import Iterable, List
+from typing import Callable, Dict, Iterable, List, Optional
 
+from probes.errors import ProbeError
 from probes.hold import ENDED, threads
+from probes.kernel import Kcore
 
 #: kcmp(2), for which the C library has no function.
 _NUMBERS = {"x86_64": 312, "aarch64": 272}
@@ -42,10 +44,48 @@ def living_thread(pid: int) -> int:
     return next(living, 0)
 
 
-def address_spaces(pids: Iterable[int]) -> List[List[int]]:
-    """The processes that have not ended, by address space.
+class TaskList:
+    """The kernel's own list of processes, read through /proc/kcore from init_task on."""
 
-    Raises OSError where the kernel does not tell which of them share one.
+    #: More processes than Linux can have: the list was changed under the walk.
+    MOST = 1 << 22
+
+    def __init__(self, kcore: Kcore, offsets: Dict[str, int], init_task: int) -> None:
+        self._kcore = kcore
+        self._init = init_task
+        self._at = {name: offsets[name] for name in ("tasks", "mm", "tgid")}
+        self._first = min(self._at.values())
+        self._size = max(self._at.values()) + 8 - self._first
+
+    def mms(self) -> Dict[int, int]:
+        """The address of each process's mm_struct; 0 for a kernel thread.  Raises OSError
+        where the list cannot be read."""
+        found: Dict[int, int] = {}
+        task = self._next(self._init, found)
+        for _ in range(self.MOST):
+            if task == self._init:
+                return found
+            task = self._next(task, found)
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+    def _next(self, task: int, found: Dict[int, int]) -> int:
+        try:
+            data = self._kcore.read(task + self._first, self._size)
+        except ProbeError as error:
+            raise OSError(errno.ENXIO, str(error)) from None
+        word = {
+            name: int.from_bytes(data[at - self._first : at - self._first + 8], "little")
+            for name, at in self._at.items()
+        }
+        found[word["tgid"] & 0xFFFFFFFF] = word["mm"]
+        return word["tasks"] - self._at["tasks"]
+
+
+def address_spaces(pids: Iterable[int], listed: Optional[TaskList] = None) -> List[List[int]]:
+    """The processes that have not ended, by address space; ``listed``: who tells them where
+    kcmp(2) does not.
+
+    Raises OSError where nothing tells which of them share one.
     """
     tid_of = {pid: living_thread(pid) for pid in pids}
     living = sorted(pid for pid, tid in tid_of.items() if tid)
@@ -53,9 +93,21 @@ def address_spaces(pids: Iterable[int]) -> List[List[int]]:
     def compare(first: int, second: int) -> int:
         return kcmp_vm(tid_of[first], tid_of[second])
 
-    living.sort(key=functools.cmp_to_key(compare))
+    try:
+        return _grouped(living, compare)
+    except OSError as error:
+        if error.errno != errno.ENOSYS or listed is None:
+            raise
+    mm = listed.mms()
+    if not all(mm.get(pid) for pid in living):
+        # Its first thread has ended, and the others are in no list of this kind.
+        raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
+    return _grouped(living, lambda a, b: (mm[a] > mm[b]) - (mm[a] < mm[b]))
+
+
+def _grouped(pids: List[int], compare: Callable[[int, int], int]) -> List[List[int]]:
     groups: List[List[int]] = []
-    for pid in living:
+    for pid in sorted(pids, key=functools.cmp_to_key(compare)):
         if groups and compare(groups[-1][0], pid) == 0:
             groups[-1].append(pid)
         else:

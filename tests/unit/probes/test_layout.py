@@ -20,7 +20,7 @@ OFFSETS = {
     },
     "vm_area_struct": {"vm_mm": 16},
     "mm_struct": {"owner": 1000},
-    "task_struct": {"pid": 1, "tgid": 2, "comm": 3, "mm": 4},
+    "task_struct": {"pid": 1, "tgid": 2, "comm": 3, "mm": 4, "tasks": 5},
     "file": {"f_op": 40},
 }
 ENUMS = {"pageflags": {"PG_head": 6}, "pagetype": {"PGTY_hugetlb": 0xF4}}

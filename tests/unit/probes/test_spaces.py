@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from probes import spaces
+from probes.errors import ProbeError
 from probes.snapshot import _mappers
 
 
@@ -53,6 +54,59 @@ def test_address_spaces_when_two_processes_share_one(shared):
     assert spaces.address_spaces([11, 12, 13]) == [[12], [11, 13]]
 
 
+class FakeKcore:
+    """A ring of task_structs: tasks at 16, mm at 40, tgid at 32."""
+
+    OFFSETS = {"tasks": 16, "mm": 40, "tgid": 32, "pid": 36}
+
+    def __init__(self, *tasks, broken=False):
+        self.memory = {}
+        addresses = [0x1000 * (n + 1) for n in range(len(tasks))]
+        for n, (tgid, mm) in enumerate(tasks):
+            following = 0xDEAD000 if broken and n else addresses[(n + 1) % len(tasks)]
+            data = bytearray(48)
+            data[16:24] = (following + 16).to_bytes(8, "little")
+            data[32:36] = tgid.to_bytes(4, "little")
+            data[36:40] = b"\xff" * 4
+            data[40:48] = mm.to_bytes(8, "little")
+            self.memory[addresses[n]] = bytes(data)
+
+    def read(self, address, size):
+        for start, data in self.memory.items():
+            if start <= address and address + size <= start + len(data):
+                return data[address - start : address - start + size]
+        raise ProbeError(f"nothing at {address:#x}")
+
+
+@pytest.fixture
+def no_kcmp(monkeypatch):
+    """A kernel without CONFIG_KCMP."""
+
+    def refuse(first, second):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(spaces, "living_thread", lambda pid: pid)
+    monkeypatch.setattr(spaces, "kcmp_vm", refuse)
+
+
+def test_address_spaces_when_the_kernel_has_no_kcmp(no_kcmp):
+    # GIVEN the kernel's list of tasks: the idle task, a kernel thread, and three processes
+    tasks = [(0, 0), (2, 0), (11, 0x50), (12, 0x30), (13, 0x50)]
+    listed = spaces.TaskList(FakeKcore(*tasks), FakeKcore.OFFSETS, 0x1000)
+    # THEN it tells who shares an address space
+    assert spaces.address_spaces([11, 12, 13], listed) == [[12], [11, 13]]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_address_spaces_when_the_list_does_not_tell(no_kcmp, broken):
+    # GIVEN a list that lacks a process's address space, or leads nowhere
+    kcore = FakeKcore((0, 0), (11, 0x50), (12, 0x50 if broken else 0), broken=broken)
+    listed = spaces.TaskList(kcore, FakeKcore.OFFSETS, 0x1000)
+    # THEN it is not known who shares one
+    with pytest.raises(OSError):
+        spaces.address_spaces([11, 12], listed)
+
+
 def entries_of(monkeypatch, walked):
     """Each walk finds one page of frame 2, and is written down."""
 
@@ -76,13 +130,8 @@ def test_mappers_when_two_processes_share_an_address_space(shared, monkeypatch):
     assert mms == [{"tasks": [12]}, {"tasks": [11, 13]}]
 
 
-def test_mappers_when_the_kernel_does_not_tell_who_shares(monkeypatch):
-    # GIVEN a kernel without CONFIG_KCMP
-    def refuse(first, second):
-        raise OSError(errno.ENOSYS, "Function not implemented")
-
-    monkeypatch.setattr(spaces, "living_thread", lambda pid: pid)
-    monkeypatch.setattr(spaces, "kcmp_vm", refuse)
+def test_mappers_when_the_kernel_does_not_tell_who_shares(no_kcmp):
+    # GIVEN a kernel without CONFIG_KCMP, and no list of its tasks
     # THEN nothing is counted, and the trace says why
     mms, found = _mappers([1024], [11, 12], lambda: None)
     assert not any(found)
