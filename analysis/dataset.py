@@ -21,8 +21,10 @@ import pandas as pd
 
 from analysis.arrays import Ints
 from analysis.errors import AnalysisError
+from analysis.part import Part
 from analysis.parts import Cut
 from analysis.pieces import begins, numbered
+from analysis.recording import Recording
 from analysis.records import RECORD
 from analysis.slicing import Wanted, write_slice
 from analysis.source import MALFORMED, Source
@@ -39,7 +41,7 @@ FACTS, REST, RECORDS = "dataset.json", "trace.mapcount", "records"
 PLACE = ("rank", "following")
 
 
-def records_frame(part: Trace) -> pd.DataFrame:
+def records_frame(part: Part) -> pd.DataFrame:
     """The records of a part of a trace as they were read, and their place in the whole."""
     log = part.log
     columns = {name: log.raw[name] for name in RECORD.names or ()}
@@ -49,7 +51,7 @@ def records_frame(part: Trace) -> pd.DataFrame:
 def write_rest(trace: Trace, folder: Path) -> None:
     """Write what the records of single parts do not tell."""
     write_slice(trace, str(folder / REST), Wanted(records=False))
-    counted, cut = trace.census, trace.cut
+    counted, cut = trace.census, trace.recording.cut
     facts = {
         "warnings": trace.warnings,
         "events": counted.events,
@@ -92,20 +94,20 @@ class Dataset:
         """How many parts it has."""
         return max(1, len(self._cut.begins))
 
-    def part(self, number: int) -> Trace:
-        """A part as a trace, whose log is in order."""
+    def part(self, number: int) -> Part:
+        """A part, whose log is in order."""
         frame = pd.read_parquet(self.folder / RECORDS / part_name(number))
         records = np.empty(len(frame), RECORD)
         for name in RECORD.names or ():
             records[name] = frame[name]
         own = partial(self._cut.owns, number) if len(self) > 1 else None
-        part = Trace(self.whole.source, records, self.whole, own)
+        part = Part(self.whole.recording, [records], own)
         for name in PLACE:
             setattr(part.log, name, frame[name].to_numpy())
         return part
 
-    def each(self, work: Callable[[Trace, Trace], T]) -> Iterator[tuple[T, Ints]]:
-        """What WORK makes of the whole and each part, computed side by side on Dask, and the
+    def each(self, work: Callable[[Recording, Part], T]) -> Iterator[tuple[T, Ints]]:
+        """What WORK makes of the recording and each part, computed side by side on Dask, and the
         numbers of that part's lives in ``df_lives`` (the last is nobody's: -1).
 
         WORK is a function of a module that the workers have, too.
@@ -138,10 +140,10 @@ def part_name(number: int) -> str:
 
 
 def _whole(source: Source, facts: dict[str, Any]) -> Trace:
-    whole = Trace(source)
-    whole.warnings = [str(text) for text in facts["warnings"]]
-    whole.census = replace(
-        whole.census,
+    recording = Recording(source)
+    recording.warnings = [str(text) for text in facts["warnings"]]
+    recording.census = replace(
+        recording.census,
         events=int(facts["events"]),
         first_ts=int(facts["first_ts"]),
         last_ts=int(facts["last_ts"]),
@@ -150,7 +152,7 @@ def _whole(source: Source, facts: dict[str, Any]) -> Trace:
         last_else=dict(facts["last_else"]),
         last_entry={(tid, function): ts for tid, function, ts in facts["last_entry"]},
     )
-    return whole
+    return Trace(source, Part(recording, recording.chunks))
 
 
 @lru_cache(maxsize=1)
@@ -160,8 +162,8 @@ def _opened(folder: str, _stamp: int) -> Dataset:
 
 
 def _work(
-    folder: str, stamp: int, work: Callable[[Trace, Trace], T], number: int
+    folder: str, stamp: int, work: Callable[[Recording, Part], T], number: int
 ) -> tuple[T, Ints]:
     dataset = _opened(folder, stamp)
     part = dataset.part(number)
-    return work(dataset.whole, part), begins(part)
+    return work(dataset.whole.recording, part), begins(part)

@@ -11,7 +11,7 @@ from analysis.effects import RMAP
 from analysis.lives import Lives
 from analysis.log import Log
 from analysis.plan import among
-from analysis.trace import Trace
+from analysis.recording import Recording
 
 #: Operations without whose probes the books cannot balance.
 BOOKED = ("map", "unmap", "dup", "split_pmd", "split_folio")
@@ -49,12 +49,12 @@ def in_flight(log: Log, lives: Lives, rows: Ints) -> Bools:
 class Doubt:
     """Why something that was seen in a trace may have another explanation."""
 
-    def __init__(self, trace: Trace) -> None:
-        spans = [(one.from_ts, one.to_ts, one.lost) for one in trace.losses or trace.gaps]
+    def __init__(self, recording: Recording) -> None:
+        spans = [(one.from_ts, one.to_ts, one.lost) for one in recording.losses or recording.gaps]
         self._spans = np.array(spans, dtype=np.int64).reshape(-1, 3)
         self._missing = "; ".join(
             f"no probe on {' or '.join(entry['functions'])}"
-            for entry in trace.plan.missing
+            for entry in recording.plan.missing
             if entry["op"] in BOOKED and not entry.get("optional")
         )
 

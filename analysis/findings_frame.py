@@ -13,7 +13,7 @@ from analysis.audit.finding import Finding
 from analysis.audit.rules import CERTAINTIES, RULES, SEVERITIES
 from analysis.columns import category, integers, texts
 from analysis.order import Rank
-from analysis.trace import Trace
+from analysis.part import Part
 
 
 def _rows(values: list[int]) -> Ints:
@@ -27,7 +27,7 @@ def _labels(rank: Rank, rows: tuple[int, ...]) -> tuple[int, ...]:
 class _Parties:
     """Names of the threads behind some records; -1 is nobody."""
 
-    def __init__(self, trace: Trace, rows: Ints) -> None:
+    def __init__(self, trace: Part, rows: Ints) -> None:
         log = trace.log
         self.there = rows >= 0
         at = np.where(self.there, rows, 0)
@@ -42,7 +42,7 @@ class _Parties:
         ]
         by_time = np.argsort(at, kind="stable")
         ts = pd.Series(log.ts[at[by_time]], index=by_time)
-        comm = trace.names.comm(ts, pd.Series(self.tid[by_time], index=by_time))
+        comm = trace.recording.names.comm(ts, pd.Series(self.tid[by_time], index=by_time))
         self.comm = comm.sort_index().astype(str).tolist()
 
     def names(self) -> list[str]:
@@ -53,7 +53,7 @@ class _Parties:
         ]
 
 
-def findings_frame(trace: Trace, findings: list[Finding]) -> pd.DataFrame:
+def findings_frame(trace: Part, findings: list[Finding]) -> pd.DataFrame:
     """Build the frame; the columns are described at ``Trace.df_findings``."""
     rank = trace.log.rank
     actor = _Parties(trace, _rows([one.actor for one in findings]))

@@ -9,30 +9,31 @@ from typing import TypeVar
 import numpy as np
 
 from analysis.arrays import Ints
-from analysis.trace import Trace
+from analysis.part import Part, Parted
+from analysis.recording import Recording
 
 T = TypeVar("T")
 
 
-def pieces(trace: Trace) -> Iterator[tuple[Trace, Ints]]:
+def pieces(trace: Parted) -> Iterator[tuple[Part, Ints]]:
     """The parts of a trace, and the number of each of their lives in ``df_lives``.
 
     The last element is nobody's number, -1, as -1 is nobody.  The parts' logs know the place of
     each record in the order of the whole.
     """
-    numbers = [own for _, own in each(trace, lambda _whole, _part: None)]
+    numbers = [own for _, own in each(trace, lambda _recording, _part: None)]
     yield from zip(_in_order(trace), numbers, strict=True)
 
 
-def each(trace: Trace, work: Callable[[Trace, Trace], T]) -> Iterator[tuple[T, Ints]]:
-    """What WORK makes of the whole and each of its parts, and the numbers as ``pieces`` has them.
+def each(trace: Parted, work: Callable[[Recording, Part], T]) -> Iterator[tuple[T, Ints]]:
+    """What WORK makes of the recording and each part, and the numbers as ``pieces`` has them.
 
     The numbers come last of all, from the same walk.
     """
-    return numbered((work(trace, part), begins(part)) for part in _in_order(trace))
+    return numbered((work(trace.recording, part), begins(part)) for part in _in_order(trace))
 
 
-def begins(part: Trace) -> Ints:
+def begins(part: Part) -> Ints:
     """The row in the whole log with which each life of a part begins."""
     return part.log.rank[part.lives.first].astype(np.int64)
 
@@ -49,9 +50,9 @@ def numbered(found: Iterable[tuple[T, Ints]]) -> Iterator[tuple[T, Ints]]:
         at += len(begin)
 
 
-def _in_order(trace: Trace) -> Iterator[Trace]:
+def _in_order(trace: Parted) -> Iterator[Part]:
     for part, place in trace.parts():
-        if part is not trace:
-            part.log.rank = trace.order.rank[place]
-            part.log.following = trace.order.following[place]
+        if part.owns is not None:
+            part.log.rank = trace.recording.order.rank[place]
+            part.log.following = trace.recording.order.following[place]
         yield part

@@ -1,50 +1,38 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A recorded trace as data frames; everything is computed when it is first asked for."""
+"""A trace as data frames, the facade of the analysis; all is computed when first asked for."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from analysis.arrays import Bools, Ints, Records
-from analysis.census import Census, census
-from analysis.counts import Counts, counts_of
+from analysis.arrays import Bools, Ints
+from analysis.counts import Counts
 from analysis.errors import AnalysisError
-from analysis.life_table import Table, everyone, id_parts, ids, life_table, some_of, together
-from analysis.lives import Lives, cut
+from analysis.life_table import Table, everyone, id_parts, ids, some_of, together
+from analysis.lives import Lives
 from analysis.log import Log
-from analysis.losses import Gap, Loss, kept_gaps, losses_of, sequence_gaps
-from analysis.oops import oops_of
-from analysis.order import Order, order_of
-from analysis.parts import PART, Cut, cut_memory, near_page, split
-from analysis.plan import Plan
-from analysis.records import batches
-from analysis.replay import Replay, StartValues, replay
-from analysis.source import MALFORMED, Source
-from analysis.start import start_values
+from analysis.losses import Gap
+from analysis.part import Part, divide
+from analysis.parts import near_page
+from analysis.recording import Recording
+from analysis.replay import Replay
+from analysis.source import Source
 from analysis.tasks import TaskNames
 from analysis.totals import Totals, totals
-from analysis.truth import Layout, Snapshot, decode
-from analysis.windows import Windows, reader_windows
-from probes.tracefile import TraceError
+from analysis.truth import Snapshot
+from analysis.windows import Windows
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.audit import Audit
-    from analysis.doubt import Doubt
 
 
 class Trace:
-    """One trace.  ``meta``: the header; ``warnings``: what is missing of the file;
-    ``recovery``: what was found in the memory of a kernel that died (a RECOVERY block);
-    ``source``: the blocks of the file;
-    ``divided``: it has several ``parts``;
-    ``census``: its records, counted; ``common``: those that belong to no page, decoded.
+    """One trace: what its ``recording`` says (``meta``, ``warnings`` and so on, see
+    ``analysis.recording``), and the lives in it; ``divided``: these are in several ``parts``.
 
     Frames are made once and shared: copy one before you change it.  Times are ns of
     CLOCK_MONOTONIC; map counts are logical (the kernel's field + 1).
@@ -54,108 +42,63 @@ class Trace:
     once, some hundred bytes for each record.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        part: Records | None = None,
-        whole: Trace | None = None,
-        frames: Callable[[Ints], Bools] | None = None,
-    ):
-        source.require_header()
-        self.path = source.path
-        self.meta: dict[str, Any] = source.header
-        self.trailer = source.trailer
-        self.recovery = source.recovery
-        self.warnings: list[str] = source.warnings()
-        self.stacks = dict(source.stacks)
-        self.plan = Plan(self.meta)
-        # Pages of order 0 have a map count on every kernel.
-        self.counters = frozenset(self.meta.get("counters", [])) | {"mapcount"}
-        self.losses: list[Loss] = losses_of(source.losses, self.plan)
+    def __init__(self, source: Source, whole: Part | None = None) -> None:
+        self.recording = recording = whole.recording if whole else Recording(source)
+        self.divided = whole is None and recording.divided
+        self.whole = whole or Part(recording, recording.chunks)
         self.source = source
-        self._whole, self._frames = whole, frames
-        self._chunks = list(source.chunks) if part is None else [part]
-        self._tasks = list(source.tasks)
-        self._truth = list(source.truth)
-        try:
-            self.census: Census = whole.census if whole else census(self._batches(), self.plan)
-        except AnalysisError as error:
-            raise AnalysisError(f"{self.path}: {error}: keep the file and report it") from None
-        paged = int(self.census.frame_events.sum())
-        self.divided = whole is None and paged > PART
-        self.common = Log([self.census.common], self.plan)
-        self.oops = oops_of(self.common, source.oops)
-        strangers = int(self.census.probes[self.plan.op < 0].sum())
-        if strangers:
-            self.warnings.append(
-                f"{strangers} records come from probes that the header does not know; "
-                "they are kept without an operation: use a newer mapcount"
-            )
+        self.path = recording.path
+        self.meta = recording.meta
+        self.trailer = recording.trailer
+        self.recovery = recording.recovery
+        self.warnings = recording.warnings
+        self.stacks = recording.stacks
+        self.plan = recording.plan
+        self.counters = recording.counters
+        self.losses = recording.losses
+        self.census = recording.census
+        self.common = recording.common
+        self.oops = recording.oops
 
-    def _batches(self) -> Iterator[Records]:
-        for batch in batches(self._chunks):
-            yield batch
-            self.source.forget()
-
-    @cached_property
+    @property
     def log(self) -> Log:
         """All records, decoded."""
-        return Log(self._chunks, self.plan)
+        return self.whole.log
 
-    @cached_property
+    @property
     def lives(self) -> Lives:
         """The lives as arrays; ``df_lives`` is the frame."""
-        return cut(self.log)
+        return self.whole.lives
 
-    @cached_property
+    @property
     def gaps(self) -> list[Gap]:
         """Where records are missing in the CPUs' numbering."""
-        kept = kept_gaps(self.meta)
-        if kept is not None:
-            return kept
-        return sequence_gaps(self._batches()) if any(self.census.cpu_lost.values()) else []
+        return self.recording.gaps
 
     @property
     def cpu_lost(self) -> dict[int, int]:
         """By CPU, how many records are missing in its numbering, where there are some."""
-        kept = kept_gaps(self.meta)
-        if kept is None:
-            return {cpu: lost for cpu, lost in self.census.cpu_lost.items() if lost > 0}
-        return {cpu: sum(gap.lost for gap in kept if gap.cpu == cpu) for cpu, *_ in kept}
+        return self.recording.cpu_lost
 
-    @cached_property
+    @property
     def snapshots(self) -> list[Snapshot]:
-        """The ground-truth snapshots, decoded; of a part with its own frames of memory."""
-        if self._whole is not None:
-            shots, own = self._whole.snapshots, self._frames
-            return [shot.only(own(shot.frames)) for shot in shots] if own else shots
-        try:
-            layout = Layout.of(self.meta)
-            return [decode(payload, layout) for payload in self._truth]
-        except (TraceError, struct.error, *MALFORMED) as error:
-            raise AnalysisError(
-                f"{self.path}: a ground-truth block does not decode ({error}): "
-                "use the mapcount that recorded it"
-            ) from error
+        """The ground-truth snapshots, decoded."""
+        return self.recording.snapshots
 
-    @cached_property
+    @property
     def names(self) -> TaskNames:
         """Names of threads over time."""
-        names = TaskNames(self._tasks)
-        names.learn(self.common)
-        return names
+        return self.recording.names
 
-    @cached_property
+    @property
     def reader_windows(self) -> Windows:
         """Readers' windows as arrays; ``windows`` is the frame."""
-        return reader_windows(self.log, self.lives, self.census)
+        return self.whole.reader_windows
 
-    @cached_property
+    @property
     def windows(self) -> pd.DataFrame:
         """Readers' windows; the columns are described at ``analysis.windows.Windows``."""
-        import pandas as pd
-
-        return pd.DataFrame(vars(self.reader_windows))
+        return self.whole.windows
 
     @cached_property
     def audit(self) -> Audit:
@@ -163,22 +106,6 @@ class Trace:
         from analysis.audit import audit
 
         return audit(self)
-
-    @cached_property
-    def doubt(self) -> Doubt:
-        """What losses and missing probes may explain, for ``audit``."""
-        from analysis.doubt import Doubt
-
-        return Doubt(self)
-
-    @cached_property
-    def order(self) -> Order:
-        """The order of time over all records."""
-        return order_of(self._chunks, self.source.forget)
-
-    @cached_property
-    def _start(self) -> StartValues:
-        return start_values(self.log, self.lives, self.snapshots, self.counters)
 
     @cached_property
     def _events(self) -> pd.DataFrame:
@@ -235,36 +162,21 @@ class Trace:
         """
         return self._lives_frame
 
-    def parts(self) -> Iterator[tuple[Trace, Ints]]:
-        """Traces of the lives in some memory each, and the places of their records in the file.
-
-        A record about a page is in one part; marks and the names of tasks are in none.
-        """
-        if not self.divided:
-            yield self, self.log.place
-            return
-        for number, (records, place) in enumerate(
-            split(self._chunks, self.plan, self.cut, self.source.forget)
-        ):
-            yield Trace(self.source, records, self, partial(self.cut.owns, number)), place
-
-    @cached_property
-    def cut(self) -> Cut:
-        """Where the memory is cut into ``parts``; a trace in one piece has one part."""
-        return cut_memory(self.census, PART if self.divided else self.census.events)
-
-    @cached_property
-    def _own_lives(self) -> Table:
-        return life_table(self.log, self.lives, self.reader_windows)
+    def parts(self) -> Iterator[tuple[Part, Ints]]:
+        """The lives in some memory each, and the places of their records in the file."""
+        if self.divided:
+            yield from divide(self.recording)
+        else:
+            yield self.whole, self.whole.log.place
 
     @cached_property
     def totals(self) -> Totals:
         """What all lives add up to."""
-        return totals((part._own_lives, part.reader_windows) for part, _ in self.parts())
+        return totals((part.table, part.reader_windows) for part, _ in self.parts())
 
     def life_table(self, wanted: Callable[[Table], Bools] = everyone) -> Table:
         """The lives that are wanted as arrays; ``life`` is their label in ``df_lives``."""
-        found = ((part._own_lives, place[part.lives.first]) for part, place in self.parts())
+        found = ((part.table, place[part.lives.first]) for part, place in self.parts())
         return together(found, wanted)
 
     def _find(self, life: int | str) -> Table:
@@ -292,20 +204,19 @@ class Trace:
         if not id_parts(life):
             (life,) = ids(self._find(life))
         _, pfn = id_parts(life) or (0, 0)
-        near = near_page(self._batches(), self.plan, pfn, self.census.order)
-        trace = Trace(self.source, near, self)
+        recording = self.recording
+        near = near_page(recording.batches(), self.plan, pfn, self.census.order)
+        trace = Trace(self.source, Part(recording, [near]))
         return trace, trace.life_number(life)
 
     def replay(self, which: Iterable[int]) -> Replay:
         """Replay some lives at once (their numbers, ascending)."""
-        lives = np.unique(np.fromiter(which, np.int64))
-        return replay(self.log, self.lives, lives, self.counters, self._start)
+        return self.whole.replay(which)
 
     def counts(self, life: int | str, run: Replay | None = None) -> Counts:
         """The map counts of one life as sparse signals, see ``analysis.counts``."""
         number = self.life_number(life)
-        run = run or self.replay([number])
-        return counts_of(self.log, self.lives, run, number, self.counters)
+        return self.whole.counts(number, run or self.replay([number]))
 
     def df_counts(self, life: int | str, subpages: Iterable[int] | None = None) -> pd.DataFrame:
         """The step signals of one life, one row per change and per observation.

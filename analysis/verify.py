@@ -16,9 +16,10 @@ from analysis.columns import texts
 from analysis.divergence import divergences
 from analysis.doubt import Doubt
 from analysis.lives import DEATHS
+from analysis.part import Part, Parted
 from analysis.pieces import each
+from analysis.recording import Recording
 from analysis.replay import Replay
-from analysis.trace import Trace
 from analysis.truth import Snapshot
 from analysis.truth_frame import folio_values, has_counter
 from analysis.walked import walked
@@ -89,7 +90,7 @@ class _Sheet:
         )
 
 
-def _check_folios(sheet: _Sheet, trace: Trace, shot: Snapshot, want: Expected) -> Bools:
+def _check_folios(sheet: _Sheet, trace: Part, shot: Snapshot, want: Expected) -> Bools:
     """Compare the folios' counters; returns which lives the raw pages really show."""
     here = sheet.here
     none = np.full(len(here.life), -1, dtype=np.int64)
@@ -113,7 +114,7 @@ def _check_folios(sheet: _Sheet, trace: Trace, shot: Snapshot, want: Expected) -
     return np.asarray(shown)
 
 
-def _check_pages(sheet: _Sheet, trace: Trace, shot: Snapshot, want: Expected, shown: Bools) -> None:
+def _check_pages(sheet: _Sheet, trace: Part, shot: Snapshot, want: Expected, shown: Bools) -> None:
     """Compare what belongs to single pages."""
     here = sheet.here
     some = np.flatnonzero(shown[want.owner])
@@ -135,7 +136,7 @@ def _check_pages(sheet: _Sheet, trace: Trace, shot: Snapshot, want: Expected, sh
         sheet.compare("page tables", life, page, want.mappings[some], mappers, calm, wrong)
 
 
-def _check_remains(sheet: _Sheet, trace: Trace, shot: Snapshot) -> None:
+def _check_remains(sheet: _Sheet, trace: Part, shot: Snapshot) -> None:
     """A page of a split folio that no record told of since must be mapped nowhere."""
     lives = trace.lives
     width = shot.kpagecount.shape[1]
@@ -151,14 +152,14 @@ def _check_remains(sheet: _Sheet, trace: Trace, shot: Snapshot) -> None:
     sheet.compare("kpagecount", life, page, np.zeros_like(count), count, count >= 0)
 
 
-def verify(trace: Trace) -> Verification:
+def verify(trace: Parted) -> Verification:
     """Compare every snapshot of a trace with the replay up to it, part by part."""
     return joined(each(trace, verify_labelled))
 
 
-def verify_labelled(whole: Trace, part: Trace) -> Verification:
+def verify_labelled(recording: Recording, part: Part) -> Verification:
     """The same of one part of the whole trace, with the whole's labels of records."""
-    result = verify_part(part, whole.doubt)
+    result = verify_part(part, Doubt(recording))
     wrong = result.differences
     if len(wrong):
         first = wrong["first_row"].to_numpy()
@@ -190,11 +191,12 @@ def _sorted(frames: list[pd.DataFrame], table: pd.DataFrame) -> pd.DataFrame:
     return joined.iloc[by_key].reset_index(drop=True)
 
 
-def verify_part(trace: Trace, doubt: Doubt) -> Verification:
-    """The same of a trace, or a part of one, that fits into memory; ``doubt``: the whole's."""
+def verify_part(trace: Part, doubt: Doubt, run: Replay | None = None) -> Verification:
+    """The same of one part; ``run``: a replay of all of its lives, if there is one already."""
     log, lives = trace.log, trace.lives
     found = [present(log, lives, shot) for shot in trace.snapshots]
-    run = trace.replay(np.concatenate([np.zeros(0, np.int64), *(here.life for here in found)]))
+    if run is None:
+        run = trace.replay(np.concatenate([np.zeros(0, np.int64), *(one.life for one in found)]))
     rows, wrong = [], []
     for number, (shot, here) in enumerate(zip(trace.snapshots, found, strict=True)):
         sheet = _Sheet(f"{number} {shot.name}", here, partial(_doubts, trace, doubt, shot))
@@ -222,14 +224,14 @@ def verify_part(trace: Trace, doubt: Doubt) -> Verification:
     return Verification(table, _explain(trace, run, wrong))
 
 
-def _doubts(trace: Trace, doubt: Doubt, shot: Snapshot, life: Ints, busy: Bools) -> list[str]:
+def _doubts(trace: Part, doubt: Doubt, shot: Snapshot, life: Ints, busy: Bools) -> list[str]:
     """The one judgement of differences, for ``verify`` and the audit: why each may be none."""
     born = trace.log.ts[trace.lives.first[life]]
     found = zip(born.tolist(), busy.tolist(), strict=True)
     return [doubt.snapshot(begin, shot.ts_end, changed) for begin, changed in found]
 
 
-def _explain(trace: Trace, run: Replay, wrong: list[pd.DataFrame]) -> pd.DataFrame:
+def _explain(trace: Part, run: Replay, wrong: list[pd.DataFrame]) -> pd.DataFrame:
     """Join the differences and find the first record of each life that disagrees."""
     names = ["snapshot", "life", "counter", "subpage", "replayed", "truth", "busy", "doubt", "row"]
     if not any(len(part) for part in wrong):

@@ -8,8 +8,8 @@ import numpy as np
 from analysis.arrays import Bools, Ints
 from analysis.lives import BIRTHS
 from analysis.log import Log
+from analysis.part import Part
 from analysis.plan import OP, among
-from analysis.trace import Trace
 from analysis.truth import Snapshot
 
 #: Splits of splits that are followed back to the folio that was allocated.
@@ -45,7 +45,7 @@ def mappers(log: Log, common: Log, rows: Ints) -> Ints:
     return who
 
 
-def walked(trace: Trace, shot: Snapshot) -> tuple[Bools, Bools]:
+def walked(trace: Part, shot: Snapshot) -> tuple[Bools, Bools]:
     """Lives all of whose mappings the walk found, and lives of which it found none too many.
 
     The first are those that only tasks mapped whose page tables were walked while they stood
@@ -54,7 +54,7 @@ def walked(trace: Trace, shot: Snapshot) -> tuple[Bools, Bools]:
     nobody knows.  Where a task ran during the walk, a mapping that it moved may be found
     twice: then there are no others of the second kind.
     """
-    log, lives, common = trace.log, trace.lives, trace.common
+    log, lives, common = trace.log, trace.lives, trace.recording.common
     ended = (common.op == OP["task_exit"]) & (common.ts <= shot.ts_begin)
     seen = {*shot.tasks, *common.tid[np.flatnonzero(ended)].tolist()}.difference(shot.torn)
     rows = np.flatnonzero(among(log.op, ("map", "dup")) & (lives.of >= 0))

@@ -17,8 +17,9 @@ from analysis.audit.races import races
 from analysis.audit.rest import at_rest
 from analysis.doubt import Doubt
 from analysis.findings_frame import findings_frame
+from analysis.part import Part, Parted
 from analysis.pieces import each
-from analysis.trace import Trace
+from analysis.recording import Recording
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,14 @@ class Audit:
     lives: int
 
 
-def audit(trace: Trace) -> Audit:
+def audit(trace: Parted) -> Audit:
     """Hold a trace against the rules of the kernel's era, part by part."""
     return joined(each(trace, audit_part))
 
 
-def audit_part(whole: Trace, part: Trace) -> Audit:
-    """Hold a part of the WHOLE trace against the rules; its lives have the part's numbers."""
-    found, aside = _audit(part, whole.doubt)
+def audit_part(recording: Recording, part: Part) -> Audit:
+    """Hold a part of a recording against the rules; its lives have the part's numbers."""
+    found, aside = _audit(part, Doubt(recording))
     return Audit(findings_frame(part, found), aside, len(part.lives))
 
 
@@ -60,7 +61,7 @@ def joined(audits: Iterable[tuple[Audit, Ints]]) -> Audit:
     return Audit(found.iloc[by_time].reset_index(drop=True), set_aside, lives)
 
 
-def _audit(trace: Trace, doubt: Doubt) -> tuple[list[Finding], int]:
+def _audit(trace: Part, doubt: Doubt) -> tuple[list[Finding], int]:
     """The findings in what fits into memory, and how many observations were set aside."""
     run = trace.replay(range(len(trace.lives)))
     books = Books(trace, run, doubt)

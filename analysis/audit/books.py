@@ -14,9 +14,9 @@ from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding, plain
 from analysis.divergence import divergences
 from analysis.doubt import Doubt, in_flight
+from analysis.part import Part
 from analysis.plan import OP
 from analysis.replay import Replay
-from analysis.trace import Trace
 from analysis.verify import Verification, verify_part
 
 Key = tuple[int, str, int, int]
@@ -49,9 +49,9 @@ class Break:
 class Books:
     """The replay of a trace, held against its observations."""
 
-    def __init__(self, trace: Trace, run: Replay, doubt: Doubt) -> None:
+    def __init__(self, trace: Part, run: Replay, doubt: Doubt) -> None:
         self.trace = trace
-        self.result = result = verify_part(trace, doubt)
+        self.result = result = verify_part(trace, doubt, run)
         self.run = run
         self.doubt = doubt
         self.era = "double_map" in trace.counters

@@ -10,18 +10,18 @@ import numpy as np
 from analysis.audit.finding import Finding
 from analysis.doubt import Doubt
 from analysis.lives import BIRTHS
+from analysis.part import Part
 from analysis.plan import OP, among
 from analysis.replay import Replay
-from analysis.trace import Trace
 from analysis.walked import MOST_SPLITS
 
 
-def leaks(trace: Trace, run: Replay, doubt: Doubt) -> Iterator[Finding]:
+def leaks(trace: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
     """Lives with mappings left at the end, all of whose mapping tasks have ended."""
-    if trace.trailer is None or len(trace.log) == 0:
+    if trace.recording.trailer is None or len(trace.log) == 0:
         return
-    log, lives = trace.log, trace.lives
-    ended = trace.common.tid[np.flatnonzero(trace.common.op == OP["task_exit"])]
+    log, lives, common = trace.log, trace.lives, trace.recording.common
+    ended = common.tid[np.flatnonzero(common.op == OP["task_exit"])]
     maps = np.flatnonzero(among(log.op, ("map", "dup")) & (lives.of >= 0))
     last_map = np.full(len(lives), -1, dtype=np.int64)
     last_map[lives.of[maps]] = maps
@@ -40,7 +40,7 @@ def leaks(trace: Trace, run: Replay, doubt: Doubt) -> Iterator[Finding]:
     for at in np.flatnonzero(gone).tolist():
         one = int(life[at])
         row = int(last_map[one])
-        begin, end = int(log.ts[lives.first[one]]), trace.census.last_ts
+        begin, end = int(log.ts[lives.first[one]]), trace.recording.census.last_ts
         yield Finding(
             rule="leak",
             life=one,

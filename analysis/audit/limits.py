@@ -12,9 +12,9 @@ from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding
 from analysis.doubt import Doubt, in_flight
 from analysis.lives import CUTTING, DEATHS
+from analysis.part import Part
 from analysis.plan import OP, RETURN, among
 from analysis.replay import Replay
-from analysis.trace import Trace
 
 COUNTED = ("mapcount", "entire_mapcount", "large_mapcount")
 
@@ -22,7 +22,7 @@ COUNTED = ("mapcount", "entire_mapcount", "large_mapcount")
 class Limits:
     """The records of a trace whose function held the folio, and so reads it as it is."""
 
-    def __init__(self, trace: Trace, run: Replay, doubt: Doubt) -> None:
+    def __init__(self, trace: Part, run: Replay, doubt: Doubt) -> None:
         self.trace = trace
         self.run = run
         self.doubt = doubt

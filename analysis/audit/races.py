@@ -10,8 +10,8 @@ import numpy as np
 from analysis.audit.finding import Finding, plain
 from analysis.doubt import Doubt
 from analysis.lives import DEATHS
+from analysis.part import Part
 from analysis.text import duration
-from analysis.trace import Trace
 
 #: What a reader's function looks at beside the page's own flags, by era (fs/proc/page.c).
 LOOKS = {
@@ -24,15 +24,15 @@ LOOKS = {
 COPIES = "snapshot_page"
 
 
-def _looks(trace: Trace, function: str) -> str:
+def _looks(trace: Part, function: str) -> str:
     if function == "stable_page_flags" and COPIES in trace.plan.functions:
         return "a copy of the page and its head"
     return LOOKS.get(function, "the page")
 
 
-def races(trace: Trace, doubt: Doubt) -> Iterator[Finding]:
+def races(trace: Part, doubt: Doubt) -> Iterator[Finding]:
     """Each reader's window in which the folio was freed, split or allocated."""
-    log, lives, windows = trace.log, trace.lives, trace.windows
+    log, lives, windows, oops = trace.log, trace.lives, trace.windows, trace.recording.oops
     for one in windows[windows["over_death"]].to_dict("records"):
         life, enter, leave = int(one["life"]), int(one["enter"]), int(one["leave"])
         end = int(lives.death_row[life])
@@ -47,8 +47,8 @@ def races(trace: Trace, doubt: Doubt) -> Iterator[Finding]:
         elif not closed:
             stayed = "and never came back in this recording"
         died = ""
-        if died_in_it and trace.oops is not None and trace.oops.ts == span[1]:
-            died = f": {plain(trace.oops.title)}"
+        if died_in_it and oops is not None and oops.ts == span[1]:
+            died = f": {plain(oops.title)}"
         why = doubt.lost(*span)
         if log.ts[end] in span:
             why = why or "both in one nanosecond; certain with a longer window"
@@ -85,7 +85,7 @@ def races(trace: Trace, doubt: Doubt) -> Iterator[Finding]:
         )
 
 
-def _born_inside(trace: Trace) -> Iterator[tuple[int, int, int, int, bool]]:
+def _born_inside(trace: Part) -> Iterator[tuple[int, int, int, int, bool]]:
     """Windows on a page that another life took, seen from its allocation: rows of entry and
     return, the life, ns of the end, and whether the kernel died in it."""
     lives, windows = trace.lives, trace.windows

@@ -13,14 +13,14 @@ from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding, plain
 from analysis.counts import ENTIRELY_MAPPED
 from analysis.doubt import Doubt
+from analysis.part import Part
 from analysis.replay import Replay
-from analysis.trace import Trace
 from analysis.truth import Snapshot
 from analysis.truth_frame import folio_values, has_counter
 from analysis.verify import FOLIO_COUNTERS
 
 
-def _folios(trace: Trace, shot: Snapshot, here: Present) -> Ints:
+def _folios(trace: Part, shot: Snapshot, here: Present) -> Ints:
     """Which of the present lives the pages show as large folios, quiet meanwhile."""
     order = trace.lives.order[here.life]
     plain = ~trace.lives.hugetlb[here.life]
@@ -29,7 +29,7 @@ def _folios(trace: Trace, shot: Snapshot, here: Present) -> Ints:
 
 
 def _checks(
-    trace: Trace, shot: Snapshot, life: Ints, head: Ints, frame: Ints
+    trace: Part, shot: Snapshot, life: Ints, head: Ints, frame: Ints
 ) -> Iterator[tuple[str, Ints, Ints, Bools]]:
     """(counter, what it must be, what it is, where it is wrong), by folio."""
     kept = {name for name in FOLIO_COUNTERS if has_counter(shot, name, trace.counters)}
@@ -61,7 +61,7 @@ def _checks(
         yield "pages with the offset", pages, with_it, with_it < pages
 
 
-def at_rest(trace: Trace, run: Replay, doubt: Doubt) -> Iterator[Finding]:
+def at_rest(trace: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
     """Folios whose own counters contradict each other in a snapshot."""
     if not trace.plan.page_counts:
         return  # nothing to hold the folio's counters against

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.arrays import Ints
 from analysis.events_frame import events_frame
+from analysis.part import Part
 from analysis.pieces import pieces
 from analysis.trace import Trace
 
@@ -28,6 +29,6 @@ def common_events(trace: Trace) -> Iterator[pd.DataFrame]:
         yield events_frame(trace.common, trace.names, trace.counters, nobody)
 
 
-def piece_events(trace: Trace, part: Trace, numbers: Ints) -> pd.DataFrame:
+def piece_events(trace: Trace, part: Part, numbers: Ints) -> pd.DataFrame:
     """The events of a piece; of a trace in one piece all of them."""
     return events_frame(part.log, trace.names, trace.counters, numbers[part.lives.of])

@@ -18,6 +18,7 @@ from analysis.arrays import Bools, Ints, changes
 from analysis.counts import Counts, counts_of
 from analysis.life_table import Table, folios, ids
 from analysis.lives import BIRTHS, DEATHS
+from analysis.part import Part
 from analysis.pieces import pieces
 from analysis.plan import RETURN
 from analysis.trace import Trace
@@ -99,7 +100,7 @@ def _folios(trace: Trace, table: Table) -> Iterator[Event]:
             yield {"ph": "f", "bp": "e", "pid": pid, "tid": pid, "ts": _us(born - first), **arrow}
 
 
-def _counters(part: Trace, numbers: Ints, first: int) -> Iterator[Event]:
+def _counters(part: Part, numbers: Ints, first: int) -> Iterator[Event]:
     """The replayed map counts of each folio, where they change."""
     lives = part.lives
     wanted = np.flatnonzero(lives.order > 0)
@@ -125,7 +126,7 @@ def _signals(counts: Counts) -> Iterator[tuple[str, Ints, Bools]]:
         yield "pages mapped by PTEs", *counts.pages_mapped()
 
 
-def _operations(part: Trace, numbers: Ints, first: int) -> Iterator[Event]:
+def _operations(part: Part, numbers: Ints, first: int) -> Iterator[Event]:
     """What each task did: slices of functions that were left again, instants of all else."""
     log, lives, functions = part.log, part.lives, part.plan.functions
     raced = np.zeros(len(log), dtype=bool)

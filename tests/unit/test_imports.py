@@ -60,3 +60,69 @@ def test_the_recorder_when_parsed_as_the_oldest_lab_python():
     # GIVEN that Debian bullseye's recorder runs on Python 3.9
     for path in (p for p in modules() if p.startswith("probes/")):
         ast.parse((ROOT / path).read_text(), feature_version=(3, 9))
+
+
+#: The stages of analysis, first to last: a module imports from its own stage or an earlier one.
+#: What is not named here is a reading of the file; docs/architecture.md tells what each is for.
+STAGES = (
+    ("reading", ()),
+    ("model", ("lives", "life_table", "effects", "replay", "counts", "start", "windows", "totals",
+               "divergence", "at_snapshot", "truth_frame", "part", "pieces",
+               "doubt", "walked")),
+    ("audit", ("verify", "findings_frame", "audit")),
+    ("frames", ("events_frame", "lives_frame", "counts_frame", "following")),
+    ("trace", ("trace",)),
+    ("text, plot, export, scale", ("interest", "stats", "stats_text", "lives_text", "audit_text",
+               "verify_text", "dump", "report", "slicing", "dataset", "plot", "export")),
+    ("commands", ("__init__", "__main__", "commands")),
+)  # fmt: skip
+
+
+def stage_of(module):
+    """The number of the stage that a module of analysis belongs to."""
+    first = module.split(".")[1] if "." in module else "__init__"
+    return next((number for number, (_, names) in enumerate(STAGES) if first in names), 0)
+
+
+def arrows():
+    """(importing module, imported module) within analysis, wherever the import stands."""
+    known = {
+        path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for path in modules()
+        if path.startswith("analysis/")
+    }
+    for path in (path for path in modules() if path.startswith("analysis/")):
+        name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                inner = {f"{node.module}.{one.name}" for one in node.names} & known
+                yield from ((name, one) for one in inner or {node.module} & known)
+            elif isinstance(node, ast.Import):
+                yield from ((name, one.name) for one in node.names if one.name in known)
+
+
+#: The public functions are called by the commands, and by what draws for them.
+PUBLIC = "analysis"
+
+
+def test_stages_when_a_module_imports_another():
+    # GIVEN the arrows between the modules of analysis THEN each points to an earlier stage
+    wrong = [
+        f"{one} -> {other}"
+        for one, other in arrows()
+        if other != PUBLIC and stage_of(other) > stage_of(one)
+    ]
+    assert not wrong, wrong
+
+
+def test_imports_run_in_no_circle():
+    # GIVEN the same arrows WHEN whatever imports nothing of the rest is taken away, again and again
+    left = {(one, other) for one, other in arrows() if PUBLIC not in (one, other)}
+    while True:
+        importing = {one for one, _ in left}
+        rest = {(one, other) for one, other in left if other in importing}
+        if rest == left:
+            break
+        left = rest
+    # THEN nothing is left
+    assert not left, sorted(left)

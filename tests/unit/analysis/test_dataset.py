@@ -14,8 +14,8 @@ import pytest
 from dask.distributed import LocalCluster
 
 import analysis
+from analysis import recording as recording_module
 from analysis import spread as spread_module
-from analysis import trace as trace_module
 from analysis.__main__ import main
 from analysis.audit import Audit, audit_part, joined
 from analysis.dataset import FACTS
@@ -38,7 +38,7 @@ def cluster() -> Iterator[str]:
 @pytest.fixture(params=[1, 1 << 18], ids=["parts", "whole"])
 def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Records of a part."""
-    monkeypatch.setattr(trace_module, "PART", request.param)
+    monkeypatch.setattr(recording_module, "PART", request.param)
     part: int = request.param
     return part
 
@@ -108,7 +108,7 @@ def test_what_a_killed_worker_had_to_do_is_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # GIVEN a trace in parts, and two workers of which one is killed in the middle of its work
-    monkeypatch.setattr(trace_module, "PART", 1)
+    monkeypatch.setattr(recording_module, "PART", 1)
     monkeypatch.setenv("MAPCOUNT_TEST_KILLED", str(tmp_path / "killed"))
     path = race(tmp_path)
     folder = exported(path, tmp_path)
@@ -135,7 +135,7 @@ def test_the_parts_are_worked_on_elsewhere(
     cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # GIVEN a dataset of many parts WHEN each says who worked on it
-    monkeypatch.setattr(trace_module, "PART", 1)
+    monkeypatch.setattr(recording_module, "PART", 1)
     dataset = analysis.open_dataset(exported(GOLDEN / "7.x-shmem-thp.mapcount", tmp_path), cluster)
     pids = [pid for pid, _ in dataset.each(_own_pid)]
     # THEN it was never this process

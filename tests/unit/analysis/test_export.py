@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis import trace as trace_module
+from analysis import recording as recording_module
 from analysis.__main__ import main
 from analysis.export import tables
 from analysis.export.perfetto import FOLIOS
@@ -43,7 +43,7 @@ def golden(request: pytest.FixtureRequest) -> Path:
 def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test with the trace in one piece, and in parts."""
     if request.param == "parts":
-        monkeypatch.setattr(trace_module, "PART", 1)
+        monkeypatch.setattr(recording_module, "PART", 1)
 
 
 def test_parquet_holds_the_frames(golden: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis import trace as trace_module
+from analysis import recording as recording_module
 from analysis.interest import most_interesting
 from analysis.lives_text import lives_text
 from analysis.plan import OP
@@ -90,7 +90,7 @@ STORIES = {
 
 def _both(path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> tuple[Trace, Trace]:
     whole = analysis.open_trace(str(path))
-    monkeypatch.setattr(trace_module, "PART", size)
+    monkeypatch.setattr(recording_module, "PART", size)
     return whole, analysis.open_trace(str(path))
 
 
@@ -193,7 +193,7 @@ def test_memory_is_given_back_when_blocks_were_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # GIVEN a trace in parts whose file was mapped and read
-    monkeypatch.setattr(trace_module, "PART", 50_000)
+    monkeypatch.setattr(recording_module, "PART", 50_000)
     path = tmp_path / "t.mapcount"
     generate(path, 200_000, 100)
     opened = analysis.open_trace(str(path))

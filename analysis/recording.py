@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the file says of a recording as a whole; the records of pages are read part by part."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from analysis.arrays import Records
+from analysis.census import Census, census
+from analysis.errors import AnalysisError
+from analysis.log import Log
+from analysis.losses import Gap, Loss, kept_gaps, losses_of, sequence_gaps
+from analysis.oops import oops_of
+from analysis.order import Order, order_of
+from analysis.parts import PART, Cut, cut_memory
+from analysis.plan import Plan
+from analysis.records import batches
+from analysis.source import MALFORMED, Source
+from analysis.tasks import TaskNames
+from analysis.truth import Layout, Snapshot, decode
+from probes.tracefile import TraceError
+
+
+class Recording:
+    """``meta``: the header; ``trailer``, ``recovery``: these blocks, None where there is none;
+    ``warnings``: what is missing of the file; ``stacks``, ``losses``: what the blocks say;
+    ``plan``: the probes; ``counters``: those that the kernel keeps; ``source``: the blocks;
+    ``census``: the records, counted; ``common``: those that belong to no page, decoded;
+    ``oops``: the kernel's death, if it died; ``divided``: it has several parts.
+
+    AnalysisError where its records contradict each other.
+    """
+
+    def __init__(self, source: Source) -> None:
+        source.require_header()
+        self.path = source.path
+        self.meta: dict[str, Any] = source.header
+        self.trailer = source.trailer
+        self.recovery = source.recovery
+        self.warnings: list[str] = source.warnings()
+        self.stacks = dict(source.stacks)
+        self.plan = Plan(self.meta)
+        # Pages of order 0 have a map count on every kernel.
+        self.counters = frozenset(self.meta.get("counters", [])) | {"mapcount"}
+        self.losses: list[Loss] = losses_of(source.losses, self.plan)
+        self.source = source
+        self.chunks = list(source.chunks)
+        self._tasks = list(source.tasks)
+        self._truth = list(source.truth)
+        try:
+            self.census: Census = census(self.batches(), self.plan)
+        except AnalysisError as error:
+            raise AnalysisError(f"{self.path}: {error}: keep the file and report it") from None
+        self.divided = int(self.census.frame_events.sum()) > PART
+        self.common = Log([self.census.common], self.plan)
+        self.oops = oops_of(self.common, source.oops)
+        strangers = int(self.census.probes[self.plan.op < 0].sum())
+        if strangers:
+            self.warnings.append(
+                f"{strangers} records come from probes that the header does not know; "
+                "they are kept without an operation: use a newer mapcount"
+            )
+
+    def batches(self) -> Iterator[Records]:
+        """The records as they lie in the file, some at a time."""
+        for batch in batches(self.chunks):
+            yield batch
+            self.source.forget()
+
+    @cached_property
+    def gaps(self) -> list[Gap]:
+        """Where records are missing in the CPUs' numbering."""
+        kept = kept_gaps(self.meta)
+        if kept is not None:
+            return kept
+        return sequence_gaps(self.batches()) if any(self.census.cpu_lost.values()) else []
+
+    @property
+    def cpu_lost(self) -> dict[int, int]:
+        """By CPU, how many records are missing in its numbering, where there are some."""
+        kept = kept_gaps(self.meta)
+        if kept is None:
+            return {cpu: lost for cpu, lost in self.census.cpu_lost.items() if lost > 0}
+        return {cpu: sum(gap.lost for gap in kept if gap.cpu == cpu) for cpu, *_ in kept}
+
+    @cached_property
+    def snapshots(self) -> list[Snapshot]:
+        """The ground-truth snapshots, decoded."""
+        try:
+            layout = Layout.of(self.meta)
+            return [decode(payload, layout) for payload in self._truth]
+        except (TraceError, struct.error, *MALFORMED) as error:
+            raise AnalysisError(
+                f"{self.path}: a ground-truth block does not decode ({error}): "
+                "use the mapcount that recorded it"
+            ) from error
+
+    @cached_property
+    def names(self) -> TaskNames:
+        """Names of threads over time."""
+        names = TaskNames(self._tasks)
+        names.learn(self.common)
+        return names
+
+    @cached_property
+    def order(self) -> Order:
+        """The order of time over all records."""
+        return order_of(self.chunks, self.source.forget)
+
+    @cached_property
+    def cut(self) -> Cut:
+        """Where the memory is cut into parts; a trace in one piece has one part."""
+        return cut_memory(self.census, PART if self.divided else self.census.events)
