@@ -16,6 +16,7 @@ HERE = str(Path(__file__).resolve().parent)
 COMMANDS = {
     "record": ("probes", "record what happens to huge pages on this kernel"),
     "top": ("probes", "show the busiest folios while it happens"),
+    "compile": ("probes", "make the probes of this kernel for a machine without a compiler"),
     "doctor": ("probes", "say what this kernel and host offer and lack for recording"),
     "recover": ("probes", "add what a kernel that died left in its memory to its trace"),
     "stats": ("analysis", "totals, rates, losses and probe coverage of a trace"),

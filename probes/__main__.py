@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The recorder's command line: ``python3 -m probes record``, ``top``, ``doctor``, ``recover``."""
+"""The recorder's command line: ``python3 -m probes record``, ``top``, ``compile``, ``doctor``,
+``recover``."""
 
 from __future__ import annotations
 
@@ -29,6 +30,13 @@ One line for each folio or page, the busiest first, as its last record saw it (m
 before their operation): PMD mappings of the whole, PTE mappings of its pages (where the kernel
 has the sum of both), map count of the page that was touched last, references; the function
 that came last and its task.  Nothing is kept: use `record` for that.
+"""
+
+
+COMPILE_EPILOG = """\
+The file belongs to the running kernel's build: take it to other machines that boot the same
+kernel, and record there with `mapcount record --compiled FILE`.  They need neither python3-bpfcc
+nor the kernel's headers.
 """
 
 
@@ -69,7 +77,17 @@ def _add_what(rec: argparse.ArgumentParser) -> None:
         metavar="MIB",
         help="size of the ring buffer, a power of two (default: 8)",
     )
+    _add_programs(rec)
     rec.add_argument("cmd", nargs="*", metavar="-- CMD", help="a command to run and follow")
+
+
+def _add_programs(command: argparse.ArgumentParser) -> None:
+    """Where the compiled programs come from; by default from the cache, if it has them."""
+    ways = command.add_mutually_exclusive_group()
+    ways.add_argument("--compiled", metavar="FILE", help="take what `mapcount compile` made")
+    ways.add_argument(
+        "--no-cache", dest="cache", action="store_false", help="compile, and keep nothing"
+    )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -98,7 +116,16 @@ def parser() -> argparse.ArgumentParser:
         "--delay", type=_seconds, default=2.0, metavar="SECONDS", help="between two looks (2)"
     )
     _add_what(live)
-    commands.add_parser("doctor", help="say what this kernel and host offer and lack")
+    examine = commands.add_parser("doctor", help="say what this kernel and host offer and lack")
+    _add_programs(examine)
+    comp = commands.add_parser(
+        "compile",
+        help="make the file by which a machine without a compiler records (as root)",
+        epilog=COMPILE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    comp.add_argument("-o", "--output", required=True, metavar="FILE")
+    comp.add_argument("-f", "--force", action="store_true", help="replace FILE if it is there")
     rescue = commands.add_parser(
         "recover",
         help="add what was left in the memory of a kernel that died to its trace",
@@ -118,7 +145,11 @@ def main(argv: Optional[List[str]] = None) -> int:
         if options.action == "doctor":
             from probes.doctor import doctor
 
-            return doctor()
+            return doctor(options.compiled, options.cache)
+        if options.action == "compile":
+            from probes.compile_command import compile_programs
+
+            return compile_programs(options.output, options.force)
         if options.action == "recover":
             from probes.recover import recover
 
@@ -132,6 +163,8 @@ def main(argv: Optional[List[str]] = None) -> int:
             pfns=options.pfn,
             min_order=options.min_order,
             ring_bytes=options.buffer,
+            compiled=options.compiled,
+            cache=options.cache,
             command=tuple(options.cmd),
         )
         if options.action == "top":

@@ -157,6 +157,10 @@ class Btf:
         pairs = ((ctypes.c_uint32 * 2).from_address(at + 8 * i) for i in range(type_.vlen))
         return {self._name(name_off): int(value) for name_off, value in pairs}
 
+    def function_id(self, function: str) -> int:
+        """The id of a function's type, 0 if BTF does not know it."""
+        return self._find(function, _FUNC)
+
     def parameters(self, function: str) -> Optional[List[str]]:
         """Names of a function's parameters in order, None if BTF does not know it."""
         if function not in self._parameters:

@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 from typing import Callable, List, Optional
 
 from probes.btf import Btf
+from probes.compiled import Compiled
 from probes.errors import ProbeError
 from probes.headers import find_types, read_headers
-from probes.kernel import Kcore, Symbols, check_kprobes
-from probes.layout import find_layout
-from probes.plan import by_trampoline, resolve
+from probes.kept import COMPILED, directory, find
+from probes.kernel import Kcore, Symbols, check_kprobes, text_start
+from probes.layout import Layout, find_layout
+from probes.plan import Plan, by_trampoline, resolve
+from probes.program import NO_BCC, bcc_version
 
 #: A test returns what it found, and raises ProbeError where something is lacking.
 Test = Callable[[], str]
@@ -21,25 +23,27 @@ Test = Callable[[], str]
 ALL = "anything, recording cannot begin"
 
 
-def doctor() -> int:
-    """Print the findings.  Returns 0, or 1 if recording cannot work here."""
-    good = True
-    for name, test in (
-        ("machine", _machine),
-        ("root", _root),
-        ("bcc", _bcc),
-        ("kernel headers", _headers),
-        ("kprobes", check_kprobes),
-        ("lockdown", _lockdown),
-    ):
-        good &= _print(name, test, ALL)
+def doctor(given: Optional[str] = None, use_cache: bool = True) -> int:
+    """Print the findings.  Returns 0, or 1 if recording cannot work here.
+
+    GIVEN, USE_CACHE: where `record` would be told to take its compiled programs from.
+    """
+    good = _print("machine", _machine, ALL) & _print("root", _root, ALL)
+    programs = Programs(given, use_cache)
+    good &= _print("programs", programs.look, ALL)
+    if programs.made is None:
+        good &= _print("bcc", _bcc, ALL) & _print("kernel headers", _headers, ALL)
+    good &= _print("kprobes", check_kprobes, ALL) & _print("lockdown", _lockdown, ALL)
     # Recording works without these; something just stays invisible.
     _print("tracefs", _tracefs, "the marks of workloads, and the counters at them")
     _print("huge pages", _huge_pages, "folios but those of hugetlb: there are none")
     found: List[Optional[object]] = [None, None, None]
 
     def symbols() -> str:
-        found[0] = Symbols()
+        if programs.made is None:
+            found[0] = Symbols()
+        else:
+            text_start()
         return "/proc/kallsyms shows addresses"
 
     def memory() -> str:
@@ -52,11 +56,31 @@ def doctor() -> int:
             raise ProbeError("this kernel has no BPF ring buffer: use one that has (5.8 and later)")
         return f"from the kernel's {known.source}; it has the BPF ring buffer"
 
-    for name, test in (("symbols", symbols), ("memory", memory), ("types", types)):
-        good &= _print(name, test, ALL)
+    good &= _print("symbols", symbols, ALL) & _print("memory", memory, ALL)
+    if programs.made is not None:
+        _print_probes(programs.made.layout, programs.made.plan)
+        return 0 if good else 1
+    good &= _print("types", types, ALL)
     if isinstance(found[0], Symbols) and isinstance(found[1], Kcore) and isinstance(found[2], Btf):
         good &= _print_plan(found[0], found[1], found[2])
     return 0 if good else 1
+
+
+class Programs:
+    """By which of the three ways a recording would come to its programs."""
+
+    def __init__(self, given: Optional[str], use_cache: bool) -> None:
+        self._given, self._use_cache = given, use_cache
+        self.made: Optional[Compiled] = None
+
+    def look(self) -> str:
+        """The way, as a line tells it.  Raises ProbeError."""
+        found = find(self._given, self._use_cache)
+        if found is None:
+            kept = f" and kept in {directory()}" if self._use_cache else ""
+            return f"will be {COMPILED}{kept}"
+        self.made = found.made
+        return f"{found}, by BCC {found.made.bcc}; neither BCC nor headers are needed"
 
 
 def _print(name: str, test: Test, lost: str) -> bool:
@@ -76,6 +100,11 @@ def _print_plan(symbols: Symbols, kcore: Kcore, types: Btf) -> bool:
     except ProbeError as error:
         print(f"LACKS  layout: {error}; not seen: {ALL}")
         return False
+    _print_probes(layout, plan)
+    return True
+
+
+def _print_probes(layout: Layout, plan: Plan) -> None:
     print(f"ok     layout: counters {', '.join(layout.counters)}")
     for probe in plan.probes:
         if probe.phase != "return":
@@ -83,7 +112,6 @@ def _print_plan(symbols: Symbols, kcore: Kcore, types: Btf) -> bool:
             print(f"ok     {probe.op}: {where} ({probe.attach})")
     for missing in plan.missing:
         print(f"LACKS  {missing.op}: {missing}")
-    return True
 
 
 def _machine() -> str:
@@ -99,11 +127,10 @@ def _root() -> str:
 
 
 def _bcc() -> str:
-    if importlib.util.find_spec("bcc") is None:
-        raise ProbeError(
-            "python3-bpfcc is missing: apt install python3-bpfcc, and use the system's python3"
-        )
-    return "python3-bpfcc is installed"
+    version = bcc_version()
+    if version is None:
+        raise ProbeError(NO_BCC)
+    return f"python3-bpfcc is installed, {version}"
 
 
 def _headers() -> str:

@@ -39,7 +39,7 @@ class Hook:
     """One logical operation.
 
     kind:     the handler: "point", "folio" or "pmd" (entry and return), "read", "bracket",
-              "once" (an entry without a page, in whatever task).
+              "once" (an entry without a page, in whatever task), "mm_free" (no record).
     delta:    the declared change of the map counts by this operation, if it is its own.
     where:    for delta: "enter", "return", or "doublemap": on enter, and only in the era
               of PG_double_map, where the PMD split changes the counters itself.
@@ -303,6 +303,14 @@ HOOKS: Tuple[Hook, ...] = (
         "crash",
         (C("panic"),),
         "the moment of a panic",
+    ),
+    # kernel/fork.c: an address space ends; what is followed is told by its address.
+    Hook(
+        "task_exit",
+        "mm_free",
+        "life",
+        (C("__mmdrop"),),
+        "when address spaces end: a stranger's may be taken for a followed one",
     ),
 )
 

@@ -15,6 +15,8 @@ from probes.errors import ProbeError
 #: ``.part`` copy is not whole, ``.cold`` is the unlikely end of one: never attached.
 WHOLE = re.compile(r"\.(isra|constprop)\.\d+$")
 
+_HIDDEN = "{} shows no addresses: run as root, with kernel.kptr_restrict below 2"
+
 
 class Symbols:
     """/proc/kallsyms of the kernel proper (modules are left out).
@@ -41,9 +43,7 @@ class Symbols:
         except OSError as error:
             raise ProbeError(f"cannot read {path}: {error.strerror}; is /proc mounted?") from None
         if not any(self.address.values()):
-            raise ProbeError(
-                f"{path} shows no addresses: run as root, with kernel.kptr_restrict below 2"
-            )
+            raise ProbeError(_HIDDEN.format(path))
         self._traceable = _words("/sys/kernel/tracing/available_filter_functions", 0)
         self._blacklist = _words("/sys/kernel/debug/kprobes/blacklist", 1) or set()
         text.sort()
@@ -74,6 +74,22 @@ class Symbols:
         """Where the next function begins: the end of ``name``'s text, at the latest."""
         i = bisect.bisect_right(self._starts, self.address[name])
         return self._starts[i] if i < len(self._starts) else self.address[name]
+
+
+def text_start(path: str = "/proc/kallsyms") -> int:
+    """Where the kernel's text begins: of all symbols the only one that is needed to place what
+    was compiled before.  Raises ProbeError where the addresses are hidden."""
+    try:
+        with open(path) as lines:
+            for line in lines:
+                if line.endswith(" _stext\n"):
+                    address = int(line.split()[0], 16)
+                    if address:
+                        return address
+                    break
+    except OSError as error:
+        raise ProbeError(f"cannot read {path}: {error.strerror}; is /proc mounted?") from None
+    raise ProbeError(_HIDDEN.format(path))
 
 
 def _words(path: str, column: int) -> Optional[Set[str]]:

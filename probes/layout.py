@@ -58,7 +58,7 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Kcore) -> Layout:
     size = btf.size("page")
     if size is None:
         raise ProbeError(f"the kernel's {btf.source} has no struct page: its layout is unknown")
-    vmemmap = _vmemmap(symbols, kcore)
+    base = vmemmap(symbols.address.get("vmemmap_base"), kcore)
     link = btf.offset("page", "compound_info")
     flags = btf.enumerators("pageflags")
     fields: Dict[str, Optional[int]] = {
@@ -84,13 +84,12 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Kcore) -> Layout:
     return Layout(
         source=btf.source,
         struct_page=size,
-        vmemmap=vmemmap,
+        vmemmap=base,
         fields=fields,
         bits=bits,
         tail_holds_mask=link is not None,
         task={
             "vm_mm": _need(btf, "vm_area_struct", "vm_mm"),
-            "owner": _need(btf, "mm_struct", "owner"),
             "mm": _need(btf, "task_struct", "mm"),
             "tasks": _need(btf, "task_struct", "tasks"),
             "pid": _need(btf, "task_struct", "pid"),
@@ -98,7 +97,7 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Kcore) -> Layout:
             "comm": _need(btf, "task_struct", "comm"),
             "f_op": _need(btf, "file", "f_op"),
         },
-        page_counts=_page_counts(fields, kcore, vmemmap, size),
+        page_counts=_page_counts(fields, kcore, base, size),
     )
 
 
@@ -135,7 +134,7 @@ def _compound_fields(btf: Btf, size: int) -> Dict[str, Optional[int]]:
 
 
 def _page_counts(
-    fields: Dict[str, Optional[int]], kcore: Kcore, vmemmap: int, size: int
+    fields: Dict[str, Optional[int]], kcore: Kcore, base: int, size: int
 ) -> Optional[bool]:
     """Whether the pages of a large folio are counted: the fields are there in any case."""
     if fields["mm_id"] is None:
@@ -143,7 +142,7 @@ def _page_counts(
     without = built_with("CONFIG_NO_PAGE_MAPCOUNT")
     if without is not None:
         return not without
-    return counts_pages(kcore, vmemmap, size, fields)
+    return counts_pages(kcore, base, size, fields)
 
 
 def _need(btf: Btf, struct: str, field: str) -> int:
@@ -153,8 +152,11 @@ def _need(btf: Btf, struct: str, field: str) -> int:
     return offset
 
 
-def _vmemmap(symbols: Symbols, kcore: Kcore) -> int:
-    address = symbols.address.get("vmemmap_base")
+def vmemmap(address: Optional[int], kcore: Kcore) -> int:
+    """Where the struct pages begin; ADDRESS: that of the variable vmemmap_base.
+
+    Raises ProbeError where that cannot be told.
+    """
     if address is not None:
         return kcore.u64(address)
     try:

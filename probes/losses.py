@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
-from probes.program import Shape
+from probes.maps import Shape
 
 
 class Losses:

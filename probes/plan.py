@@ -10,7 +10,7 @@ from probes.btf import Btf
 from probes.hooks import HOOKS, MARK_FUNCTION, MARK_OPS, SITES, TRACEPOINTS, Candidate, Hook, Site
 from probes.kernel import Kcore, Symbols
 from probes.layout import Layout
-from probes.sites import updates
+from probes.sites import instruction, updates
 
 #: How the kernel attaches a stub.
 KPROBE, KRETPROBE, RAW_TRACEPOINT = "kprobe", "kretprobe", "raw_tracepoint"
@@ -36,6 +36,8 @@ class Probe:
     group: str
     delta: int = 0
     after: bool = False
+    #: The bytes of the instruction, where it is an inlined update, in hex.
+    code: str = ""
 
     def as_json(self) -> Dict[str, Any]:
         """The probe as the trace header's plan holds it."""
@@ -264,6 +266,9 @@ def _add(
             **common,
         )
         return
+    if hook.kind == "mm_free":
+        plan.add(attach=KPROBE, call="on_mm_free(a0)", phase="point", **common)
+        return
     enter, leave = {
         "folio": (
             f"on_enter(ctx, {probe}, {args.page}, {args.vma}, 0, PTE)",
@@ -371,5 +376,6 @@ def _add_sites(
                 phase="point",
                 group="dup" if site.op == "dup" else "rmap",
                 delta=site.delta,
+                code=instruction(text, at).hex(),
             )
     return len(plan.probes) - before

@@ -9,7 +9,6 @@ import mmap
 import os
 import platform
 import signal
-import sys
 import time
 from dataclasses import dataclass
 from itertools import dropwhile
@@ -17,18 +16,19 @@ from typing import Any, Callable, Dict, List, Optional, Protocol, Set, Tuple
 
 import probes
 from probes import events
-from probes.btf import Btf
+from probes.boot import Boot
 from probes.clocks import printk_clock
 from probes.errors import ProbeError
 from probes.guardian import Guardian
-from probes.headers import find_types
 from probes.hold import Freezer, Hold, members
+from probes.kept import GIVEN, Found, find_or_make, make_and_keep
 from probes.kernel import Kcore, Symbols, build_id, check_kprobes, end_pfn, possible_cpus
-from probes.layout import find_layout
+from probes.loader import Filters, Program, Refused
 from probes.losses import Misses, RingLosses
-from probes.plan import Missing, by_trampoline, resolve
-from probes.program import FRAME_BYTES, FRAME_PAGES, MARK_SLOTS, Filters, Program, Shape, source
+from probes.maps import FRAME_BYTES, FRAME_PAGES, MARK_SLOTS, Shape
+from probes.plan import Missing, Plan
 from probes.ring import Ring
+from probes.say import say
 from probes.snapshot import Snapshots
 from probes.spaces import TaskList
 from probes.spill import Spills
@@ -53,6 +53,8 @@ class Request:
     min_order: int = 2
     stacks: bool = False
     ring_bytes: int = 8 << 20
+    compiled: Optional[str] = None
+    cache: bool = True
     command: Tuple[str, ...] = ()
 
     @property
@@ -86,33 +88,24 @@ class Recording:
         self._marks_seen = 0
         self._written_stacks: Set[int] = set()
         self._freezer = Freezer.of(request.cgroup) if request.cgroup else None
+        self._symbols: Optional[Symbols] = None
 
     # -- set-up ----------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Find the layout, compile, write the header, attach.  Raises ProbeError."""
+        """Find or compile the programs, load and attach them, write the header.
+
+        Raises ProbeError.
+        """
         # Forked first: it must not inherit the compiler's memory.
         self.guardian = Guardian()
         check_kprobes()
-        say("reading the kernel's symbols and types")
-        self.symbols = Symbols()
         self.kcore = Kcore()
-        types = find_types()
-        if types.source != "btf":
-            say("the kernel has no BTF: its headers tell the layout")
-        self.layout = find_layout(types, self.symbols, self.kcore)
-        self.plan = resolve(types, self.symbols, self.kcore, self.layout)
-        frames = -(-end_pfn() // FRAME_PAGES)
-        cpus, ring_bytes = possible_cpus(), self.request.ring_bytes
-        self.shape = Shape(cpus, frames, ring_bytes, len(self.plan.probes))
-        say(f"compiling {len(self.plan.probes)} probes")
-        self._load(types)
-        self.ring = Ring(self.program.ring_fd, ring_bytes)
+        self._start(find_or_make(self.request.compiled, self.request.cache, self.kcore))
+        self.ring = Ring(self.program.ring_fd, self.request.ring_bytes)
         self.spills = Spills(self.program.spills)
         self.losses = RingLosses(self.program.counts, self.shape)
-        self.snapshots = Snapshots(self.kcore, self.layout, self.program.frames, self._listed())
-        say("attaching")
-        self._attach()
+        self.snapshots = Snapshots(self.kcore, self.layout, self.program.frames, self.listed)
         self.misses = Misses(self.program.program_fds(self.plan))
         self._set_filters()
         self.writer.json(BlockType.HEADER, self._header())
@@ -121,30 +114,39 @@ class Recording:
         for missing in self.plan.missing:
             say(f"warning: {missing}")
 
-    def _listed(self) -> Optional[TaskList]:
-        init_task = self.symbols.address.get("init_task")
-        return TaskList(self.kcore, self.layout.task, init_task) if init_task else None
-
-    def _load(self, types: Btf) -> None:
-        """Compile and load the plan, with fentry and fexit unless kernel or BCC refuse them."""
-        plain, self.plan = self.plan, by_trampoline(self.plan, types)
+    def _start(self, found: Found) -> None:
+        """Load and attach, without fentry and fexit where the kernel refuses them."""
         try:
-            self.program = self._compiled()
-        except ProbeError:
-            if self.plan.probes == plain.probes:
+            self._load(found)
+        except Refused as refused:
+            if found.way == GIVEN:
                 raise
+            say(f"warning: {refused}")
             say("warning: fentry is refused here, compiling again with kprobes, which cost more")
-            self.plan = plain
-            self.program = self._compiled()
+            self._load(make_and_keep(self.request.cache, self.kcore, trampolines=False))
 
-    def _compiled(self) -> Program:
-        text = source(self.plan, self.layout, self.request.filters, self.shape, self.symbols)
-        return Program(text, self.shape)
+    def _load(self, found: Found) -> None:
+        """Load and attach the programs, with what this boot and this recording put into them."""
+        made = self.made = found.made
+        self.way = found.way
+        self.boot = Boot(made, self.kcore)
+        self.layout = self.boot.layout
+        # A copy: what cannot be attached moves to what is missing.
+        self.plan = Plan(list(made.plan.probes), list(made.plan.missing))
+        say(f"attaching {len(self.plan.probes)} probes" + (f", {found}" if found.path else ""))
+        frames = -(-end_pfn() // FRAME_PAGES)
+        self.shape = Shape(possible_cpus(), frames, self.request.ring_bytes, len(self.plan.probes))
+        init_task = self.boot.address.get("init_task")
+        self.listed = TaskList(self.kcore, self.layout.task, init_task) if init_task else None
+        self.program = Program(made, self.shape, self.request.filters, self.boot)
+        try:
+            self._attach()
+        except Refused:
+            self.program.detach()
+            raise
 
     def _set_filters(self) -> None:
-        for pid in self.request.pids:
-            for task in descendants([pid]):
-                self.program.follow_task(task)
+        self._follow(descendants(self.request.pids))
         for first, last in self.request.pfns:
             self._pin(first, last)
         if self.request.cgroup:
@@ -156,6 +158,22 @@ class Recording:
                     "directory below /sys/fs/cgroup"
                 ) from None
             self.program.follow_cgroup(self._cgroup_fd)
+
+    def _follow(self, pids: List[int]) -> None:
+        """Follow processes that are there already, and the memory that they have."""
+        for pid in pids:
+            self.program.follow_task(pid)
+        try:
+            mms = self.listed.mms() if pids and self.listed else {}
+        except OSError as error:
+            mms = {}
+            say(
+                f"warning: the kernel's list of tasks cannot be read ({error}): what others, like "
+                "khugepaged, do to the memory of the traced processes is not seen"
+            )
+        for pid in pids:
+            if mms.get(pid):
+                self.program.follow_mm(mms[pid])
 
     def _pin(self, first: int, last: int) -> None:
         frames = self.program.frames
@@ -209,6 +227,7 @@ class Recording:
                 "realtime_ns": time.time_ns(),
                 "printk": self._told("the clock of the kernel's messages", printk_clock),
             },
+            "programs": {"from": self.way, "release": self.made.release, "bcc": self.made.bcc},
             "layout": self.layout.as_json(),
             "counters": self.layout.counters,
             "plan": [probe.as_json() for probe in self.plan.probes],
@@ -300,16 +319,18 @@ class Recording:
         if not new:
             return
         self._written_stacks.update(new)
+        # Only for this all symbols are needed; to read them takes its time.
+        self._symbols = self._symbols or Symbols()
         stacks = {
-            str(i): [(self.symbols.locate(at), f"{at:#x}") for at in self._frames(i)] for i in new
+            str(i): [(self._symbols.locate(at), f"{at:#x}") for at in self._frames(i)] for i in new
         }
         self.writer.json(BlockType.STACKS, stacks, len(stacks), compress=True)
 
     def _frames(self, stack: int) -> List[int]:
         """The frames from the probed function on: fentry's begin in the probe and its trampoline,
         which are no part of the kernel's text."""
-        first = self.symbols.address.get("_stext", 0)
-        end = self.symbols.address.get("_etext", 1 << 64)
+        first = self.boot.start
+        end = self.boot.address.get("_etext", 1 << 64)
         return list(dropwhile(lambda at: not first <= at < end, self.program.stack(stack)))
 
     # -- marks and snapshots ---------------------------------------------------------
@@ -465,9 +486,3 @@ def end_of(recording: Recording, status: Optional[int]) -> int:
         say(f"warning: the command failed with status {status}; see its output above")
         return 1
     return 0
-
-
-def say(text: str) -> None:
-    """One line for the user, on stderr: results alone go to stdout."""
-    told = text.startswith(("error:", "warning:", "note:"))
-    print(text if told else f"mapcount: {text}", file=sys.stderr)

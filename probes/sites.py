@@ -54,6 +54,22 @@ def updates(text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
     return sorted(found + _through_pointer(text, offset, delta))
 
 
+def instruction(text: bytes, at: int) -> bytes:
+    """The bytes of the update that updates() found at a position."""
+    modrm = at + (3 if text[at + 1] == 0x41 else 2)
+    end = modrm + 1
+    if text[modrm] & 7 == 4:
+        end += 1  # SIB
+    if text[modrm] >> 6 == 1:
+        end += 1  # displacement
+    return text[at:end]
+
+
+def same_update(kept: bytes, there: bytes) -> bool:
+    """Whether an instruction is the kept one, on a machine with one CPU or with more."""
+    return there[1:] == kept[1:] and re.match(_LOCK, there[:1], re.DOTALL) is not None
+
+
 def _through_pointer(text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
     """Updates through a register that was moved to the field itself: ``add $offset,%reg``
     not far before ``lock incl (%reg)``, which a loop then moves from page to page."""

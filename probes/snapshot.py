@@ -22,8 +22,8 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from probes.kernel import Kcore
 from probes.layout import Layout
+from probes.maps import FRAME_BYTES, FRAME_PAGES
 from probes.pagetables import PFN_MASK, PRESENT, walk
-from probes.program import FRAME_BYTES, FRAME_PAGES
 from probes.spaces import TaskList, address_spaces, living_thread
 
 #: More frames than this would stop a marked task for long; the rest is counted as skipped.

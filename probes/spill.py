@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Callable
 
 from probes.events import RECORD_SIZE
-from probes.program import SPILL_BYTES, SPILL_SLOTS
+from probes.maps import SPILL_BYTES, SPILL_SLOTS
 
 _CLAIMED, _WRITTEN, _TAKEN = range(3)
 _HEAD = 24

@@ -28,7 +28,8 @@ from probes.events import (
     TEXT_OFFSET,
     TEXT_SIZE,
 )
-from probes.record import Recording, Request, end_of, require_root, say
+from probes.record import Recording, Request, end_of, require_root
+from probes.say import say
 from probes.tasks import Command
 from probes.tracefile import BlockType, Payload
 

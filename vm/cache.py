@@ -25,6 +25,13 @@ def root() -> Path:
     return path
 
 
+def compiled() -> Path:
+    """What the guests' recorders compiled, by kernel (probes/kept.py)."""
+    path = root() / "compiled"
+    path.mkdir(exist_ok=True)
+    return path
+
+
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
     """Hold the lock NAME: the second of two runs waits and then finds the finished work."""

@@ -13,6 +13,9 @@ TRACE = "/mapcount/trace"
 SOURCE = "/mapcount/src"
 CWD = "/mapcount/cwd"
 HEADERS = "/mapcount/headers"
+# Where the recorder keeps what it compiled, so that one compile for a kernel serves all guests.
+# Below OUT: the guest's root is read-only and has no other place for it.
+COMPILED = f"{OUT}/compiled"
 
 STEPS = "steps"  # below OUT (and the run directory): a folder for each step of a batch
 
@@ -125,7 +128,12 @@ leave 0 {OUT}/status
 
 
 def _head(env: Mapping[str, str] | None, policy: str) -> str:
-    settings = {"PYTHONPATH": SOURCE, "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/root"}
+    settings = {
+        "PYTHONPATH": SOURCE,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": "/root",
+        "MAPCOUNT_CACHE": COMPILED,
+    }
     settings.update(env or {})
     exports = "\n".join(f"export {name}={shlex.quote(text)}" for name, text in settings.items())
     return f"""\

@@ -170,11 +170,21 @@ def prepare(options: Options, plan: Plan | None = None) -> tuple[guest.Machine, 
     if (PROBES / "__main__.py").is_file():
         machine = _with_shares(machine, guest.Share(f"{job.SOURCE}/probes", PROBES))
     run_dir = cache.new_run_dir(plan.name if plan else "shell")
+    machine = _with_shares(machine, compiled_share(run_dir))
     if plan is not None:
         machine = replace(_with_shares(machine, *plan.shares), boot=plan.boot)
         for path in plan.files:
             shutil.copy2(path, run_dir / path.name)
     return machine, run_dir
+
+
+def compiled_share(run_dir: Path) -> guest.Share:
+    """The share in which the guests' recorders keep what they compiled, all in one place.
+
+    Each file is of one kernel build, and appears whole: two guests may make the same one.
+    """
+    (run_dir / Path(job.COMPILED).name).mkdir()  # where it is mounted
+    return guest.Share(job.COMPILED, cache.compiled(), writable=True)
 
 
 def shell(options: Options) -> int:

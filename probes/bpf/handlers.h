@@ -1,22 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * One handler for each way of looking at a folio.  The functions that are attached are
- * stubs made from the plan (probes/program.py): they name the probe and say in which
+ * stubs made from the plan (probes/source.py): they name the probe and say in which
  * registers the arguments lie.
  */
 
-#ifdef WITH_STACKS
-BPF_STACK_TRACE(stacks, STACK_SLOTS);
-#endif
+BPF_STACK_TRACE(stacks, 1);
 
 /* Negative: no stack; -EEXIST says that its slot is taken by another one. */
 static __always_inline s32 take_stack(void *ctx)
 {
-#ifdef WITH_STACKS
-	return stacks.get_stackid(ctx, 0);
-#else
-	return NO_STACK;
-#endif
+	return WITH_STACKS ? stacks.get_stackid(ctx, 0) : NO_STACK;
 }
 
 #ifdef WITH_TRAMPOLINES
@@ -72,12 +66,11 @@ static __always_inline void emit(u32 probe, u64 page, struct seen *s, u32 nr, u8
 /* Might an unwatched page's folio become a watched one?  The cheapest refusal comes first. */
 static __always_inline int eligible(u64 page, u64 vma)
 {
-#if MIN_ORDER > 0
 	u64 buf[LINK_BYTES / 8];
 
-	if (bpf_probe_read_kernel(buf, LINK_BYTES, (void *)page) || is_single(buf))
+	if (MIN_ORDER > 0 &&
+	    (bpf_probe_read_kernel(buf, LINK_BYTES, (void *)page) || is_single(buf)))
 		return 0;
-#endif
 	return wanted(vma);
 }
 
@@ -180,12 +173,9 @@ static __always_inline u64 pmd_page(u64 pmd)
 	if (!(v & 1))
 		v = ~v;
 	v = PAGE((v & 0x000fffffffe00000ULL) >> 12);
-#ifdef HUGE_ZERO
 	/* The huge zero page has no map count. */
-	bpf_probe_read_kernel(&zero, 8, (void *)HUGE_ZERO);
-	if (v == zero)
+	if (HUGE_ZERO && !bpf_probe_read_kernel(&zero, 8, (void *)HUGE_ZERO) && v == zero)
 		return 0;
-#endif
 	return v;
 }
 
@@ -339,18 +329,28 @@ static __always_inline int on_task(u32 kind, u64 task, u64 comm)
 {
 	u32 tid = 0, pid = 0, parent = bpf_get_current_pid_tgid() >> 32;
 	struct record r;
-	u8 one = 1;
 
 	bpf_probe_read_kernel(&tid, 4, (void *)(task + OFF_TASK_PID));
 	bpf_probe_read_kernel(&pid, 4, (void *)(task + OFF_TASK_TGID));
 	if (kind == TASK_NEW && tid == pid && tasks.lookup(&parent))
-		tasks.update(&pid, &one);
+		follow(task, pid);
+	/* exec names the task after it has given it an address space of its own. */
+	if (kind == TASK_RENAME && tasks.lookup(&pid))
+		follow(task, pid);
 	if (kind == TASK_EXIT && tid == pid)
 		tasks.delete(&pid);
 	if (!begin_text(&r, kind, (u64)pid << 32 | tid))
 		return 0;
 	bpf_probe_read_kernel(r.text, 16, (void *)comm);
 	submit(&r, LOST_TEXT);
+	return 0;
+}
+
+/* The last reference to an address space is gone: its struct may become another's. */
+static __always_inline int on_mm_free(u64 mm)
+{
+	if (FILTER_TASKS)
+		mms.delete(&mm);
 	return 0;
 }
 

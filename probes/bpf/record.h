@@ -2,9 +2,19 @@
 /*
  * The record, the ring it goes through, and the counts of what the ring refused.
  *
- * probes/program.py puts the constants of the running kernel (in capitals, never
- * defined here) before this text.  probes/events.py declares the same record.
+ * probes/source.py puts the constants of the kernel (in capitals, never defined here) before
+ * this text.  probes/events.py declares the same record.
  */
+
+/*
+ * A constant that only the boot or the run knows: the loader writes it into the instruction
+ * that this makes (probes/loader.py).  Assembly, or the compiler would reckon with the number.
+ */
+#define PATCHED(number) ({							\
+	u64 value_;								\
+	asm("%0 = %1 ll" : "=r"(value_) : "i"(PATCH_MARK | (number)));		\
+	value_;									\
+})
 
 struct record {
 	u64 ts;
@@ -37,8 +47,9 @@ struct cpu_count {
 	u64 lost[NR_PROBES];
 };
 
-BPF_RINGBUF_OUTPUT(ring, RING_PAGES);
-BPF_F_TABLE("array", u32, struct cpu_count, cpu_counts, MAX_CPUS, BPF_F_MMAPABLE);
+/* The loader makes the maps as large as the machine needs them (probes/loader.py). */
+BPF_RINGBUF_OUTPUT(ring, 1);
+BPF_F_TABLE("array", u32, struct cpu_count, cpu_counts, 1, BPF_F_MMAPABLE);
 
 /*
  * Records that the ring refused though it may have room.  A probe on an instruction runs in
@@ -53,7 +64,7 @@ struct spill {
 	struct record records[SPILL_SLOTS];
 };
 
-BPF_F_TABLE("array", u32, struct spill, spills, MAX_CPUS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct spill, spills, 1, BPF_F_MMAPABLE);
 
 /* Returns 0 where there is no room. */
 static __always_inline int spill(struct record *r, u32 cpu)

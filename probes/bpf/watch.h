@@ -27,7 +27,7 @@ struct frame {
 	u64 any;	/* a page of this frame was watched at some time */
 };
 
-BPF_F_TABLE("array", u32, struct frame, frames, NR_FRAMES, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct frame, frames, 1, BPF_F_MMAPABLE);
 
 /* Shared with the recorder: it opens the gate, the program tells the marks. */
 struct control {
@@ -38,17 +38,22 @@ struct control {
 };
 BPF_F_TABLE("array", u32, struct control, controls, 1, BPF_F_MMAPABLE);
 
+/*
+ * The followed processes (tgid), and their address spaces (struct mm_struct): khugepaged and
+ * kswapd work on the memory of a process that does not run.  An address space is in the table
+ * from when a followed process gets it until its struct is freed (on_mm_free()), so that no
+ * stranger whose mm comes to lie at the same address is taken for it.
+ */
 BPF_HASH(tasks, u32, u8, 16384);
-#ifdef FILTER_CGROUP
+BPF_HASH(mms, u64, u8, 16384);
 BPF_CGROUP_ARRAY(cgroup, 1);
-#endif
 
 static __always_inline struct frame *frame_of(u64 pfn)
 {
 	u32 i = pfn >> FRAME_SHIFT;
 
-	/* Not every register that looks like a struct page is one. */
-	if (pfn >> FRAME_SHIFT >= NR_FRAMES)
+	/* Not every register that looks like a struct page is one; the map knows its end. */
+	if (pfn >> FRAME_SHIFT >> 32)
 		return 0;
 	return frames.lookup(&i);
 }
@@ -101,39 +106,41 @@ static __always_inline void set_state(struct frame *f, u64 pfn, u32 order, u8 st
 		FILL(64);
 }
 
-/* Does a task of interest own this address space, or run now? */
+/*
+ * Does a followed task run now, or own this address space?  The filters are constants of the
+ * loaded program: the kernel's verifier removes the ways that are not taken.
+ */
 static __always_inline int wanted(u64 vma)
 {
-	u32 zero = 0;
+	u32 zero = 0, pid;
 	struct control *c = controls.lookup(&zero);
+	u64 mm = 0;
 
 	/* Closed until every probe is attached: half a life is worse than none. */
 	if (!c || !c->open)
 		return 0;
-#ifdef FILTER_PFN
-	return 0;	/* the recorder has pinned what is asked for */
-#endif
-#ifdef FILTER_CGROUP
-	return cgroup.check_current_task(0) > 0;
-#endif
-#ifdef FILTER_TASKS
-	u32 pid = bpf_get_current_pid_tgid() >> 32;
-	u64 mm = 0, own = 0, owner = 0;
-
+	if (FILTER_PFN)
+		return 0;	/* the recorder has pinned what is asked for */
+	if (FILTER_CGROUP)
+		return cgroup.check_current_task(0) > 0;
+	if (!FILTER_TASKS)
+		return 1;
+	pid = bpf_get_current_pid_tgid() >> 32;
 	if (tasks.lookup(&pid))
 		return 1;
-	/* khugepaged and friends work on the mm of another task; most tasks on their own. */
 	if (!vma || bpf_probe_read_kernel(&mm, 8, (void *)(vma + OFF_VM_MM)) || !mm)
 		return 0;
-	bpf_probe_read_kernel(&own, 8, (void *)(bpf_get_current_task() + OFF_TASK_MM));
-	if (own == mm)
-		return 0;
-	if (bpf_probe_read_kernel(&owner, 8, (void *)(mm + OFF_MM_OWNER)) || !owner)
-		return 0;
-	if (bpf_probe_read_kernel(&pid, 4, (void *)(owner + OFF_TASK_TGID)))
-		return 0;
-	return tasks.lookup(&pid) != 0;
-#else
-	return 1;
-#endif
+	return mms.lookup(&mm) != 0;
+}
+
+/* The task is followed, and with it the address space that it has now. */
+static __always_inline void follow(u64 task, u32 pid)
+{
+	u64 mm = 0;
+	u8 one = 1;
+
+	tasks.update(&pid, &one);
+	bpf_probe_read_kernel(&mm, 8, (void *)(task + OFF_TASK_MM));
+	if (mm)
+		mms.update(&mm, &one);
 }

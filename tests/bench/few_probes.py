@@ -6,13 +6,13 @@ few_probes.py fentry|kprobe all|FUNCTION[,FUNCTION…] RECORDER-ARGUMENTS…
 
 import sys
 
+import probes.make
 import probes.plan
-import probes.record
 from probes.__main__ import main
 
 way, functions = sys.argv[1:3]
 if way == "kprobe":
-    probes.record.by_trampoline = lambda plan, btf: plan
+    probes.make.by_trampoline = lambda plan, btf: plan
 if functions != "all":
     probes.plan.HOOKS = tuple(
         hook
@@ -20,4 +20,8 @@ if functions != "all":
         if any(candidate.function in functions.split(",") for candidate in hook.candidates)
     )
     probes.plan.SITES = probes.plan.TRACEPOINTS = ()
-sys.exit(main(sys.argv[3:]))
+command, *options = sys.argv[3:]
+if (way, functions) != ("fentry", "all"):
+    # Others than the catalogue's: neither kept nor taken from what is kept.
+    options.insert(0, "--no-cache")
+sys.exit(main([command, *options]))

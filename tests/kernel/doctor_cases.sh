@@ -12,6 +12,10 @@ build=/lib/modules/$(uname -r)/build
 empty=/run/empty
 mkdir -p $empty
 
+# Which options both get. Where what is hidden is needed to compile, they must not take what is
+# kept; everything else is the same either way.
+programs=--no-cache
+
 # case NAME COMMAND...: COMMAND hides something, in a mount namespace of its own.
 case_() {
 	local name=$1
@@ -19,14 +23,15 @@ case_() {
 	[ "$wanted" = "  " ] || [[ $wanted == *" $name "* ]] || return 0
 	# shellcheck disable=SC2016 # the inner shell expands it
 	unshare --mount sh -c '
-		name=$1
-		shift
+		name=$1 programs=$2
+		shift 2
 		"$@" || exit 1
-		python3 -m probes doctor >"$name.doctor.out" 2>"$name.doctor.err"
+		python3 -m probes doctor $programs >"$name.doctor.out" 2>"$name.doctor.err"
 		echo $? >"$name.doctor.status"
-		python3 -m probes record -o "$name.mapcount" -- "$workload" >"$name.record.err" 2>&1
+		python3 -m probes record $programs -o "$name.mapcount" -- "$workload" \
+			>"$name.record.err" 2>&1
 		echo $? >"$name.record.status"
-	' sh "$name" "$@" || echo "the case $name cannot be made" >&2
+	' sh "$name" "$programs" "$@" || echo "the case $name cannot be made" >&2
 }
 
 case_ complete true
@@ -34,6 +39,9 @@ case_ no_btf mount --bind /dev/null /sys/kernel/btf/vmlinux
 case_ no_btf_no_headers sh -c "mount --bind /dev/null /sys/kernel/btf/vmlinux &&
 	mount --bind $empty $build && mount --bind $empty ${build%build}source"
 case_ no_headers mount --bind $empty "$build"
+# An empty folder of bcc's own name would still be a package to Python.
+case_ no_bcc mount --bind $empty /usr/lib/python3/dist-packages
+programs=
 # All three ways in: the switch, the perf device, and the file of tracefs.
 case_ no_kprobes sh -c "mount --bind $empty /sys/kernel/debug/kprobes &&
 	mount --bind $empty /sys/bus/event_source/devices &&
@@ -42,8 +50,26 @@ case_ no_kprobes sh -c "mount --bind $empty /sys/kernel/debug/kprobes &&
 case_ no_tracefs umount --lazy /sys/kernel/tracing
 case_ no_kcore mount --bind /dev/null /proc/kcore
 case_ no_huge_pages mount --bind $empty /sys/kernel/mm/transparent_hugepage
-# An empty folder of bcc's own name would still be a package to Python.
-case_ no_bcc mount --bind $empty /usr/lib/python3/dist-packages
+
+# What was compiled before, in a root that has nothing to compile with: no bcc and so no libbcc
+# through it, no headers, no BTF, and no library of LLVM or BPF.
+bare() {
+	mount --bind $empty /usr/lib/python3/dist-packages && mount --bind $empty "$build" &&
+		mount --bind /dev/null /sys/kernel/btf/vmlinux || return 1
+	for library in /usr/lib/x86_64-linux-gnu/lib{bcc,bpf,clang,LLVM}*.so.*; do
+		[ ! -f "$library" ] || mount --bind /dev/null "$library" || return 1
+	done
+}
+export -f bare
+export build empty
+python3 -m probes compile -o this.programs 2>compile.err
+case_ kept bash -c bare # found by itself where the line above has kept it
+programs="--compiled this.programs"
+case_ given bash -c bare
+head -c 1000 this.programs >cut.programs
+programs="--compiled cut.programs"
+case_ given_cut true
+programs=
 
 # These are not of a namespace but of the kernel: put back, or, the last one, final.
 echo 0 >/sys/kernel/debug/kprobes/enabled

@@ -21,6 +21,7 @@ LACKS = {
     "no_huge_pages": ("huge pages", "CONFIG_TRANSPARENT_HUGEPAGE"),
     "no_bcc": ("bcc", "apt install python3-bpfcc"),
     "lockdown": ("lockdown", "boot without"),
+    "given_cut": ("programs", "mapcount compile"),
 }
 #: Hidden from doctor alone: the kernel still has huge pages, so record has something to show.
 PRETENDED = ("no_huge_pages",)
@@ -114,6 +115,22 @@ def test_trace_when_there_is_no_btf(case, capsys):
     assert plans[0] == plans[1]
     # AND the replay agrees with the kernel at each mark
     assert analysis_main(["verify", without.path]) == 0
+    assert "0 differences, 0 possible" in capsys.readouterr().out
+
+
+@pytest.mark.guest("doctor")
+@pytest.mark.parametrize("name, way", [("given", "given in"), ("kept", "kept in")])
+def test_record_when_there_is_nothing_to_compile_with(case, capsys, name, way):
+    # GIVEN a root without bcc, headers, BTF and LLVM, and programs that were compiled before
+    assert case(name).status == 0, case(name).text("doctor.out")
+    # THEN doctor says which way a recording goes, and it is so
+    assert f"ok     programs: {way}" in case(name).text("doctor.out")
+    assert case(name).works, case(name).text("record.err")
+    assert case(name).trace.meta["programs"]["from"] == name
+    # AND the trace is as one whose programs were compiled on the spot
+    assert case(name).trace.meta["plan"] == case("complete").trace.meta["plan"]
+    assert case(name).trace.meta["missing"] == case("complete").trace.meta["missing"]
+    assert analysis_main(["verify", case(name).trace.path]) == 0
     assert "0 differences, 0 possible" in capsys.readouterr().out
 
 

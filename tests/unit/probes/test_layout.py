@@ -19,7 +19,6 @@ OFFSETS = {
         **{"_mm_id_mapcount": 96, "_mm_id": 104},
     },
     "vm_area_struct": {"vm_mm": 16},
-    "mm_struct": {"owner": 1000},
     "task_struct": {"pid": 1, "tgid": 2, "comm": 3, "mm": 4, "tasks": 5},
     "file": {"f_op": 40},
 }

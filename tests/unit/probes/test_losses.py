@@ -4,7 +4,7 @@
 import array
 
 from probes.losses import Misses, RingLosses
-from probes.program import Shape
+from probes.maps import Shape
 
 SHAPE = Shape(cpus=2, frames=1, ring_bytes=4096, probes=3)
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Instruction sites: found by their bytes, with the register that holds the page."""
 
-from probes.sites import updates
+import pytest
+
+from probes.sites import instruction, same_update, updates
 
 
 def test_updates_when_the_text_holds_several_forms():
@@ -40,3 +42,22 @@ def test_updates_when_a_loop_moves_a_pointer_to_the_field():
     text = b"\x49\x83\xc2\x30\x89\xc8\xf0\x41\xff\x02" + bytes(32) + b"\xf0\x41\xff\x02"
     # THEN the page is the register less the offset, and what has no such start is left out
     assert updates(text, 0x30, 1) == [(6, "r10 - 48")]
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        b"\xf0\xff\x40\x30",  # 0x30(%rax)
+        b"\xf0\x41\xff\x46\x30",  # 0x30(%r14)
+        b"\xf0\x41\xff\x44\x24\x30",  # 0x30(%r12)
+        b"\xf0\x41\xff\x02",  # (%r10)
+    ],
+)
+def test_instruction_when_other_code_follows(update):
+    # GIVEN an update between other instructions THEN its own bytes are told
+    assert instruction(b"\x90\x90" + update + b"\x89\xc8\x90", 2) == update
+    # AND it is the same one on a machine with one CPU
+    assert same_update(update, b"\x3e" + update[1:])
+    # BUT not where another breakpoint sits, or where anything else is another
+    assert not same_update(update, b"\xcc" + update[1:])
+    assert not same_update(update, update[:-1] + bytes([update[-1] ^ 1]))

@@ -6,7 +6,7 @@ import os
 import struct
 import subprocess
 
-from probes.program import FRAME_BYTES, FRAME_PAGES
+from probes.maps import FRAME_BYTES, FRAME_PAGES
 from probes.snapshot import watched_frames
 from probes.tasks import descendants
 

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from probes.events import RECORD_SIZE
-from probes.program import SPILL_BYTES, SPILL_SLOTS
+from probes.maps import SPILL_BYTES, SPILL_SLOTS
 from probes.spill import Spills
 
 

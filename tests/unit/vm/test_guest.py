@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import vm.__main__
-from vm import boots, chroot, guest, job, lab, say
+from vm import boots, cache, chroot, guest, job, lab, say
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -211,6 +211,18 @@ def test_recorder_is_there_when_a_script_calls_it(fake_vng: FakeVng) -> None:
     fake_vng.does('echo 0 >"$out/status"')
     assert vm.__main__.main(["run", "--no-record", "--", "./mine.sh"]) == 0
     assert f"--rodir /mapcount/src/probes={lab.PROBES}" in fake_vng.log.read_text()
+
+
+def test_guests_share_what_they_compile(fake_vng: FakeVng) -> None:
+    # GIVEN two guests WHEN each is run THEN both keep what they compile in one place of the host
+    fake_vng.does('echo 0 >"$out/part" && mv "$out/part" "$out/status"')
+    for _ in range(2):
+        assert vm.__main__.main(["run", "--no-record", "--", "true"]) == 0
+        assert f"--rwdir {job.COMPILED}={cache.compiled()}" in fake_vng.log.read_text()
+    # AND the recorder is told the place, which is there to be mounted
+    (run, _) = sorted((cache.root() / "runs").iterdir())
+    assert f"export MAPCOUNT_CACHE={job.COMPILED}" in (run / "job.sh").read_text()
+    assert (run / Path(job.COMPILED).name).is_dir()
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is missing: apt-get install gcc")

@@ -7,24 +7,20 @@ import pytest
 
 from probes.layout import Layout
 from probes.plan import FENTRY, FEXIT, KPROBE, KRETPROBE, RAW_TRACEPOINT, Plan, Probe
-from probes.program import Filters, Shape, source
+from probes.source import PATCHED, source
 
 FIELDS = {"flags": 0, "compound_head": 8, "mapping": 24, "mapcount": 48, "refcount": 52}
-TASK = {"vm_mm": 16, "owner": 1000, "mm": 1900, "pid": 2000, "tgid": 2004, "comm": 2100, "f_op": 40}
+TASK = {"vm_mm": 16, "tasks": 1800, "mm": 1900, "pid": 2000, "tgid": 2004, "comm": 2100, "f_op": 40}
 #: The whole folio's fields on 6.1 and on 7.2.
 OLD = {"entire": 84, "nr_mapped": None, "large": None, "order": 81, "dtor": 80}
 NEW = {"entire": 88, "nr_mapped": 84, "large": 80, "order": 64, "dtor": None}
-
-
-class FakeSymbols:
-    address = {}
 
 
 def text_of(attach=KPROBE, call="on_point(ctx, 0, a0, a2, 1, PTE)", fields=OLD, double_map=6):
     bits = {"head": 16, "double_map": double_map, "hugetlb_dtor": 2, "hugetlb_type": None}
     layout = Layout("btf", 64, 0, {**FIELDS, **fields}, bits, False, TASK)
     plan = Plan([Probe(0, "some_function", attach, 0, call, "map", "point", "rmap")])
-    return source(plan, layout, Filters(), Shape(1, 1, 4096, 1), FakeSymbols())
+    return source(plan, layout)
 
 
 def stub_of(text):
@@ -47,9 +43,9 @@ def constant(text, name):
         (
             FENTRY,
             "f(a0, a2)",
-            "KFUNC_PROBE(some_function) { u64 a0 = argument(ctx, 0), a2 = argument(ctx, 2); ",
+            "int probe_0(void *ctx) { u64 a0 = argument(ctx, 0), a2 = argument(ctx, 2); ",
         ),
-        (FEXIT, "f(result)", "KRETFUNC_PROBE(some_function) { u64 result = returned(ctx); "),
+        (FEXIT, "f(result)", "int probe_0(void *ctx) { u64 result = returned(ctx); "),
         (
             RAW_TRACEPOINT,
             "f(ctx->args[0])",
@@ -74,3 +70,11 @@ def test_reads_when_the_fields_lie_elsewhere(fields, double_map, folio):
     assert constant(text, "LINK_BYTES") == 16
     assert constant(text, "PAGE_BYTES") == 56
     assert constant(text, "FOLIO_BYTES") == folio
+
+
+def test_text_when_boot_or_recording_differ():
+    # GIVEN what only the boot or the run decides WHEN the program is written
+    text = text_of()
+    # THEN each is a marked instruction and no number
+    for name in PATCHED:
+        assert re.search(rf"#define {name} PATCHED\(\d+\)", text), name

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Loads compiled programs into the kernel and attaches them: maps, constants, descriptors.
+
+It does not matter when they were compiled, or where: this is the only way to load them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import resource
+import struct
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, Optional, Tuple
+
+from probes import events, syscalls
+from probes.boot import Boot
+from probes.compiled import Compiled, Function
+from probes.errors import ProbeError
+from probes.maps import (
+    CONTROL_BYTES,
+    FRAME_BYTES,
+    MARK_SLOTS,
+    SPILL_BYTES,
+    STACK_SLOTS,
+    Shape,
+)
+from probes.plan import FENTRY, FEXIT, KPROBE, KRETPROBE, RAW_TRACEPOINT, Plan, Probe
+
+#: struct bpf_insn of a 64-bit constant, which takes two: code, registers, offset, value.
+_INSN = struct.Struct("<BBhI")
+#: The source register of a constant that is a map's descriptor.
+_MAP_FD = 1 << 4
+#: program type and attach type by the way of attaching
+_TYPES = {
+    KPROBE: (syscalls.PROG_KPROBE, 0),
+    KRETPROBE: (syscalls.PROG_KPROBE, 0),
+    FENTRY: (syscalls.PROG_TRACING, syscalls.TRACE_FENTRY),
+    FEXIT: (syscalls.PROG_TRACING, syscalls.TRACE_FEXIT),
+    RAW_TRACEPOINT: (syscalls.PROG_RAW_TRACEPOINT, 0),
+}
+_U64 = struct.Struct("=Q")
+_U32 = struct.Struct("=I")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which folios get watched.  An empty filter lets everything pass."""
+
+    min_order: int = 2
+    tasks: bool = False
+    cgroup: Optional[str] = None
+    pfns: Tuple[Tuple[int, int], ...] = ()
+    stacks: bool = False
+
+    @property
+    def constants(self) -> Dict[str, int]:
+        """As the programs have them."""
+        return {
+            "MIN_ORDER": self.min_order,
+            "FILTER_TASKS": int(self.tasks),
+            "FILTER_CGROUP": int(bool(self.cgroup)),
+            "FILTER_PFN": int(bool(self.pfns)),
+            "WITH_STACKS": int(self.stacks),
+        }
+
+
+def patched(function: Function, maps: Dict[str, int], constants: Dict[str, int]) -> bytes:
+    """A program's instructions with the descriptors of the maps, and the constants.
+
+    A map that this recording does not need has no descriptor: what would use it is cut off by
+    a constant, and the verifier, which refuses any other use of a 0, removes it.
+    """
+    code = bytearray(function.code)
+
+    def put(place: int, value: int, kind: int) -> None:
+        at = place * _INSN.size
+        opcode, registers, offset, _ = _INSN.unpack_from(code, at)
+        _INSN.pack_into(code, at, opcode, registers & 0xF | kind, offset, value & 0xFFFFFFFF)
+        _INSN.pack_into(code, at + _INSN.size, 0, 0, 0, value >> 32)
+
+    for place, name in function.maps:
+        if name in maps:
+            put(place, maps[name], _MAP_FD)
+        else:
+            put(place, 0, 0)
+    for place, name in function.constants:
+        put(place, constants[name], 0)
+    return bytes(code)
+
+
+class Refused(ProbeError):
+    """The kernel takes no fentry or fexit where a kprobe may do."""
+
+
+def _refusal(probe: Probe, error: OSError) -> str:
+    return (
+        f"the kernel refuses {probe.attach} of {probe.function} ({error.strerror}): run as root, "
+        "and report it with the kernel's release"
+    )
+
+
+class Program:
+    """The loaded programs and their maps.  Raises ProbeError where the kernel refuses one."""
+
+    def __init__(self, made: Compiled, shape: Shape, filters: Filters, boot: Boot) -> None:
+        self.shape = shape
+        self._boot = boot
+        self._links: List[int] = []
+        self._programs: Dict[int, int] = {}
+        self._maps: Dict[str, int] = {}
+        # Before 5.11 maps count as locked memory, of which an ordinary session has little.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY,) * 2)
+        try:
+            self._make_maps(made, filters)
+            self._load(made, {**boot.constants, **filters.constants})
+        except BaseException:
+            self.detach()
+            raise
+        self.ring_fd = self._maps["ring"]
+        self._counts = self._mapped("cpu_counts", shape.cpus * shape.count_words * 8)
+        self._spills = self._mapped("spills", shape.cpus * SPILL_BYTES)
+        self._frames = self._mapped("frames", shape.frames * FRAME_BYTES)
+        self._control = self._mapped("controls", CONTROL_BYTES)
+
+    def _make_maps(self, made: Compiled, filters: Filters) -> None:
+        shape = self.shape
+        sizes = {
+            "ring": shape.ring_bytes,
+            "cpu_counts": shape.cpus,
+            "spills": shape.cpus,
+            "frames": shape.frames,
+            "stacks": STACK_SLOTS if filters.stacks else 0,
+            "cgroup": 1 if filters.cgroup else 0,
+        }
+        for each in made.maps:
+            entries = sizes.get(each.name, each.entries)
+            if not entries:
+                continue
+            try:
+                self._maps[each.name] = syscalls.create_map(
+                    each.type, each.key_size, each.value_size, entries, each.flags, each.name
+                )
+            except OSError as error:
+                raise ProbeError(
+                    f"the kernel refuses the BPF map {each.name} ({error.strerror}): run as root, "
+                    "with memory for --buffer"
+                ) from None
+
+    def _load(self, made: Compiled, constants: Dict[str, int]) -> None:
+        probes = {probe.id: probe for probe in made.plan.probes}
+        for function in made.functions:
+            probe = probes[function.probe]
+            type_, attach = _TYPES[probe.attach]
+            try:
+                self._programs[probe.id] = syscalls.load_program(
+                    type_,
+                    patched(function, self._maps, constants),
+                    made.licence,
+                    f"probe_{probe.id}",
+                    (attach, function.btf_id),
+                )
+            except OSError as error:
+                kind = Refused if probe.attach in (FENTRY, FEXIT) else ProbeError
+                raise kind(_refusal(probe, error)) from None
+
+    def _mapped(self, name: str, size: int) -> mmap.mmap:
+        rounded = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        return mmap.mmap(self._maps[name], rounded)
+
+    @property
+    def frames(self) -> memoryview:
+        """The watch set: FRAME_BYTES per 2 MiB frame (struct frame of bpf/watch.h)."""
+        return memoryview(self._frames)[: self.shape.frames * FRAME_BYTES]
+
+    @property
+    def counts(self) -> memoryview:
+        """u64 counters: per CPU its sequence number, then what was lost per probe."""
+        return memoryview(self._counts).cast("Q")
+
+    @property
+    def spills(self) -> memoryview:
+        """What the ring refused: SPILL_BYTES per CPU (struct spill of bpf/record.h)."""
+        return memoryview(self._spills)[: self.shape.cpus * SPILL_BYTES]
+
+    def open(self) -> None:
+        """From now on wanted folios are watched."""
+        self._control[0] = 1
+
+    def close(self) -> None:
+        """From now on nothing is watched.  Detaching takes seconds, in which nobody drains."""
+        self._control[0] = 0
+        self._frames[:] = bytes(len(self._frames))
+
+    def marks(self) -> int:
+        """How many marks workloads have named so far."""
+        return int.from_bytes(self._control[8:16], "little")
+
+    def mark(self, number: int) -> Tuple[int, str]:
+        """(tid, name) of a mark; the last MARK_SLOTS are kept."""
+        slot = number % MARK_SLOTS
+        tid_at = 16 + 4 * slot
+        name_at = 16 + 4 * MARK_SLOTS + events.TEXT_SIZE * slot
+        name = self._control[name_at : name_at + events.TEXT_SIZE].split(b"\0")[0]
+        tid = int.from_bytes(self._control[tid_at : tid_at + 4], "little")
+        return tid, name.split(b"\n")[0].decode(errors="replace")
+
+    def follow_task(self, pid: int) -> None:
+        """Watch the folios of a process, and of the children it will have."""
+        syscalls.update(self._maps["tasks"], _U32.pack(pid), b"\1")
+
+    def followed(self) -> List[int]:
+        """The processes whose folios are watched, children that were born meanwhile included."""
+        return [_U32.unpack(key)[0] for key in self._keys("tasks")]
+
+    def follow_mm(self, address: int) -> None:
+        """Watch what others do to the folios of an address space (a struct mm_struct)."""
+        syscalls.update(self._maps["mms"], _U64.pack(address), b"\1")
+
+    def follow_cgroup(self, fd: int) -> None:
+        """Watch the folios of the tasks in a cgroup (a directory's descriptor)."""
+        syscalls.update(self._maps["cgroup"], _U32.pack(0), _U32.pack(fd))
+
+    def stack(self, id_: int) -> List[int]:
+        """The kernel addresses of one recorded stack, innermost first."""
+        depth = 127  # PERF_MAX_STACK_DEPTH
+        found = syscalls.lookup(self._maps["stacks"], _U32.pack(id_), depth * 8) or b""
+        addresses = list(memoryview(found).cast("Q"))
+        return addresses[: addresses.index(0)] if 0 in addresses else addresses
+
+    def stack_ids(self) -> List[int]:
+        """The stacks recorded so far."""
+        return [_U32.unpack(key)[0] for key in self._keys("stacks")]
+
+    def _keys(self, name: str) -> Iterator[bytes]:
+        key = syscalls.next_key(self._maps[name], None, _U32.size)
+        while key is not None:
+            yield key
+            key = syscalls.next_key(self._maps[name], key, _U32.size)
+
+    def attach(self, probe: Probe) -> Optional[str]:
+        """Attach one probe.  Returns None, or why it cannot be attached.
+
+        Raises Refused where a kprobe may do.
+        """
+        program = self._programs[probe.id]
+        if probe.code and not self._boot.has_site(probe):
+            return "its inlined counter update is not where it was when this was compiled"
+        try:
+            if probe.attach in (KPROBE, KRETPROBE):
+                on_return = probe.attach == KRETPROBE
+                link = syscalls.attach_kprobe(program, probe.function, probe.offset, on_return)
+            elif probe.attach == RAW_TRACEPOINT:
+                link = syscalls.attach_tracing(program, probe.function)
+            else:
+                link = syscalls.attach_tracing(program)
+        except OSError as error:
+            if probe.attach in (FENTRY, FEXIT):
+                raise Refused(_refusal(probe, error)) from None
+            return f"the kernel refused it ({error.strerror})"
+        self._links.append(link)
+        return None
+
+    def program_fds(self, plan: Plan) -> Dict[int, int]:
+        """Probe id -> file descriptor of its loaded BPF program."""
+        return {probe.id: self._programs[probe.id] for probe in plan.probes}
+
+    def detach(self) -> None:
+        """Detach every probe and unload; what is mapped stays readable, the stacks do not."""
+        for fd in (*self._links, *self._programs.values(), *self._maps.values()):
+            os.close(fd)
+        self._links, self._programs, self._maps = [], {}, {}

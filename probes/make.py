@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Makes the compiled programs of the running kernel: symbols, types, plan, text, BCC."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import struct
+from dataclasses import replace
+from typing import Dict, List, Tuple
+
+from probes.btf import Btf
+from probes.compiled import INSN_SIZE, Compiled, Function, Map
+from probes.headers import find_types
+from probes.hooks import MARK_OPS
+from probes.kernel import Kcore, Symbols, build_id
+from probes.layout import find_layout
+from probes.plan import FENTRY, FEXIT, Probe, by_trampoline, resolve
+from probes.program import bcc_version, compiled
+from probes.say import say
+from probes.source import PATCH_MARK, PATCHED, source, stub
+
+#: This recorder's files that decide what is made: the modules that this one needs.
+SOURCES = (
+    "bpf/folio.h",
+    "bpf/handlers.h",
+    "bpf/record.h",
+    "bpf/watch.h",
+    "__init__.py",
+    "btf.py",
+    "compiled.py",
+    "config.py",
+    "errors.py",
+    "events.py",
+    "headers.py",
+    "hooks.py",
+    "kernel.py",
+    "layout.py",
+    "make.py",
+    "maps.py",
+    "plan.py",
+    "program.py",
+    "say.py",
+    "selftest.py",
+    "sites.py",
+    "source.py",
+)
+#: Symbols whose addresses a recording needs, where the kernel has them.
+SYMBOLS = ("_etext", "vmemmap_base", "huge_zero_folio", "huge_zero_page", MARK_OPS, "init_task")
+#: The instruction that loads a 64-bit constant takes the place of two.
+_LOAD_64 = 0x18
+_MAP_FD = 1
+_INSN = struct.Struct("<BBhI")
+
+
+def sources() -> str:
+    """A digest of SOURCES: what was made by other files may not fit to this recorder."""
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        with open(os.path.join(os.path.dirname(__file__), name), "rb") as file:
+            content = file.read()
+        digest.update(b"%s %d\n" % (name.encode(), len(content)) + content)
+    return digest.hexdigest()
+
+
+def make(kcore: Kcore, trampolines: bool = True) -> Compiled:
+    """Compile for the running kernel.  Raises ProbeError.
+
+    TRAMPOLINES: use fentry and fexit where the kernel offers them, not kprobes alone.
+    """
+    say("reading the kernel's symbols and types")
+    symbols = Symbols()
+    types = find_types()
+    if types.source != "btf":
+        say("the kernel has no BTF: its headers tell the layout")
+    layout = find_layout(types, symbols, kcore)
+    plan = resolve(types, symbols, kcore, layout)
+    if trampolines:
+        plan = by_trampoline(plan, types)
+    say(f"compiling {len(plan.probes)} probes")
+    code, maps, licence = compiled(source(plan, layout), [stub(probe) for probe in plan.probes])
+    start = symbols.address["_stext"]
+    wanted = {*SYMBOLS, *(probe.function for probe in plan.probes if probe.code)}
+    return Compiled(
+        build_id=build_id() or "",
+        release=platform.release(),
+        bcc=bcc_version() or "",
+        sources=sources(),
+        licence=licence,
+        symbols={
+            name: symbols.address[name] - start
+            for name in sorted(wanted)
+            if name in symbols.address
+        },
+        layout=replace(layout, vmemmap=0),
+        plan=plan,
+        maps=tuple(maps.values()),
+        functions=tuple(_function(probe, code[stub(probe)], maps, types) for probe in plan.probes),
+    )
+
+
+def _function(probe: Probe, code: bytes, maps: Dict[int, Map], types: Btf) -> Function:
+    named, constants = references(code, maps)
+    trampoline = probe.attach in (FENTRY, FEXIT)
+    return Function(
+        probe=probe.id,
+        code=code,
+        maps=tuple(named),
+        constants=tuple(constants),
+        btf_id=types.function_id(probe.function) if trampoline else 0,
+    )
+
+
+def references(
+    code: bytes, maps: Dict[int, Map]
+) -> Tuple[List[Tuple[int, str]], List[Tuple[int, str]]]:
+    """Which instructions hold a map's descriptor, and which a constant of the loader's."""
+    named, constants = [], []
+    place = 0
+    while place < len(code) // INSN_SIZE:
+        opcode, registers, _, low = _INSN.unpack_from(code, place * INSN_SIZE)
+        if opcode != _LOAD_64:
+            place += 1
+            continue
+        *_, high = _INSN.unpack_from(code, (place + 1) * INSN_SIZE)
+        if registers >> 4 == _MAP_FD:
+            named.append((place, maps[low].name))
+        elif high == PATCH_MARK:
+            constants.append((place, PATCHED[low]))
+        place += 2
+    return named, constants

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The sizes of the maps through which the BPF program and the recorder talk (bpf/*.h)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from probes import events
+
+FRAME_PAGES = 512
+#: struct frame: one state byte per page, the time of the last free, a mark.
+FRAME_BYTES = FRAME_PAGES + 16
+MARK_SLOTS = 16
+#: Records of one CPU that may wait beside the ring (struct spill of bpf/record.h).
+SPILL_SLOTS = 256
+SPILL_BYTES = 24 + SPILL_SLOTS * events.RECORD_SIZE
+CONTROL_BYTES = 16 + MARK_SLOTS * (4 + events.TEXT_SIZE)
+STACK_SLOTS = 16384
+
+
+def count_words(probes: int) -> int:
+    """u64 words of one CPU's counts: its sequence number, then the lost ones by probe; the
+    last is for records with text (marks and tasks)."""
+    return 1 + probes + 1
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large the maps are on this machine."""
+
+    cpus: int
+    frames: int
+    ring_bytes: int
+    probes: int
+
+    @property
+    def count_words(self) -> int:
+        """u64 words of one CPU's counts."""
+        return count_words(self.probes)

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the recorder tells its user while it works."""
+
+from __future__ import annotations
+
+import sys
+
+
+def say(text: str) -> None:
+    """One line for the user, on stderr: results alone go to stdout."""
+    told = text.startswith(("error:", "warning:", "note:"))
+    print(text if told else f"mapcount: {text}", file=sys.stderr)

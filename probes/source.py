@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Writes the BPF program's C text, which depends on the kernel's build alone.
+
+What the boot decides (where things lie) and what the user asks for are constants of the
+loaded program: the text has a marked instruction for each, into which the loader writes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from typing import Dict, Optional
+
+from probes import events
+from probes.layout import Layout
+from probes.maps import MARK_SLOTS, SPILL_SLOTS, count_words
+from probes.plan import (
+    ARGUMENTS,
+    FENTRY,
+    FEXIT,
+    KPROBE,
+    KRETPROBE,
+    RAW_TRACEPOINT,
+    Plan,
+    Probe,
+)
+
+SOURCES = ("record.h", "folio.h", "watch.h", "handlers.h")
+MARK_PREFIX = b"mapcount: "
+MIGRATE_MOVABLE = 1
+
+#: The constants that the loader knows, in the order of their numbers.
+PATCHED = (
+    "VMEMMAP",
+    "HUGE_ZERO",  # address of the variable that holds the huge zero page, 0: there is none
+    "TRACE_MARKER_OPS",
+    "SELF",  # the recorder's pid
+    "MIN_ORDER",
+    "FILTER_TASKS",
+    "FILTER_CGROUP",
+    "FILTER_PFN",
+    "WITH_STACKS",
+)
+#: The upper half of a marked instruction's value; the lower is the constant's number.
+PATCH_MARK = 0x1DEA5EED
+
+
+def source(plan: Plan, layout: Layout) -> str:
+    """The C text: constants of this kernel's build, the fixed part, one stub per probe."""
+    constants: Dict[str, Optional[int]] = {
+        "TEXT_SIZE": events.TEXT_SIZE,
+        "NR_PROBES": count_words(len(plan.probes)) - 1,
+        "LOST_TEXT": len(plan.probes),
+        "SPILL_SLOTS": SPILL_SLOTS,
+        **_reads(layout),
+        "STRUCT_PAGE": layout.struct_page,
+        "TAIL_HOLDS_MASK": int(layout.tail_holds_mask),
+        "OFF_FLAGS": layout.fields["flags"],
+        "OFF_COMPOUND_HEAD": layout.fields["compound_head"],
+        "OFF_MAPPING": layout.fields["mapping"],
+        "OFF_MAPCOUNT": layout.fields["mapcount"],
+        "OFF_REFCOUNT": layout.fields["refcount"],
+        "OFF_ENTIRE": layout.fields["entire"],
+        "OFF_NR_MAPPED": layout.fields["nr_mapped"],
+        "OFF_LARGE": layout.fields["large"],
+        "OFF_ORDER": layout.fields["order"],
+        "OFF_DTOR": layout.fields["dtor"],
+        "OFF_VM_MM": layout.task["vm_mm"],
+        "OFF_TASK_MM": layout.task["mm"],
+        "OFF_TASK_PID": layout.task["pid"],
+        "OFF_TASK_TGID": layout.task["tgid"],
+        "OFF_TASK_COMM": layout.task["comm"],
+        "PG_HEAD": layout.bits["head"],
+        "PG_DOUBLE_MAP": layout.bits["double_map"],
+        "HUGETLB_DTOR": layout.bits["hugetlb_dtor"],
+        "HUGETLB_PAGE_TYPE": layout.bits["hugetlb_type"],
+        "OFF_FILE_F_OP": layout.task["f_op"],
+        "WITH_TRAMPOLINES": 1 if any(p.attach in (FENTRY, FEXIT) for p in plan.probes) else None,
+        "NO_STACK": events.NO_STACK,
+        "MIGRATE_MOVABLE": MIGRATE_MOVABLE,
+        "MARK_SLOTS": MARK_SLOTS,
+        "MARK_PREFIX_SIZE": len(MARK_PREFIX),
+        "MARK_PREFIX": int.from_bytes(MARK_PREFIX[:8], "little"),
+        "SIGSTOP": int(signal.SIGSTOP),
+        "LEVEL_SHIFT": events.LEVEL_SHIFT,
+        **{k: v for k, v in vars(events).items() if k.startswith("BIT_")},
+        "MARK_NAMED": events.MARK_NAMED,
+        "TASK_NEW": events.TASK_NEW,
+        "TASK_RENAME": events.TASK_RENAME,
+        "TASK_EXIT": events.TASK_EXIT,
+        "PATCH_MARK": PATCH_MARK << 32,
+    }
+    lines = ["#include <uapi/linux/ptrace.h>"]
+    for name, value in constants.items():
+        if value is not None:
+            suffix = "ULL" if value > 0x7FFFFFFF else ""
+            lines.append(f"#define {name} ({value}{suffix})")
+    lines += [f"#define {name} PATCHED({number})" for number, name in enumerate(PATCHED)]
+    folder = os.path.join(os.path.dirname(__file__), "bpf")
+    for name in SOURCES:
+        with open(os.path.join(folder, name)) as file:
+            lines.append(file.read())
+    for probe in plan.probes:
+        lines.append(f"/* {probe.function} ({probe.op}, {probe.phase}) */")
+        lines.append(_stub_source(probe))
+    return "\n".join(lines) + "\n"
+
+
+def _reads(layout: Layout) -> Dict[str, Optional[int]]:
+    """How many bytes of a struct page have the fields of interest: whole words from 0 on."""
+    field = layout.fields.get
+
+    def words(*offsets: Optional[int]) -> int:
+        return max(offset // 8 + 1 for offset in offsets if offset is not None) * 8
+
+    second_flags = None
+    if layout.bits["double_map"] is not None:
+        second_flags = layout.struct_page + words(field("flags")) - 8
+    page = words(*map(field, ("flags", "compound_head", "mapping", "mapcount", "refcount")))
+    folio = words(second_flags, *map(field, ("entire", "nr_mapped", "large", "order", "dtor")))
+    return {
+        "LINK_BYTES": words(field("flags"), field("compound_head")),
+        "PAGE_BYTES": page,
+        "FOLIO_BYTES": folio,
+    }
+
+
+#: What a stub is given, how it gets at argument {n}, and at the result.
+_HEADS = {
+    KPROBE: ("struct pt_regs *ctx", "a{n} = ctx->{register}", ""),
+    KRETPROBE: ("struct pt_regs *ctx", "", "result = ctx->ax"),
+    FENTRY: ("void *ctx", "a{n} = argument(ctx, {n})", ""),
+    FEXIT: ("void *ctx", "", "result = returned(ctx)"),
+    RAW_TRACEPOINT: ("struct bpf_raw_tracepoint_args *ctx", "", ""),
+}
+
+
+def stub(probe: Probe) -> str:
+    """The name of a probe's C function."""
+    return f"probe_{probe.id}"
+
+
+def _stub_source(probe: Probe) -> str:
+    """The C function that is attached: it names the values that the probe's call uses."""
+    context, argument, result = _HEADS[probe.attach]
+    values = [
+        argument.format(n=n, register=register)
+        for n, register in enumerate(ARGUMENTS)
+        if re.search(rf"\ba{n}\b", probe.call)
+    ]
+    if re.search(r"\bresult\b", probe.call):
+        values.append(result)
+    declared = f"u64 {', '.join(values)}; " if values else ""
+    return f"int {stub(probe)}({context}) {{ {declared}return {probe.call}; }}"

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""bpf(2) and perf_event_open(2): makes maps, loads programs, attaches them.
+
+Python has neither call; the C library's syscall() makes them, so that nothing needs to be
+installed.  Each function raises OSError as Python's own do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import platform
+import struct
+from typing import Optional, Tuple
+
+#: Numbers of bpf(2) and perf_event_open(2).
+_NUMBERS = {"x86_64": (321, 298), "aarch64": (280, 241)}
+
+# enum bpf_cmd
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_NEXT_KEY, _PROG_LOAD = 0, 1, 2, 4, 5
+_RAW_TRACEPOINT_OPEN = 17
+# enum bpf_prog_type
+PROG_KPROBE, PROG_RAW_TRACEPOINT, PROG_TRACING = 2, 17, 26
+# enum bpf_attach_type
+TRACE_FENTRY, TRACE_FEXIT = 24, 25
+
+#: Of union bpf_attr what the calls below set; the kernel takes what is missing for zeros.
+_MAP = struct.Struct("=IIIIIIi16s")
+_ELEMENT = struct.Struct("=IxxxxQQQ")
+_PROGRAM = struct.Struct("=IIQQIIQII16sIIIIQIIQII")
+_TRACEPOINT = struct.Struct("=QI")
+#: struct perf_event_attr up to config2 (PERF_ATTR_SIZE_VER1).
+_PERF = struct.Struct("=IIQQQQQIIQQ")
+
+KPROBE_DEVICE = "/sys/bus/event_source/devices/kprobe"
+_PERF_CLOEXEC = 8
+_PERF_ENABLE, _PERF_SET_BPF = 0x2400, 0x40042408
+_LOG_BYTES = 1 << 20
+
+
+def _call(number: int, *arguments: object) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long
+    bpf, perf_event_open = _NUMBERS[platform.machine()]
+    result: int = libc.syscall(ctypes.c_long((bpf, perf_event_open)[number]), *arguments)
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return result
+
+
+def _bpf(command: int, attributes: bytes) -> int:
+    size = ctypes.c_long(len(attributes))
+    return _call(0, ctypes.c_long(command), ctypes.create_string_buffer(attributes), size)
+
+
+def create_map(
+    type_: int, key_size: int, value_size: int, entries: int, flags: int, name: str
+) -> int:
+    """The descriptor of a new map."""
+    return _bpf(
+        _MAP_CREATE,
+        _MAP.pack(type_, key_size, value_size, entries, flags, 0, 0, name.encode()[:15]),
+    )
+
+
+def update(fd: int, key: bytes, value: bytes) -> None:
+    """Set the value of a map's key."""
+    keys, values = ctypes.create_string_buffer(key), ctypes.create_string_buffer(value)
+    _bpf(_MAP_UPDATE, _ELEMENT.pack(fd, ctypes.addressof(keys), ctypes.addressof(values), 0))
+
+
+def lookup(fd: int, key: bytes, size: int) -> Optional[bytes]:
+    """The ``size`` bytes that a map has for a key, None where it has none."""
+    keys, values = ctypes.create_string_buffer(key), ctypes.create_string_buffer(size)
+    return _found(_MAP_LOOKUP, fd, keys, values)
+
+
+def next_key(fd: int, key: Optional[bytes], size: int) -> Optional[bytes]:
+    """The key of ``size`` bytes behind ``key`` (None: the first), None after the last."""
+    keys = ctypes.create_string_buffer(key) if key is not None else None
+    return _found(_MAP_NEXT_KEY, fd, keys, ctypes.create_string_buffer(size))
+
+
+def _found(
+    command: int,
+    fd: int,
+    key: "Optional[ctypes.Array[ctypes.c_char]]",
+    room: "ctypes.Array[ctypes.c_char]",
+) -> Optional[bytes]:
+    at = ctypes.addressof(key) if key is not None else 0
+    try:
+        _bpf(command, _ELEMENT.pack(fd, at, ctypes.addressof(room), 0))
+    except FileNotFoundError:
+        return None
+    return room.raw
+
+
+def load_program(
+    type_: int, instructions: bytes, licence: str, name: str, hook: Tuple[int, int] = (0, 0)
+) -> int:
+    """The descriptor of a loaded program.
+
+    ``hook``: for PROG_TRACING the attach type and the BTF id of the function.  The error of a
+    program that the verifier refuses says what the verifier said last.
+    """
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    terms = ctypes.create_string_buffer(licence.encode())
+
+    def load(log: "Optional[ctypes.Array[ctypes.c_char]]") -> int:
+        room = (1, len(log), ctypes.addressof(log)) if log is not None else (0, 0, 0)
+        return _bpf(
+            _PROG_LOAD,
+            _PROGRAM.pack(
+                *(type_, len(instructions) // 8, ctypes.addressof(code), ctypes.addressof(terms)),
+                *(*room, 0, 0, name.encode()[:15], 0, hook[0], 0, 0, 0, 0, 0, 0, 0, hook[1]),
+            ),
+        )
+
+    try:
+        return load(None)
+    except OSError as refused:
+        log = ctypes.create_string_buffer(_LOG_BYTES)
+        try:
+            return load(log)
+        except OSError:
+            said = [line for line in log.value.decode(errors="replace").splitlines() if line]
+            # The last line but the statistics says what is wrong.
+            told = [line for line in said if not line.startswith(("processed ", "verification "))]
+            why = f"{refused.strerror}: {told[-1]}" if told else refused.strerror
+            raise OSError(refused.errno, why) from None
+
+
+def attach_tracing(program: int, tracepoint: Optional[str] = None) -> int:
+    """Attach to a raw tracepoint, or (None) to the function that the program was loaded for."""
+    name = ctypes.create_string_buffer(tracepoint.encode()) if tracepoint else None
+    at = ctypes.addressof(name) if name is not None else 0
+    return _bpf(_RAW_TRACEPOINT_OPEN, _TRACEPOINT.pack(at, program))
+
+
+def attach_kprobe(program: int, function: str, offset: int, on_return: bool) -> int:
+    """Attach to an instruction of a kernel function, or to its return."""
+    with open(f"{KPROBE_DEVICE}/type") as file:
+        type_ = int(file.read())
+    name = ctypes.create_string_buffer(function.encode())
+    attributes = _PERF.pack(
+        *(type_, _PERF.size, int(on_return), 1, 0, 0, 0, 1, 0),
+        *(ctypes.addressof(name), offset),
+    )
+    # Of any task; a kprobe's program runs on each CPU, whichever its event is opened on.
+    where = (ctypes.c_long(-1), ctypes.c_long(0), ctypes.c_long(-1), ctypes.c_long(_PERF_CLOEXEC))
+    event = _call(1, ctypes.create_string_buffer(attributes, len(attributes)), *where)
+    try:
+        fcntl.ioctl(event, _PERF_SET_BPF, program)
+        fcntl.ioctl(event, _PERF_ENABLE, 0)
+    except OSError:
+        os.close(event)
+        raise
+    return event
