@@ -37,6 +37,7 @@ mutants: setup ## kernels with planted bugs: out/mutants/, and docs/planted-bugs
 	exit $$status
 
 bench: setup ## what tracing and reading cost, beside the peers: out/bench/, docs/performance.md
+	$(PYTHON) -m tests.bench.guest start
 	$(PYTHON) -m tests.bench.guest cost
 	$(PYTHON) -m tests.bench.guest loss
 	$(PYTHON) -m tests.bench.peers

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import List, Optional
 
 from probes.compiled import Compiled, Damaged, pack, unpack
+from probes.digest import sources
 from probes.errors import ProbeError
 from probes.kernel import Kcore, build_id
-from probes.make import make, sources
+from probes.make import make
 from probes.program import bcc_version
 from probes.say import say
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import platform
 import struct
 from dataclasses import replace
@@ -12,6 +10,7 @@ from typing import Dict, List, Tuple
 
 from probes.btf import Btf
 from probes.compiled import INSN_SIZE, Compiled, Function, Map
+from probes.digest import sources
 from probes.headers import find_types
 from probes.hooks import MARK_OPS
 from probes.kernel import Kcore, Symbols, build_id
@@ -21,47 +20,12 @@ from probes.program import bcc_version, compiled
 from probes.say import say
 from probes.source import PATCH_MARK, PATCHED, source, stub
 
-#: This recorder's files that decide what is made: the modules that this one needs.
-SOURCES = (
-    "bpf/folio.h",
-    "bpf/handlers.h",
-    "bpf/record.h",
-    "bpf/watch.h",
-    "__init__.py",
-    "btf.py",
-    "compiled.py",
-    "config.py",
-    "errors.py",
-    "events.py",
-    "headers.py",
-    "hooks.py",
-    "kernel.py",
-    "layout.py",
-    "make.py",
-    "maps.py",
-    "plan.py",
-    "program.py",
-    "say.py",
-    "selftest.py",
-    "sites.py",
-    "source.py",
-)
 #: Symbols whose addresses a recording needs, where the kernel has them.
 SYMBOLS = ("_etext", "vmemmap_base", "huge_zero_folio", "huge_zero_page", MARK_OPS, "init_task")
 #: The instruction that loads a 64-bit constant takes the place of two.
 _LOAD_64 = 0x18
 _MAP_FD = 1
 _INSN = struct.Struct("<BBhI")
-
-
-def sources() -> str:
-    """A digest of SOURCES: what was made by other files may not fit to this recorder."""
-    digest = hashlib.sha256()
-    for name in SOURCES:
-        with open(os.path.join(os.path.dirname(__file__), name), "rb") as file:
-            content = file.read()
-        digest.update(b"%s %d\n" % (name.encode(), len(content)) + content)
-    return digest.hexdigest()
 
 
 def make(kcore: Kcore, trampolines: bool = True) -> Compiled:

@@ -130,7 +130,8 @@ leave 0 {OUT}/status
 def _head(env: Mapping[str, str] | None, policy: str) -> str:
     settings = {
         "PYTHONPATH": SOURCE,
-        "PYTHONDONTWRITEBYTECODE": "1",
+        # The recorder's folder is shared read-only; Python need not compile it at each start.
+        "PYTHONPYCACHEPREFIX": f"{COMPILED}/python",
         "HOME": "/root",
         "MAPCOUNT_CACHE": COMPILED,
     }

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What tracing costs in a guest, ours beside its peers.
 
-    python -m tests.bench.guest cost|loss [TRACER…]
+    python -m tests.bench.guest start|cost|loss [TRACER…]
 
+start: instructions from the command to tracing, with all probes, by the same clock as cost;
+      out/bench/guest-start.json.
 cost: instructions per traced event.  One vCPU whose clock counts its instructions, so the
       figures do not depend on this machine; out/bench/guest.json.
 loss: the load on every CPU for a minute: what is lost, what draining takes, and when the first
@@ -58,6 +60,17 @@ COST_NOTES = [
     "bpftrace prints more than its buffer takes under this load; what a tracer loses costs it "
     "nothing, so that its figure is too low. trace-cmd's file is compressed when it ends.",
 ]
+START_COLUMNS = {
+    "tracer": "what was started: mapcount with all its probes, which were kept by an earlier "
+    "recording or are compiled; bpftrace with two",
+    "instructions": "guest instructions from the command to tracing, in 10^9 (median)",
+    "goal": "what was aimed at",
+    "spread": "the same: the largest less the smallest repeat",
+    "attaching": "of these, until it attaches (one repeat)",
+}
+#: Of bpftrace's instructions, where everything is compiled.
+START_GOAL_OF_BPFTRACE = 1.5
+START_GOALS = {"mapcount, kept": 2.0}
 LOSS_COLUMNS = {
     "tracer": "what traced the load, which ran once on each CPU for 60 s",
     "events": "records that arrived",
@@ -84,7 +97,7 @@ def peers_root(suite: str) -> Path:
 def boot(kind: str, wanted: list[str], seconds: float) -> dict[str, Any]:
     """Run in_guest.py in a guest.  Returns its results."""
     kernel = kernels.resolve(None)
-    root = peers_root(kernel.suite)
+    root = peers_root(kernel.suite) if kind == "cost" else chroot.ensure(kernel.suite)
     run_dir = cache.new_run_dir(f"bench-{kind}")
     files = [build.workload(HERE / "touch.c")]
     files += [HERE / name for name in ("in_guest.py", "few_probes.py", "bcc_callback.py")]
@@ -94,9 +107,9 @@ def boot(kind: str, wanted: list[str], seconds: float) -> dict[str, Any]:
         image=kernels.image_of(kernel, root),
         root=root,
         kvm=False,
-        cpus=1 if kind == "cost" else 2,
-        shares=(guest.Share(f"{job.SOURCE}/probes", lab.PROBES),),
-        qemu=("-icount", "shift=0") if kind == "cost" else (),
+        cpus=2 if kind == "loss" else 1,
+        shares=(guest.Share(f"{job.SOURCE}/probes", lab.PROBES), lab.compiled_share(run_dir)),
+        qemu=() if kind == "loss" else ("-icount", "shift=0"),
     )
     command = ["python3", f"{job.OUT}/in_guest.py", kind, f"{job.OUT}/result.json", *wanted]
     say.phase(f"booting {kernel.name} for {kind}")
@@ -143,6 +156,34 @@ def cost_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
+def start_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row a tracer: what it executes before it traces."""
+    medians = {
+        name: statistics.median(result["seconds"])
+        for name, result in results.items()
+        if "seconds" in result
+    }
+    goals = dict(START_GOALS)
+    if "bpftrace" in medians:
+        goals["mapcount, compiled"] = round(START_GOAL_OF_BPFTRACE * medians["bpftrace"], 1)
+    rows = []
+    for name, result in results.items():
+        if "error" in result:
+            say.warning(f"{name}: {result['error']}")
+            continue
+        attaching = result["phases"]["attaching"]
+        rows.append(
+            {
+                "tracer": name,
+                "instructions": round(medians[name], 2),
+                "goal": goals.get(name),
+                "spread": round(max(result["seconds"]) - min(result["seconds"]), 2),
+                "attaching": round(attaching, 2) if attaching else None,
+            }
+        )
+    return rows
+
+
 def loss_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
     """One row a tracer: its losses under the load, its own work, its start."""
     rows = []
@@ -169,12 +210,20 @@ def loss_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
 def main(argv: list[str] | None = None) -> int:
     """Measure one table and write it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.guest")
-    parser.add_argument("kind", choices=["cost", "loss"])
+    parser.add_argument("kind", choices=["start", "cost", "loss"])
     parser.add_argument("tracer", nargs="*", help="only these")
     parser.add_argument("--seconds", type=float, default=3600.0, help="time limit of the guest")
     args = parser.parse_args(argv)
     results = boot(args.kind, args.tracer, args.seconds)
-    if args.kind == "cost":
+    if args.kind == "start":
+        table = {
+            "name": "guest-start",
+            "title": "In the guest: from the command to tracing",
+            "columns": START_COLUMNS,
+            "rows": start_rows(results),
+            "notes": [],
+        }
+    elif args.kind == "cost":
         table = {
             "name": "guest",
             "title": "In the guest: what one traced event costs",

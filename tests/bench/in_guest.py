@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """In the guest: each tracer beside the load, and what that cost.
 
-    in_guest.py cost|loss RESULT.json [TRACER…]
+    in_guest.py start|cost|loss RESULT.json [TRACER…]
 
 Everything of a tracer but its result lies in memory (/tmp), so that no disk is measured.
 """
@@ -29,6 +29,7 @@ ROUNDS = 20
 #: Which pages a reader of /proc/kpageflags reads: memory that nobody has asked to watch.
 SCAN_FROM, SCAN_PAGES = 0x10000, 0x4000
 REPEATS = 5
+STARTS = 3
 READY_SECONDS = 300
 SATURATE_SECONDS = 60
 
@@ -80,12 +81,12 @@ class Tracer:
         times = [ts for ts, line in self.messages if word in line]
         return (times[0] - self.started) / 1e9 if times else None
 
-    def wait(self, ready):
+    def wait(self, ready, interval=0.02):
         deadline = time.monotonic() + READY_SECONDS
         while not ready(self):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"no tracing: {self.text[-2000:]}")
-            time.sleep(0.02)
+            time.sleep(interval)
 
     def cpu_ns(self):
         """What all processes of the tracer's session have used."""
@@ -226,6 +227,42 @@ def one_cost(name, command, ready):
             no_kprobe_events()
 
 
+def start_tracers():
+    """name -> (command, when it traces)."""
+    record = ["python3", "-m", "probes", "record", "-o", "/tmp/out"]
+    return {
+        "mapcount, kept": (record, recording),
+        "mapcount, compiled": ([*record, "--no-cache"], recording),
+        "bpftrace": (["bpftrace", "-o", "/tmp/out", "-e", BPFTRACE], armed),
+    }
+
+
+def start(wanted):
+    """(name, result) of each tracer."""
+    # What is kept is there, and the page cache has what the tracers read, in every run.
+    subprocess.run(["python3", "-m", "probes", "compile", "-o", "/tmp/programs"], check=True)
+    for name, (command, ready) in start_tracers().items():
+        if not wanted or name in wanted:
+            yield name, one_start(command, ready)
+
+
+def one_start(command, ready):
+    """How long the tracer takes from its command until it traces, for each of some runs."""
+    seconds, phases = [], {}
+    for _ in range(STARTS):
+        tracer = Tracer(command, "/tmp/out")
+        try:
+            tracer.wait(ready, 0.001)
+            seconds.append((time.monotonic_ns() - tracer.started) / 1e9)
+        except RuntimeError as error:
+            return {"error": str(error)}
+        finally:
+            tracer.end()
+    for word in ("compiling", "attaching", "recording"):
+        phases[word] = tracer.at(word)
+    return {"seconds": seconds, "phases": phases}
+
+
 def loss_tracers():
     two, every = ",".join(FUNCTIONS), ("--min-order", "0")
     return {
@@ -325,7 +362,7 @@ def first_record(path):
 def main():
     kind, path, *wanted = sys.argv[1:]
     results = {}
-    for name, result in {"cost": cost, "loss": loss}[kind](wanted):
+    for name, result in {"start": start, "cost": cost, "loss": loss}[kind](wanted):
         results[name] = result
         print(name, result, flush=True)
         # At once: should the guest's time end, what was measured stays.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The guest benchmark's tables, from what a guest measured."""
 
-from tests.bench.guest import cost_rows, loss_rows
+from tests.bench.guest import cost_rows, loss_rows, start_rows
 
 
 def test_cost_rows_when_one_tracer_failed():
@@ -30,6 +30,23 @@ def test_cost_rows_when_one_tracer_failed():
     assert rows["mapcount"]["of bpftrace"] == 0.1
     # AND what did not run has no row
     assert "perf" not in rows
+
+
+def test_start_rows_when_compared_with_bpftrace():
+    # GIVEN starts of ours and of bpftrace, and a tracer that did not start
+    results = {
+        "mapcount, kept": {"seconds": [1.5, 1.7, 1.6], "phases": {"attaching": 1.0}},
+        "mapcount, compiled": {"seconds": [9.0], "phases": {"attaching": 8.0}},
+        "bpftrace": {"seconds": [4.0], "phases": {"attaching": None}},
+        "perf": {"error": "no tracing"},
+    }
+    # WHEN they become rows
+    rows = {row["tracer"]: row for row in start_rows(results)}
+    # THEN the median is told beside what was aimed at, for a compile by bpftrace's own
+    assert (rows["mapcount, kept"]["instructions"], rows["mapcount, kept"]["goal"]) == (1.6, 2.0)
+    assert rows["mapcount, kept"]["spread"] == 0.2
+    assert rows["mapcount, compiled"]["goal"] == 6.0
+    assert set(rows) == {"mapcount, kept", "mapcount, compiled", "bpftrace"}
 
 
 def test_loss_rows_when_events_were_lost():

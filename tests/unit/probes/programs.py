@@ -4,8 +4,8 @@
 import struct
 
 from probes.compiled import Compiled, Function, Map
+from probes.digest import sources
 from probes.layout import Layout
-from probes.make import sources
 from probes.plan import FENTRY, KPROBE, Missing, Plan, Probe
 
 BUILD_ID = "0123456789abcdef"

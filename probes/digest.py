@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which of this recorder's files decide what is compiled, as one number."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+
+#: This recorder's files that decide what is made: the modules that probes/make.py needs.
+SOURCES = (
+    "bpf/folio.h",
+    "bpf/handlers.h",
+    "bpf/record.h",
+    "bpf/watch.h",
+    "__init__.py",
+    "btf.py",
+    "compiled.py",
+    "config.py",
+    "digest.py",
+    "errors.py",
+    "events.py",
+    "headers.py",
+    "hooks.py",
+    "kernel.py",
+    "layout.py",
+    "make.py",
+    "maps.py",
+    "plan.py",
+    "program.py",
+    "say.py",
+    "selftest.py",
+    "sites.py",
+    "source.py",
+)
+
+
+@functools.lru_cache(maxsize=None)
+def sources() -> str:
+    """A digest of SOURCES: what was made by other files may not fit to this recorder."""
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        with open(os.path.join(os.path.dirname(__file__), name), "rb") as file:
+            content = file.read()
+        digest.update(b"%s %d\n" % (name.encode(), len(content)) + content)
+    return digest.hexdigest()
