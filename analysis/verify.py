@@ -22,7 +22,7 @@ from analysis.recording import Recording
 from analysis.replay import Replay
 from analysis.truth import Snapshot
 from analysis.truth_frame import folio_values, has_counter
-from analysis.walked import walked
+from analysis.walked import Walks
 
 FOLIO_COUNTERS = ("entire_mapcount", "double_map", "large_mapcount", "nr_pages_mapped")
 CHECKS = (*FOLIO_COUNTERS, "mapcount", "kpagecount", "page tables")
@@ -114,7 +114,9 @@ def _check_folios(sheet: _Sheet, trace: Part, shot: Snapshot, want: Expected) ->
     return np.asarray(shown)
 
 
-def _check_pages(sheet: _Sheet, trace: Part, shot: Snapshot, want: Expected, shown: Bools) -> None:
+def _check_pages(
+    sheet: _Sheet, trace: Part, shot: Snapshot, want: Expected, shown: Bools, walks: Walks
+) -> None:
     """Compare what belongs to single pages."""
     here = sheet.here
     some = np.flatnonzero(shown[want.owner])
@@ -129,7 +131,7 @@ def _check_pages(sheet: _Sheet, trace: Part, shot: Snapshot, want: Expected, sho
     sheet.compare("kpagecount", life, page, want.mappings[some], count, kept)
     if shot.tasks:
         # A mapping in a task that was not read may be missing, but none can be too many.
-        mappers, (full, most) = shot.mappers[at], walked(trace, shot)
+        mappers, (full, most) = shot.mappers[at], walks.of(shot)
         calm = known & ~here.busy[who] & most[life]
         off = mappers - want.mappings[some]
         wrong = np.where(full[life], off != 0, off > 0)
@@ -197,13 +199,13 @@ def verify_part(trace: Part, doubt: Doubt, run: Replay | None = None) -> Verific
     found = [present(log, lives, shot) for shot in trace.snapshots]
     if run is None:
         run = trace.replay(np.concatenate([np.zeros(0, np.int64), *(one.life for one in found)]))
-    rows, wrong = [], []
+    rows, wrong, walks = [], [], Walks(trace)
     for number, (shot, here) in enumerate(zip(trace.snapshots, found, strict=True)):
         sheet = _Sheet(f"{number} {shot.name}", here, partial(_doubts, trace, doubt, shot))
         if len(here.life):
             want = expected(lives, run, here, trace.counters)
             shown = _check_folios(sheet, trace, shot, want)
-            _check_pages(sheet, trace, shot, want, shown)
+            _check_pages(sheet, trace, shot, want, shown, walks)
         if len(lives):
             _check_remains(sheet, trace, shot)
         bad = pd.concat(sheet.wrong, ignore_index=True) if sheet.wrong else None
@@ -227,8 +229,11 @@ def verify_part(trace: Part, doubt: Doubt, run: Replay | None = None) -> Verific
 def _doubts(trace: Part, doubt: Doubt, shot: Snapshot, life: Ints, busy: Bools) -> list[str]:
     """The one judgement of differences, for ``verify`` and the audit: why each may be none."""
     born = trace.log.ts[trace.lives.first[life]]
-    found = zip(born.tolist(), busy.tolist(), strict=True)
-    return [doubt.snapshot(begin, shot.ts_end, changed) for begin, changed in found]
+    reasons: dict[tuple[int, bool], str] = {}
+    for key in zip(born.tolist(), busy.tolist(), strict=True):
+        if key not in reasons:
+            reasons[key] = doubt.snapshot(key[0], shot.ts_end, key[1])
+    return [reasons[key] for key in zip(born.tolist(), busy.tolist(), strict=True)]
 
 
 def _explain(trace: Part, run: Replay, wrong: list[pd.DataFrame]) -> pd.DataFrame:

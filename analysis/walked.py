@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.arrays import Bools, Ints
+from analysis.arrays import Bools, Ints, distinct
 from analysis.lives import BIRTHS
 from analysis.log import Log
 from analysis.part import Part
@@ -45,24 +45,33 @@ def mappers(log: Log, common: Log, rows: Ints) -> Ints:
     return who
 
 
-def walked(trace: Part, shot: Snapshot) -> tuple[Bools, Bools]:
-    """Lives all of whose mappings the walk found, and lives of which it found none too many.
+class Walks:
+    """What the walks of a trace's snapshots can tell of its lives."""
 
-    The first are those that only tasks mapped whose page tables were walked while they stood
-    still, or that are gone.  A split maps the pages again on behalf of others, so its
-    children's mappers are those of the folio; and those of a folio older than the recording
-    nobody knows.  Where a task ran during the walk, a mapping that it moved may be found
-    twice: then there are no others of the second kind.
-    """
-    log, lives, common = trace.log, trace.lives, trace.recording.common
-    ended = (common.op == OP["task_exit"]) & (common.ts <= shot.ts_begin)
-    seen = {*shot.tasks, *common.tid[np.flatnonzero(ended)].tolist()}.difference(shot.torn)
-    rows = np.flatnonzero(among(log.op, ("map", "dup")) & (lives.of >= 0))
-    strange = np.isin(mappers(log, common, rows), list(seen), invert=True)
-    known = np.ones(len(lives), dtype=bool)
-    known[lives.of[rows[strange]]] = False
-    alone = known & (lives.birth == BIRTHS.index("alloc"))
-    children = known & (lives.parent >= 0)
-    for _ in range(MOST_SPLITS):
-        alone[children] = alone[lives.parent[children]]
-    return alone, alone if shot.torn else np.ones(len(lives), dtype=bool)
+    def __init__(self, trace: Part) -> None:
+        self._lives, self._common = trace.lives, trace.recording.common
+        rows = np.flatnonzero(among(trace.log.op, ("map", "dup")) & (trace.lives.of >= 0))
+        # Each pair of a life and a process once, as one number.
+        who = mappers(trace.log, self._common, rows) - NOBODY
+        self._life, who = np.divmod(distinct((trace.lives.of[rows] << 32) + who), 1 << 32)
+        self._who = who + NOBODY
+
+    def of(self, shot: Snapshot) -> tuple[Bools, Bools]:
+        """Lives all of whose mappings the walk found, and those of which it found none too many.
+
+        The first are those that only tasks mapped whose page tables were walked while they stood
+        still, or that are gone.  A split maps the pages again on behalf of others, so its
+        children's mappers are those of the folio; and those of a folio older than the recording
+        nobody knows.  Where a task ran during the walk, a mapping that it moved may be found
+        twice: then there are no others of the second kind.
+        """
+        lives, common = self._lives, self._common
+        ended = (common.op == OP["task_exit"]) & (common.ts <= shot.ts_begin)
+        seen = {*shot.tasks, *common.tid[np.flatnonzero(ended)].tolist()}.difference(shot.torn)
+        known = np.ones(len(lives), dtype=bool)
+        known[self._life[np.isin(self._who, list(seen), invert=True)]] = False
+        alone = known & (lives.birth == BIRTHS.index("alloc"))
+        children = known & (lives.parent >= 0)
+        for _ in range(MOST_SPLITS):
+            alone[children] = alone[lives.parent[children]]
+        return alone, alone if shot.torn else np.ones(len(lives), dtype=bool)

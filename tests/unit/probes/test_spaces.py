@@ -123,9 +123,12 @@ def test_mappers_when_two_processes_share_an_address_space(shared, monkeypatch):
     walked = []
     entries_of(monkeypatch, walked)
     # WHEN their page tables are walked
-    mms, found = _mappers([1024], [11, 12, 13], lambda: None)
-    # THEN what is shared was walked once, and the trace says through whom
+    drained = []
+    mms, found = _mappers([1024], [11, 12, 13], lambda: drained.append(len(walked)))
+    # THEN what is shared was walked once, the ring was drained after each walk, and the trace
+    # says through whom
     assert walked == [12, 11]
+    assert drained == [1, 2]
     assert found[0] == 2
     assert mms == [{"tasks": [12]}, {"tasks": [11, 13]}]
 
