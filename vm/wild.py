@@ -34,8 +34,9 @@ class Program:
 def _stress(name: str, shows: str, *stressors: str, before: str = ":") -> Program:
     """Some stressors of stress-ng at once; BEFORE: shell code that prepares the guest."""
     workers = " ".join(f"--{stressor} 1" for stressor in stressors)
-    # Each may take its 256 MiB or more: in a guest of 4 GiB some are killed and come again.
-    stress = f"exec stress-ng --timeout {STRESS_SECONDS} --temp-path /tmp --oomable {workers}"
+    # A stressor that the kernel kills for its memory need not come again.
+    options = f"--timeout {STRESS_SECONDS} --temp-path /tmp --oomable --vm-bytes 64m"
+    stress = f"exec stress-ng {options} {workers}"
     return Program(name, shows, ("sh", "-c", f"{before}; {stress}"), ("stress-ng",))
 
 
