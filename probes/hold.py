@@ -207,9 +207,10 @@ class Hold:
         frozen = self.freezer is not None and self.freezer.frozen()
         for pid in list(self._restless):
             looks, now = threads(pid), time.monotonic()
+            # Twice the same: a thread says that it is stopped just before it leaves its CPU.
             if looks != self._looks[pid]:
                 self._looks[pid], self._since[pid] = looks, now
-            if frozen or _at_rest(looks, now - self._since[pid]):
+            elif frozen or _at_rest(looks, now - self._since[pid]):
                 self._restless.remove(pid)
 
 
