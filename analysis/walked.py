@@ -55,6 +55,9 @@ class Walks:
         who = mappers(trace.log, self._common, rows) - NOBODY
         self._life, who = np.divmod(distinct((trace.lives.of[rows] << 32) + who), 1 << 32)
         self._who = who + NOBODY
+        # Since 6.16 the record of a task's end comes before its page tables are torn down.
+        self._pid, place = np.unique(trace.log.pid[::-1], return_index=True)
+        self._last = trace.log.ts[len(trace.log) - 1 - place]
 
     def of(self, shot: Snapshot) -> tuple[Bools, Bools]:
         """Lives all of whose mappings the walk found, and those of which it found none too many.
@@ -67,7 +70,9 @@ class Walks:
         """
         lives, common = self._lives, self._common
         ended = (common.op == OP["task_exit"]) & (common.ts <= shot.ts_begin)
-        seen = {*shot.tasks, *common.tid[np.flatnonzero(ended)].tolist()}.difference(shot.torn)
+        gone = set(common.tid[np.flatnonzero(ended)].tolist())
+        gone -= set(self._pid[self._last > shot.ts_begin].tolist())
+        seen = gone.union(shot.tasks).difference(shot.torn)
         known = np.ones(len(lives), dtype=bool)
         known[self._life[np.isin(self._who, list(seen), invert=True)]] = False
         alone = known & (lives.birth == BIRTHS.index("alloc"))

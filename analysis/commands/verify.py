@@ -25,6 +25,6 @@ def run(args: argparse.Namespace) -> int:
     if result.checked == 0:
         raise CommandError(
             f"nothing was checked: {args.file} has {len(trace.snapshots)} snapshots and none "
-            "shows a folio that was alive; record with snapshots or at marks"
+            "shows a folio that was alive: let the workload write a mark while one is mapped"
         )
     return exit_code(args, trace, 1 if result.certain else 0)

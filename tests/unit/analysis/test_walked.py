@@ -112,6 +112,21 @@ def test_copies_are_told_apart_when_a_task_forks_twice(tmp_path: Path) -> None:
     assert verify(trace).differences["life"].tolist() == [0]
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_task_is_gone_when_it_leaves_no_more_records(tmp_path: Path, gone: bool) -> None:
+    # GIVEN a child whose end was recorded, but whose page tables may be torn down only later
+    story = Story()
+    story.kernel.map_pte(story.folio, PARENT, 1)
+    story.kernel.map_pte(story.folio, CHILD, 2)
+    story.trace.task_exit(CHILD, "child")
+    story.walk_finds(story.folio, 2, -1)
+    story.kernel.snapshot("mark", (PARENT,))
+    if not gone:
+        story.kernel.unmap_pte(story.folio, CHILD, 2)
+    # THEN a mapping that the walk did not find is a difference only if it was gone by then
+    assert both(story.opened(tmp_path))[0] == int(gone)
+
+
 def test_a_loss_makes_it_possible_for_both(tmp_path: Path) -> None:
     # GIVEN a page whose unmap was lost, and counted as lost
     story = Story()
