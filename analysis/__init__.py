@@ -65,12 +65,15 @@ def follow(path: str, poll: float = 0.2) -> Iterator[pd.DataFrame]:
     return follow_frames(path, poll)
 
 
-def plot_timeline(trace: Trace, life: int | str, ax: Axes | None = None) -> Figure:
+def plot_timeline(
+    trace: Trace, life: int | str, ax: Axes | None = None, window: tuple[int, int] | None = None
+) -> Figure:
     """Draw one folio's life; ``life`` is a number or an id of ``df_lives``.
 
     Without ``ax`` a new figure with all panels is made; with it only the counters are
-    drawn, into that axes.  Returns the figure either way.
+    drawn, into that axes.  ``window``: first and last time (ns, as ``ts``) of a closer look;
+    AnalysisError where the life is not in it.  Returns the figure either way.
     """
     from analysis.plot.timeline import plot_timeline as plot
 
-    return plot(trace, life, ax)
+    return plot(trace, life, ax, window)

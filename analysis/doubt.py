@@ -58,6 +58,17 @@ class Doubt:
             if entry["op"] in BOOKED and not entry.get("optional")
         )
 
+    @property
+    def missing(self) -> str:
+        """The probes without which the books cannot balance, in words; "" if all are there."""
+        return self._missing
+
+    def first_loss(self, begin: int, end: int) -> int | None:
+        """When (ns) the first loss began that touches a span of time; None: nothing was lost."""
+        spans = self._spans
+        touched = (spans[:, 1] >= begin) & (spans[:, 0] <= end) & (spans[:, 2] > 0)
+        return int(spans[touched, 0].min()) if touched.any() else None
+
     def lost(self, begin: int, end: int) -> str:
         """The doubt that events lost in a span of time (ns) cast."""
         if len(self._spans) == 0:

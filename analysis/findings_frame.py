@@ -87,6 +87,7 @@ def findings_frame(trace: Part, findings: list[Finding]) -> pd.DataFrame:
             "pfn": _rows([one.pfn for one in findings]),
             "ts": _rows([int(ts[one.rows[0]]) for one in findings]),
             "end_ts": _rows([int(ts[one.rows[-1]]) for one in findings]),
+            "seen_ts": _rows([one.seen or int(ts[one.rows[-1]]) for one in findings]),
             "function": texts(actor.function),
             "comm": texts(actor.comm),
             "tid": actor.tid,

@@ -16,19 +16,31 @@ def most_interesting(trace: Trace, pfn: int | None = None) -> int:
     return int(interesting(trace, pfn)["life"][0])
 
 
-def interesting(trace: Trace, pfn: int | None = None) -> Table:
+def interesting(
+    trace: Trace, pfn: int | None = None, window: tuple[int, int] | None = None
+) -> Table:
     """A race first, then folios before single pages, then the most map-count changes.
 
     Of races the one comes first in which the kernel died, then the one whose reader stayed
-    longest after the folio's end.  With ``pfn`` only lives that had this page count.
+    longest after the folio's end.  With ``pfn`` only lives that had this page count, with a
+    ``window`` (first and last ns) only those that were there in it.
     """
 
-    def had_page(table: Table) -> Bools:
-        there: Bools = table["head_pfn"] == (np.int64(pfn or 0) >> table["order"]) << table["order"]
+    def wanted(table: Table) -> Bools:
+        there = everyone(table)
+        if pfn is not None:
+            there &= table["head_pfn"] == (np.int64(pfn) >> table["order"]) << table["order"]
+        if window is not None:
+            there &= table["birth_ts"] <= window[1]
+            there &= ~table["dead"] | (table["death_ts"] >= window[0])
         return there
 
-    lives = trace.life_table(everyone if pfn is None else had_page)
+    lives = trace.life_table(wanted)
     if not len(lives["life"]):
+        if window is not None:
+            raise AnalysisError(
+                f"no life of {trace.path} is in that time: `mapcount lives --all` lists them"
+            )
         if pfn is not None:
             raise AnalysisError(
                 f"page {pfn:#x} is in no life of {trace.path}: `mapcount lives --all` lists them"

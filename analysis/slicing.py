@@ -49,13 +49,7 @@ class Wanted:
         pages: Sequence[tuple[int, int]] | None = None,
     ) -> Wanted:  # fmt: skip
         """What lies between two times since the first record; inf is no end."""
-        first, (begin, end) = trace.census.first_ts, milliseconds
-        return cls(
-            # The snapshot of the start is older than the first record.
-            first + round(begin * 1e6) if begin > 0 else 0,
-            first + round(end * 1e6) if np.isfinite(end) else NEVER,
-            pages,
-        )
+        return cls(*span_of(trace, milliseconds), pages)
 
     def when(self, ts: Ints) -> Bools:
         """Which times are wanted."""
@@ -71,6 +65,15 @@ class Wanted:
         for first, last in self.pages:
             near |= (pfn >> shift >= first >> shift) & (pfn >> shift <= last >> shift)
         return near
+
+
+def span_of(trace: Trace, milliseconds: tuple[float, float]) -> tuple[int, int]:
+    """Begin and end (ns) of what lies between two times since the first record; inf is no end."""
+    first, (begin, end) = trace.census.first_ts, milliseconds
+    # What no clock reaches is as good as no end.
+    begin_ts, end_ts = (first + round(min(ms * 1e6, 1e18)) for ms in (begin, end))
+    # The snapshot of the start is older than the first record.
+    return begin_ts if begin > 0 else 0, min(end_ts, NEVER) if end * 1e6 < 1e18 else NEVER
 
 
 def write_slice(trace: Trace, output: str, wanted: Wanted) -> int:

@@ -275,7 +275,8 @@ class Trace:
         * ``certainty``: category, certain or possible; ``reason``: str, why it is only
           possible and what would make it certain
         * ``life``: int64, label in ``df_lives``; ``pfn``: int64, the (first) page
-        * ``ts``, ``end_ts``: int64, ns, of the first and the last of its events
+        * ``ts``, ``end_ts``: int64, ns, of the first and the last of its events; ``seen_ts``:
+          when it was observed, by the last of them or by a snapshot
         * ``function``: str, ``comm``: str, ``tid``, ``pid``: int64, ``stack``: Int32: the
           operation or the reader that did it
         * ``other_function``, ``other_comm``: str, ``other_tid``: Int64: the second party,

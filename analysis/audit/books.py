@@ -252,7 +252,13 @@ class Books:
             counter=one.counter,
             expected=one.expected,
             observed=one.observed,
+            seen=self._seen(one),
         )
+
+    def _seen(self, one: Break) -> int | None:
+        """When (ns) the snapshot was taken that saw it; None: a record did."""
+        names = self.result.table["snapshot"].tolist()
+        return self.trace.snapshots[names.index(one.snapshot)].ts_begin if one.snapshot else None
 
     def _rule(self, one: Break, actor: int) -> str:
         if one.counter == "page tables":

@@ -15,7 +15,8 @@ class Finding:
     ``doubt``: why it is only possible and what would make it certain; empty: certain.
     ``words``: a sentence in which {actor}, {other} and {function} stand for names, and
     {event[N]} for the record N; what others have named goes through ``plain``.
-    ``expected`` and ``observed`` are logical values of ``counter``, if there is one.
+    ``expected`` and ``observed`` are logical values of ``counter``, if there is one;
+    ``seen``: when (ns) a snapshot observed it; None: the last of the records did.
     """
 
     rule: str
@@ -29,6 +30,7 @@ class Finding:
     counter: str = ""
     expected: int | None = None
     observed: int | None = None
+    seen: int | None = None
 
 
 def plain(text: str) -> str:

@@ -90,4 +90,5 @@ def at_rest(trace: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
                     counter=counter,
                     expected=int(want[at]),
                     observed=int(have[at]),
+                    seen=shot.ts_begin,
                 )

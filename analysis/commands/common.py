@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import sys
@@ -30,6 +31,27 @@ def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-v", "--verbose", action="count", default=0, help="say more; -vv: tracebacks"
     )
+
+
+def _time(text: str) -> tuple[float, float]:
+    try:
+        begin, end = (part.strip() for part in text.split(":"))
+        span = float(begin or 0), float(end or math.inf)
+    except ValueError:
+        span = (0.0, 0.0)
+    if not 0 <= span[0] < span[1]:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time span: write A:B in milliseconds, as `lives` shows them"
+        )
+    return span
+
+
+def add_time_argument(parser: argparse.ArgumentParser) -> None:
+    """--time, for the commands that take a part of a trace."""
+    parser.add_argument(
+        "--time", type=_time, default=(0.0, math.inf), metavar="A:B",
+        help="milliseconds since the first record, A included; either may be left out",
+    )  # fmt: skip
 
 
 def warn(args: argparse.Namespace, text: str) -> None:

@@ -10,9 +10,9 @@ either all is kept, in a file of a tenth of the size.
 from __future__ import annotations
 
 import argparse
-import math
 
 from analysis.commands.common import (
+    add_time_argument,
     add_trace_arguments,
     check_output,
     exit_code,
@@ -22,26 +22,10 @@ from analysis.commands.common import (
 from probes.events import pages_option
 
 
-def _time(text: str) -> tuple[float, float]:
-    try:
-        begin, end = (part.strip() for part in text.split(":"))
-        span = float(begin or 0), float(end or math.inf)
-    except ValueError:
-        span = (0.0, 0.0)
-    if not 0 <= span[0] < span[1]:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no time span: write A:B in milliseconds, as `lives` shows them"
-        )
-    return span
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `slice`."""
     add_trace_arguments(parser)
-    parser.add_argument(
-        "--time", type=_time, default=(0.0, math.inf), metavar="A:B",
-        help="milliseconds since the first record, A included; either may be left out",
-    )  # fmt: skip
+    add_time_argument(parser)
     parser.add_argument("--pfn", type=pages_option, metavar="SPEC", help="pages: N, N+M or N,M")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the smaller trace")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite the output")

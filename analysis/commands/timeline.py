@@ -4,11 +4,19 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import time
 from typing import TYPE_CHECKING
 
-from analysis.commands.common import add_trace_arguments, check_output, exit_code, open_trace, warn
+from analysis.commands.common import (
+    add_time_argument,
+    add_trace_arguments,
+    check_output,
+    exit_code,
+    open_trace,
+    warn,
+)
 
 if TYPE_CHECKING:
     from analysis.trace import Trace
@@ -37,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--pfn", type=_pfn, help="the busiest life that this page had")
     which.add_argument("--life", metavar="ID", help="a life's number or id, see `lives`")
+    add_time_argument(parser)
     parser.add_argument(
         "-o", "--output", required=True, type=_output, metavar="FILE", help="png, svg or pdf"
     )
@@ -55,9 +64,14 @@ def _draw(args: argparse.Namespace, trace: Trace) -> None:
     import analysis
     from analysis.interest import interesting
     from analysis.life_table import ids
+    from analysis.slicing import span_of
 
-    life = args.life if args.life is not None else ids(interesting(trace, args.pfn))[0]
-    figure = analysis.plot_timeline(trace, life)
+    begin, end = span_of(trace, args.time)
+    closer = (begin, end) if args.time != (0.0, math.inf) else None
+    life = args.life
+    if life is None:
+        life = ids(interesting(trace, args.pfn, closer))[0]
+    figure = analysis.plot_timeline(trace, life, window=closer)
     # A viewer that watches the file must never see half a picture.
     stem, suffix = os.path.splitext(args.output)
     partial = f"{stem}.partial{suffix}"

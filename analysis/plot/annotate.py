@@ -1,99 +1,181 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What lies across all panels: cut time, marks, losses, the end of the life, races."""
+"""What lies across all panels: cut time, marks, losses, doubt, the end of the life, races."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from matplotlib.axes import Axes
 
+from analysis.plot.labels import Flag, Panel, fitted, placed, wrapped
 from analysis.plot.scene import TOLD, Scene
+from analysis.plot.shapes import bars, uprights
 from analysis.plot.style import DOUBLE_MAP, LOSS, MARK, RACE
-from analysis.text import duration
+from analysis.text import count, duration
 
-#: Width of one letter of a mark's name, as a share of the panel's width.
-LETTER = 0.0063
+#: Rows of names above the panels, and points that a name may take.
+ROWS, NAME = 4, 240.0
+SIZE = 9.0
+#: Marks that names are tried for, evenly chosen among more.
+CANDIDATES = 256
+#: Height of the ticks for marks without names, in rows of names.
+RUG = 0.5
+#: Losses that have a text of their own; more are added up.
+LOSSES = 3
+HATCHED = 24
+ENDINGS = {"free": "freed", "split": "folio split", "unseen": "gone, end not seen"}
 
 
-def draw_cuts(panels: Sequence[Axes], scene: Scene) -> None:
-    """Shortened idle time: a pair of slashes on the lowest axis."""
-    lowest = panels[-1]
+def draw_cuts(lowest: Panel, scene: Scene) -> None:
+    """Shortened idle time: a pair of slashes on the lowest axis, and a break in it."""
     for low, high in scene.axis.x(scene.axis.cuts).tolist():
-        lowest.text(
+        lowest.ax.text(
             (low + high) / 2, 0, "//", ha="center", va="center", fontsize=9, color=MARK,
-            transform=lowest.get_xaxis_transform(), zorder=9, clip_on=False,
+            transform=lowest.ax.get_xaxis_transform(), zorder=9, clip_on=False,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.2},
         )  # fmt: skip
 
 
-def draw_marks(strip: Axes, panels: Sequence[Axes], scene: Scene) -> None:
-    """Named marks and the kernel's death: a line through all panels, the name above, staggered."""
-    low, high = scene.axis.limits
-    ends: list[float] = []
-    labels = [
-        (float(x), str(name), MARK)
-        for x, name in zip(
-            scene.axis.x(scene.marks["ts"].to_numpy()), scene.marks["name"], strict=True
-        )
-    ]
+def _ends(strip: Panel, scene: Scene) -> list[Flag]:
+    """The kernel's death and the folio's end."""
+    found = []
     if scene.oops is not None and scene.oops.ts is not None:
-        place = float(scene.axis.x(np.array([scene.oops.ts]))[0])
-        title = scene.oops.title
-        labels.append((place, title if len(title) <= 60 else f"{title[:59]}…", RACE))
-    ending = {"free": "freed", "split": "folio split", "unseen": "gone, end not seen"}
-    if scene.death in ending:
-        place = float(scene.axis.x(np.array([scene.end]))[0])
-        labels.append((place, ending[scene.death], RACE if scene.death == "free" else DOUBLE_MAP))
-    rows = []
-    for x, name, _ in labels:
-        start = (x - low) / (high - low)
-        # A name that would run out of the picture is written to the left of its line.
-        width = LETTER * len(name) + 0.012
-        start = start - width if start + width > 1.0 else start
-        row = next((r for r, end in enumerate(ends) if end <= start), len(ends))
-        ends[row : row + 1] = [start + width]
-        rows.append(row)
-    deepest = max(rows, default=0)
-    strip.set_ylim(-0.3, deepest + 1)
-    for (x, name, colour), row in zip(labels, rows, strict=True):
-        left = (x - low) / (high - low) + LETTER * len(name) + 0.012 > 1.0
-        strip.plot([x, x], [-0.3, row + 0.9], color=colour, lw=1, clip_on=False, zorder=3)
-        strip.annotate(
-            name, (x, row + 0.45), xytext=(-4 if left else 4, 0), textcoords="offset points",
-            ha="right" if left else "left", va="center", fontsize=9, color=colour,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5}, zorder=4,
+        x = float(scene.axis.x(np.array([scene.oops.ts]))[0])
+        found.append(Flag(strip.points(x), fitted(scene.oops.title, 2 * NAME, SIZE), RACE))
+    if scene.death in ENDINGS and scene.end <= scene.last:
+        x = float(scene.axis.x(np.array([scene.end]))[0])
+        colour = RACE if scene.death == "free" else DOUBLE_MAP
+        found.append(Flag(strip.points(x), ENDINGS[scene.death], colour))
+    return found
+
+
+def _named_marks(strip: Panel, scene: Scene) -> list[Flag]:
+    """The marks as flags, from right to left: then each line ends below the names before it."""
+    marks = scene.marks.iloc[:: max(1, -(-len(scene.marks) // CANDIDATES))]
+    places = [strip.points(x) for x in scene.axis.x(marks["ts"].to_numpy()).tolist()]
+    flags = [
+        Flag(x, fitted(str(name), NAME, SIZE), MARK)
+        for x, name in zip(places, marks["name"], strict=True)
+    ]
+    return flags[::-1]
+
+
+def flags_of(strip: Panel, scene: Scene) -> list[Flag]:
+    """The names that find a place above the panels: the ends first, then the marks."""
+    marks, ends = _named_marks(strip, scene), _ends(strip, scene)
+    # The ends take the upper rows, so that marks find room below them.
+    top = [
+        Flag(one.x, one.name, one.colour, ROWS - 1 - number, one.span(SIZE)[1] > strip.width)
+        for number, one in enumerate(ends)
+    ]
+    best: list[Flag] = []
+    for every in (1, 2, 4, 8, 16, 32, 64, 128, CANDIDATES):
+        wanted = marks[::every]
+        found = placed(wanted, strip.width, ROWS, SIZE, top)
+        # Evenly chosen names tell more than some neighbours here and there.
+        best = found if 2 * len(found) >= len(best) else best
+        if len(found) == len(wanted) + len(top):
+            break
+    used = sorted({flag.row for flag in best})
+    return [replace(flag, row=used.index(flag.row)) for flag in best]
+
+
+def rows_of(flags: Sequence[Flag]) -> int:
+    """How many rows the names take."""
+    return max((flag.row for flag in flags), default=0) + 1
+
+
+def has_rug(flags: Sequence[Flag], scene: Scene) -> bool:
+    """Whether some marks have found no place for their names."""
+    return sum(flag.colour == MARK for flag in flags) < len(scene.marks)
+
+
+def draw_marks(strip: Panel, panels: Sequence[Panel], flags: Sequence[Flag], scene: Scene) -> None:
+    """Named marks and ends: a line through all panels, the name above it.
+
+    Where there are more marks than room for names, those without one are ticks above the panels.
+    """
+    low, high = strip.limits
+    named = {(round(flag.x, 3), flag.colour) for flag in flags}
+    for flag in flags:
+        x = low + flag.x / strip.width * (high - low)
+        foot, _ = strip.ax.get_ylim()
+        strip.ax.plot([x, x], [foot, flag.row + 0.95], color=flag.colour, lw=1, clip_on=False)
+        start, _ = flag.span(SIZE)
+        strip.ax.annotate(
+            flag.name, (start + 2, flag.row + 0.5), xycoords=("axes points", "data"), ha="left",
+            va="center", fontsize=SIZE, color=flag.colour,
         )  # fmt: skip
+    for colour, style in ((MARK, (0, (4, 3))), (RACE, "-"), (DOUBLE_MAP, "-")):
+        lines = [low + f.x / strip.width * (high - low) for f in flags if f.colour == colour]
         for panel in panels:
-            solid = colour != MARK
-            panel.axvline(x, color=colour, lw=1.4 if solid else 0.9,
-                          ls="-" if solid else (0, (4, 3)), alpha=0.8, zorder=2.5)  # fmt: skip
+            uprights(panel.ax, np.array(lines), color=colour, ls=style,
+                     lw=0.9 if colour == MARK else 1.4, alpha=0.8, zorder=2.5)  # fmt: skip
+    places = scene.axis.x(scene.marks["ts"].to_numpy())
+    left = [x for x in places.tolist() if (round(strip.points(x), 3), MARK) not in named]
+    if left:
+        strip.ax.vlines(left, -RUG, -0.1, color=MARK, lw=0.8, alpha=0.8)
+        strip.ax.annotate(
+            f"{len(left)} of {count(len(places), 'mark')} without their names (ticks)",
+            (1.0, 1.0), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points",
+            ha="right", va="bottom", fontsize=8, color=MARK,
+        )  # fmt: skip
 
 
-def draw_losses(panels: Sequence[Axes], scene: Scene) -> None:
+def draw_losses(panels: Sequence[Panel], scene: Scene) -> None:
     """Grey spans in which events were lost."""
-    for loss in scene.losses.to_dict("records"):
-        span = np.clip([loss["from_ts"], loss["to_ts"]], scene.begin, scene.axis.times[-1])
-        low, high = scene.axis.x(span)
-        for panel in panels:
-            panel.axvspan(low, high, facecolor=LOSS, alpha=0.35, hatch="///", edgecolor="white",
-                          lw=0, zorder=2)  # fmt: skip
-        panels[0].text(
-            (low + high) / 2, 0.5, f"{loss['lost']} events lost", rotation=90, ha="center",
-            va="center", fontsize=9, transform=panels[0].get_xaxis_transform(), zorder=8,
-            bbox={"facecolor": "white", "edgecolor": LOSS, "pad": 2, "alpha": 0.9},
-        )  # fmt: skip
+    losses = scene.losses
+    if not len(losses):
+        return
+    spans = losses[["from_ts", "to_ts"]].to_numpy().clip(scene.first, scene.last)
+    places = scene.axis.x(spans)
+    hatch = "///" if len(losses) <= HATCHED else None
+    for panel in panels:
+        bars(panel.ax, places, facecolor=LOSS, alpha=0.35, hatch=hatch, edgecolor="white", lw=0,
+             zorder=0.9)  # fmt: skip
+        # A span that is narrower than a pixel has an edge all the same.
+        uprights(panel.ax, places[:, 0], color=LOSS, lw=0.5, alpha=0.6, zorder=0.9)
+    first = panels[0]
+    middles = [first.points(x) for x in places.mean(axis=1).tolist()]
+    if len(losses) <= LOSSES:
+        for x, lost in zip(middles, losses["lost"].tolist(), strict=True):
+            words = f"{count(lost, 'event')} lost"
+            first.write(words, [(x, first.height / 2), *first.around(words, x, SIZE)], SIZE,
+                        "#333333", edgecolor=LOSS)  # fmt: skip
+        return
+    words = f"{losses['lost'].sum()} events lost in {len(losses)} spans"
+    first.write(words, first.around(words, middles[0], SIZE), SIZE, "#333333", edgecolor=LOSS)
 
 
-def draw_races(panels: Sequence[Axes], words: Axes, scene: Scene) -> None:
+def draw_doubt(panel: Panel, veiled: Sequence[Panel], scene: Scene) -> None:
+    """From where on the replay is in doubt: why, and a veil over what has no dotted lines."""
+    doubtful = scene.doubtful
+    if doubtful is None or doubtful.since >= scene.until:
+        return
+    since = max(doubtful.since, scene.first)
+    span = scene.axis.x(np.array([[since, scene.until]]))
+    for other in veiled:
+        bars(other.ax, span, facecolor="#ffffff", alpha=0.3, lw=0, hatch="....",
+             edgecolor="#888888", zorder=1.8)  # fmt: skip
+    start = "in doubt" if since == scene.begin else "in doubt from here on"
+    words = wrapped(f"dotted: {start}, {doubtful.why}", 0.5 * panel.width, 8, 2)
+    x = panel.points(float(span[0, 0]))
+    panel.write(words, [(x + 2, 2.0), *panel.around(words, x, 8)], 8, "#333333")
+
+
+def draw_races(panels: Sequence[Panel], words: Panel, scene: Scene) -> None:
     """Readers' windows in which the folio ended: red across all panels, and in words."""
     raced = scene.windows[scene.windows["over_death"]]
-    comm = scene.trace.df_events()["comm"]
-    for number, window in enumerate(raced.to_dict("records")):
-        low, high = scene.axis.x(np.array([window["ts"], window["end_ts"]]))
-        for panel in panels:
-            panel.axvspan(low, high, color=RACE, alpha=0.12, lw=0, zorder=1)
-        if number >= TOLD:
-            continue
+    spans = raced[["ts", "end_ts"]].to_numpy(dtype=np.int64).reshape(-1, 2)
+    places = scene.axis.x(spans.clip(scene.first, scene.last))
+    for panel in panels:
+        bars(panel.ax, places, color=RACE, alpha=0.12, lw=0, zorder=1)
+    comm = scene.trace.df_events()["comm"] if len(raced) else None
+    for window, (low, high) in zip(
+        raced.head(TOLD).to_dict("records"), places.tolist(), strict=False
+    ):
+        assert comm is not None
         who = f"{comm.iloc[window['enter']]}/{window['tid']}"
         function = scene.trace.plan.functions[window["function"]]
         page = window["pfn"] - scene.counts.head
@@ -104,15 +186,16 @@ def draw_races(panels: Sequence[Axes], words: Axes, scene: Scene) -> None:
         entered = f"{duration(early)} before it"
         if early < 0:
             entered = f"{duration(-early)} after it began"
-        left, right = scene.axis.limits
-        on_left = low - left > right - high
-        words.annotate(
-            f"reader window overlaps {what}: {who}\nwas in {function} on page {page},\n"
+        lines = (
+            f"reader window overlaps {what}: {who}",
+            f"was in {function} on page {page},",
             f"entered {entered}, {ended} {duration(late)} after it",
-            (low if on_left else high, 0.46 - 0.25 * number), xycoords=words.get_xaxis_transform(),
-            xytext=(-24 if on_left else 24, 0), textcoords="offset points",
-            ha="right" if on_left else "left", va="center", fontsize=9.5, color=RACE,
-            fontweight="bold", zorder=10,
-            bbox={"facecolor": "white", "edgecolor": RACE, "pad": 3, "alpha": 0.9},
-            arrowprops={"arrowstyle": "->", "color": RACE, "lw": 1.3},
+        )
+        text = "\n".join(fitted(line, 0.45 * words.width, 9.5, True) for line in lines)
+        left, right = words.limits
+        on_left = low - left > right - high
+        spots = words.around(text, words.points(low if on_left else high), 9.5, True)
+        words.write(
+            text, spots, 9.5, RACE, bold=True, edgecolor=RACE,
+            target=(low if on_left else high, 0.4, words.ax.get_xaxis_transform()),
         )  # fmt: skip

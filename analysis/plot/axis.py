@@ -4,7 +4,8 @@
 A folio's life is microseconds of activity between milliseconds of nothing: on a linear
 axis all of it is one line.  Here the few gaps that take most of the time are cut to a
 fixed width; within a burst an event's place is half its time and half its rank, so that
-order and rhythm both show.  Ticks carry the true time.
+order and rhythm both show.  Ticks carry the true time, and smaller ones between them divide
+it equally: where these are uneven, time is bent.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from analysis.plot.style import Floats
 IDLE_SHARE = 0.04
 MOST_CUTS = 24
 GAP_WIDTH = 1.3
+#: How far, as a share of the width, a time may be from its place on a straight axis.
+STRAIGHT = 0.01
 
 #: Begin and end in ns, and the least share of the axis.
 Span = tuple[int, int, float]
@@ -55,25 +58,59 @@ class TimeAxis:
         ts: Ints = self.times[0] + since.astype(np.int64)
         return ts
 
-    def ticks(self, most: int = 14) -> tuple[list[float], list[str]]:
-        """Places and labels of true times since the first: the bursts, thinned out."""
+    @property
+    def bent(self) -> bool:
+        """Whether equal times take unequal room anywhere."""
+        since = (self.times - self.times[0]) / (self.times[-1] - self.times[0])
+        share = (self.places - self.places[0]) / (self.places[-1] - self.places[0])
+        return bool(np.abs(since - share).max() > STRAIGHT)
+
+    def ticks(self, zero: int, most: int = 14) -> tuple[Ints, list[str]]:
+        """Times and labels, counted from ``zero`` (ns): where bursts begin, and round times."""
         low, high = self.limits
         apart = (high - low) / most
-        chosen: list[float] = []
-        for place in [*self.x(self.bursts).tolist(), float(self.places[-1])]:
-            if not chosen or place - chosen[-1] >= apart:
-                chosen.append(place)
-        if len(chosen) < most // 3:
-            more = np.linspace(self.places[0], self.places[-1], most // 2)
-            chosen += [x for x in more.tolist() if all(abs(x - c) >= apart for c in chosen)]
-            chosen.sort()
-        since = self.ts(np.array(chosen)) - self.times[0]
+        chosen = [int(self.times[0])]
+
+        def add(times: Ints) -> None:
+            taken = self.x(np.array(chosen))
+            for ts, place in zip(times.tolist(), self.x(times).tolist(), strict=True):
+                if np.abs(taken - place).min() >= apart:
+                    chosen.append(ts)
+                    taken = np.append(taken, place)
+
+        add(np.append(self.bursts, self.times[-1]))
+        if len(chosen) < most // 2:
+            first, last = int(self.times[0]) - zero, int(self.times[-1]) - zero
+            for step in _round_steps(last - first):
+                if len(chosen) < most // 2:
+                    add(zero + np.arange(-(-first // step), last // step + 1) * step)
+        ordered = np.array(sorted(chosen))
+        since = ordered - zero
         unit, size = next(
             (u, s) for u, s in (("s", 10**9), ("ms", 10**6), ("µs", 10**3), ("ns", 1))
             if since.max(initial=0) >= 10 * s or s == 1
         )  # fmt: skip
         digits = 3 if size > 1 and since.max() < 1000 * size else 0
-        return chosen, [f"{t / size:.{digits}f} {unit}" for t in since.tolist()]
+        return ordered, [f"{t / size:.{digits}f} {unit}" for t in since.tolist()]
+
+    def between(self, ticks: Ints, parts: int, apart: float) -> Floats:
+        """Places that divide the time between two ticks into equal parts, thinned out."""
+        if len(ticks) < 2:
+            return np.zeros(0)
+        steps = np.diff(ticks)[:, None] * np.arange(1, parts) // parts
+        places = np.append(self.x((ticks[:-1, None] + steps).ravel()), self.x(ticks))
+        taken = places[-len(ticks) :]
+        kept: list[float] = []
+        for place in np.sort(places[: -len(ticks)]).tolist():
+            if np.abs(taken - place).min() >= apart and (not kept or place - kept[-1] >= apart):
+                kept.append(place)
+        return np.array(kept)
+
+
+def _round_steps(span: int) -> list[int]:
+    """1, 2 or 5 times a power of ten, from the largest within a span to its thousandth."""
+    steps = [m * 10**e for e in range(18) for m in (1, 2, 5)]
+    return [step for step in reversed(steps) if span / 1000 <= step <= span]
 
 
 def compress(times: Ints, zoomed: Sequence[Span] = ()) -> TimeAxis:

@@ -3,99 +3,143 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
+from matplotlib.image import AxesImage
 
+from analysis.arrays import Bools
+from analysis.plot.cells import Cells, cells
+from analysis.plot.labels import Panel
 from analysis.plot.scene import Scene
+from analysis.plot.shapes import bars
 from analysis.plot.style import PMD, RACE, UNKNOWN, Floats
 
-COLUMNS = 1600
-#: More rows than this would be too thin to see one that differs from its neighbours.
-ROWS = 128
+#: Columns of the map: no more than a screen's pixels, which would leave some out.
+COLUMNS = 1100
 #: Colours of counts above zero before counts share one.
 COLOURS = 8
 
 
-def draw_pages(ax: Axes, bar: Axes, scene: Scene) -> None:
-    """Draw the map and its colour bar."""
+@dataclass(frozen=True)
+class PageMap:
+    """What the map shows: ``cells`` of columns at the times ``ts`` that the folio ``lived``."""
+
+    cells: Cells
+    lived: Bools
+
+    @property
+    def alike(self) -> np.ma.MaskedArray:
+        """The count of rows whose pages agree; masked where they differ."""
+        value = np.ma.array(self.cells.largest.astype(float), mask=self.cells.differ)
+        value[self.cells.known == 0] = np.nan
+        return value[:, self.lived]
+
+    @property
+    def mixed(self) -> np.ma.MaskedArray:
+        """The mean of rows whose pages differ; masked elsewhere."""
+        mean = self.cells.total / np.maximum(1, self.cells.known)
+        return np.ma.array(mean, mask=~self.cells.differ)[:, self.lived]
+
+
+def page_map(scene: Scene) -> PageMap:
+    """The map at the middle of each column."""
     counts = scene.counts
+    low, high = scene.axis.places[0], scene.axis.places[-1]
+    ts = scene.axis.ts(low + (np.arange(COLUMNS) + 0.5) / COLUMNS * (high - low))
+    at = np.searchsorted(counts.ts, ts, side="right") - 1
+    return PageMap(cells(counts, np.maximum(at, 0)), (at >= 0) & (ts <= scene.end))
+
+
+def draw_pages(panel: Panel, bar: Axes, second: Axes, scene: Scene) -> None:
+    """Draw the map and its colour bars: of rows whose pages agree, and of those that differ."""
+    counts, ax = scene.counts, panel.ax
     ax.set_ylabel("page in the folio")
     if counts.pages == 0:
         ax.text(0.5, 0.5, "hugetlb pages have no map count of their own", ha="center",
                 va="center", transform=ax.transAxes)  # fmt: skip
         ax.set_yticks([])
         bar.set_visible(False)
+        second.set_visible(False)
         return
-    low, high = scene.axis.places[0], scene.axis.places[-1]
-    columns = low + (np.arange(COLUMNS) + 0.5) / COLUMNS * (high - low)
-    ts = scene.axis.ts(columns)
-    at = np.searchsorted(counts.ts, ts, side="right") - 1
-    value, known = counts.matrix(np.maximum(at, 0))
-    shown = np.where(known, value, np.nan)
-    shown = _most_different(shown, max(1, counts.pages // ROWS))
-    lived = (at >= 0) & (ts <= scene.end)
+    shown = page_map(scene)
+    _draw_whole(panel, scene)
+    ax.set_ylim(0, counts.pages)
+    ax.set_yticks(np.unique(np.linspace(0, counts.pages, 5).astype(int)))
+    most = max(1, int(shown.cells.largest[:, shown.lived].max(initial=1)))
+    _draw_alike(ax, bar, scene, shown, most)
+    if shown.cells.differ[:, shown.lived].any():
+        _draw_mixed(ax, second, scene, shown, most)
+    else:
+        second.set_visible(False)
+    if not shown.cells.known[:, shown.lived].all():
+        panel.write("beige: not known, older than the recording", [(2.0, 2.0)], 8, "#6b5d3f")
 
-    most = max(1, int(np.nanmax(shown, initial=1)))
+
+def _image(ax: Axes, scene: Scene, shown: PageMap, value: Floats, **style: object) -> AxesImage:
+    low, high = scene.axis.places[0], scene.axis.places[-1]
+    lived = np.flatnonzero(shown.lived)
+    if len(lived) == 0:
+        lived = np.zeros(1, dtype=np.int64)
+    edges = low + (high - low) * np.array([lived[0], lived[-1] + 1]) / COLUMNS
+    image = ax.imshow(
+        value, aspect="auto", interpolation="nearest", origin="lower",
+        extent=(edges[0], edges[1], 0, scene.counts.pages), **style,  # type: ignore[arg-type]
+    )  # fmt: skip
+    image.set_zorder(1.5)
+    return image
+
+
+def _draw_alike(ax: Axes, bar: Axes, scene: Scene, shown: PageMap, most: int) -> None:
     step = -(-most // COLOURS)
     bounds = [0, *range(1, most + step + 1, step)]
     colours = colormaps["YlGnBu"](np.linspace(0.3, 1.0, len(bounds) - 2))
-    _draw_whole(ax, scene)
     palette = ListedColormap(["#ffffff00", *map(tuple, colours)]).with_extremes(
         bad=UNKNOWN, under=RACE
     )
+    # Masked is what the other image draws, not a number is what nobody knows.
+    value = np.ma.filled(shown.alike, 0.0)
     norm = BoundaryNorm(bounds, palette.N)
-    image = ax.imshow(
-        np.ma.masked_invalid(shown[:, lived]), cmap=palette, norm=norm, aspect="auto",
-        interpolation="nearest", origin="lower",
-        extent=(low, low + (high - low) * lived.sum() / COLUMNS, 0, counts.pages),
-    )  # fmt: skip
-    image.set_zorder(1.5)
-    ax.set_ylim(0, counts.pages)
-    ax.set_yticks(np.unique(np.linspace(0, counts.pages, 5).astype(int)))
+    image = _image(ax, scene, shown, np.ma.masked_invalid(value), cmap=palette, norm=norm)
+    image.set_gid("alike")
     colorbar = ax.figure.colorbar(image, cax=bar)
-    middles = [(a + b) / 2 for a, b in zip(bounds, bounds[1:], strict=False)]
-    names = [
-        str(a) if b - a == 1 else f"{a} to {b - 1}"
-        for a, b in zip(bounds, bounds[1:], strict=False)
-    ]
-    colorbar.set_ticks(middles, labels=names)
-    colorbar.ax.tick_params(length=0)
+    pairs = list(zip(bounds, bounds[1:], strict=False))
+    colorbar.set_ticks(
+        [(a + b) / 2 for a, b in pairs],
+        labels=[str(a) if b - a == 1 else f"{a} to {b - 1}" for a, b in pairs],
+    )
+    colorbar.ax.tick_params(length=0, labelsize=8)
     alone = "" if scene.trace.plan.page_counts else "\n(by the operations alone)"
-    colorbar.set_label(f"PTE mappings of the page{alone}", labelpad=6)
-    if counts.pages > ROWS:
-        group = counts.pages // ROWS
-        bar.set_xlabel(f"a row shows the\none of {group} pages\nthat differs most", fontsize=7)
-    if not known[:, lived].all():
-        ax.text(0.005, 0.02, "beige: not known, older than the recording", fontsize=8,
-                transform=ax.transAxes, color="#6b5d3f")  # fmt: skip
+    group = shown.cells.group
+    what = "of the page" if group == 1 else f"of each of\nthe {group} pages of a row"
+    colorbar.set_label(f"PTE mappings {what}{alone}", labelpad=4, fontsize=8)
 
 
-def _most_different(shown: Floats, group: int) -> Floats:
-    """Of each group of rows the value that differs most from the rest of its column."""
-    if group == 1:
-        return shown
-    grouped = shown.reshape(-1, group, shown.shape[1])
-    usual = np.median(shown, axis=0)
-    off = np.nan_to_num(np.abs(grouped - usual), nan=-1.0)
-    chosen = off.argmax(axis=1)[:, None, :]
-    most: Floats = np.take_along_axis(grouped, chosen, axis=1)[:, 0, :]
-    return most
+def _draw_mixed(ax: Axes, bar: Axes, scene: Scene, shown: PageMap, most: int) -> None:
+    """Rows whose pages differ have colours of their own: a mean is no page's count."""
+    tints = colormaps["YlOrBr"](np.linspace(0.25, 0.85, 64))
+    palette = ListedColormap(list(map(tuple, tints))).with_extremes(bad="#ffffff00", under=RACE)
+    image = _image(
+        ax, scene, shown, shown.mixed, cmap=palette, norm=Normalize(0, most)
+    )  # fmt: skip
+    image.set_gid("mixed")
+    colorbar = ax.figure.colorbar(image, cax=bar)
+    colorbar.set_ticks([0, most], labels=["> 0", str(most)])
+    colorbar.ax.tick_params(length=0, labelsize=8)
+    colorbar.set_label("pages differ:\ntheir mean", labelpad=4, fontsize=8)
 
 
-def _draw_whole(ax: Axes, scene: Scene) -> None:
+def _draw_whole(panel: Panel, scene: Scene) -> None:
     """Shade the time in which PMD mappings map all pages, which their own counts hide."""
     counts = scene.counts
     mapped = (counts.entire > 0) & counts.entire_known & (counts.ts <= scene.end)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], mapped, [0]])))
-    spans = scene.axis.x(np.append(counts.ts, scene.end)[edges]).reshape(-1, 2)
-    for low, high in spans.tolist():
-        ax.axvspan(low, high, facecolor=PMD, alpha=0.13, lw=0, zorder=1)
+    spans = scene.spans(mapped)
+    bars(panel.ax, spans, facecolor=PMD, alpha=0.13, lw=0, zorder=1)
     if len(spans):
-        low, high = spans[np.argmax(spans[:, 1] - spans[:, 0])]
-        ax.text(
-            low + 0.01 * (scene.axis.places[-1] - low), 0.97, "shaded: mapped by PMD as a whole",
-            color=PMD, fontsize=8, va="top", transform=ax.get_xaxis_transform(), zorder=3,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8},
-        )  # fmt: skip
+        low, high = spans[np.argmax(spans[:, 1] - spans[:, 0])].tolist()
+        words = "shaded: mapped by PMD as a whole"
+        spots = [(panel.points(low) + 2, panel.height - 18), *panel.around(words, 0, 8)]
+        panel.write(words, spots, 8, PMD)

@@ -8,38 +8,100 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.arrays import Ints
+from analysis.arrays import Bools, Ints
+from analysis.audit import audit_part
 from analysis.counts import Counts
-from analysis.lives import DEATHS
+from analysis.divergence import divergences
+from analysis.doubt import Doubt
+from analysis.errors import AnalysisError
+from analysis.life_table import ids, some_of
+from analysis.lives import BIRTHS, DEATHS
 from analysis.oops import Oops
 from analysis.plan import RETURN
 from analysis.plot.axis import Span, TimeAxis, compress
+from analysis.plot.style import Floats
+from analysis.replay import Replay
 from analysis.trace import Trace
 
 #: Races that are shown large and told in words; the others are red all the same.
 TOLD = 2
+#: Begin and end (ns) of what is wanted of a life; None: all of it.
+Window = tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Doubtful:
+    """From when (ns) on the replay is in doubt, and why."""
+
+    since: int
+    why: str
 
 
 @dataclass(frozen=True)
 class Scene:
     """One life: its ``counts`` and the events, windows, marks and losses beside it.
 
-    ``begin`` and ``end`` (ns) are its birth and its death, or the end of the recording.
+    ``begin`` and ``end`` (ns) are its birth and its death, or the end of the recording;
+    ``first`` and ``last`` of that are shown.  ``wrong``: rows of the log at which the replay
+    is not what was observed; ``findings``: what the audit says of this life, races apart.
     ``events`` are the rows of df_events to be drawn as operations.  ``oops``: the death of
     the kernel, where it lies in the picture.
     """
 
     trace: Trace
     counts: Counts
+    name: str
+    birth: str
     begin: int
     end: int
     death: str
+    first: int
+    last: int
     axis: TimeAxis
+    wrong: Ints
+    findings: pd.DataFrame
+    doubtful: Doubtful | None
     events: pd.DataFrame
     windows: pd.DataFrame
     marks: pd.DataFrame
     losses: pd.DataFrame
     oops: Oops | None
+
+    def shows(self, ts: Ints) -> Bools:
+        """Which times are in the picture."""
+        inside: Bools = (ts >= self.first) & (ts <= self.last)
+        return inside
+
+    @property
+    def until(self) -> int:
+        """The last moment (ns) of the life that is shown."""
+        return min(self.end, self.last)
+
+    def spread(self, value: Ints) -> Ints:
+        """The values of a counter that are shown, with the one that it had before."""
+        low, high = np.searchsorted(self.counts.ts, [self.first, self.last], "right")
+        return value[max(0, low - 1) : high]
+
+    def spans(self, there: Bools) -> Floats:
+        """Places (rows: from, to) between which something holds after the records of a life."""
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], there, [0]])))
+        spans = np.append(self.counts.ts, self.end)[edges].reshape(-1, 2)
+        spans = spans[(spans[:, 1] >= self.first) & (spans[:, 0] <= self.until)]
+        return self.axis.x(spans.clip(self.first, self.until))
+
+    @property
+    def kind(self) -> str:
+        """What the folio is, as far as its records tell: a mapping says whose it is."""
+        counts = self.counts
+        if counts.hugetlb:
+            return "hugetlb"
+        if counts.anon:
+            return "anonymous"
+        mapped = self.trace.log.delta[counts.event] != 0
+        known = counts.entire_known and counts.pte_total()[1].all()
+        if mapped.any() or (counts.entire > 0).any() or (counts.pte_sum > 0).any():
+            return "file or shmem"
+        return "never mapped" if known and self.birth == "alloc" else "unmapped"
 
 
 def _drawn_operations(trace: Trace, life: int) -> pd.DataFrame:
@@ -53,47 +115,103 @@ def _drawn_operations(trace: Trace, life: int) -> pd.DataFrame:
     return events[(events["op"] != "read") & ~opens]
 
 
-def scene_of(trace: Trace, life: int) -> Scene:
-    """Collect everything of one life."""
-    counts, lives, log = trace.counts(life), trace.lives, trace.log
-    begin = int(log.ts[lives.first[life]])
-    death = DEATHS[lives.death[life]]
-    end = int(log.ts[lives.death_row[life]] if death != "alive" else log.ts[-1])
+def _wrong(trace: Trace, run: Replay) -> Ints:
+    found = divergences(trace.log, trace.lives, run, trace.counters)
+    return np.unique(np.concatenate([one.row for one in found]))
 
+
+def _findings(whole: Trace, near: Trace, life: int) -> pd.DataFrame:
+    """What is wrong with the counters of a life, that has this number in the trace around it."""
+    made = whole.audit if near is whole else audit_part(near.recording, near.whole)
+    found = made.findings
+    return found[(found["life"] == life) & (found["severity"] == "error")].reset_index(drop=True)
+
+
+def _doubtful(trace: Trace, begin: int, end: int) -> Doubtful | None:
+    """Nothing sets the replay right again: what may be missing is missing until the end."""
+    doubt = Doubt(trace.recording)
+    if doubt.missing:
+        return Doubtful(begin, doubt.missing)
+    lost = doubt.first_loss(begin, end)
+    if lost is None:
+        return None
+    return Doubtful(max(begin, lost), "events were lost")
+
+
+def _shown(axis_times: list[Ints], window: Window, begin: int, end: int) -> Ints:
+    """The times that the axis is made of: all, or those in the window and its ends."""
+    times = np.concatenate(axis_times)
+    if window is None:
+        return times
+    first, last = max(window[0], begin), min(window[1], int(times.max()))
+    inside = times[(times >= first) & (times <= last)]
+    return np.append(inside, [first, last])
+
+
+def scene_of(whole: Trace, life: int | str, window: Window = None) -> Scene:
+    """Collect everything of one life, or of what of it lies in a window of time."""
+    trace, number = whole.alone(life)
+    run = trace.replay([number])
+    counts, lives, log = trace.whole.counts(number, run), trace.lives, trace.log
+    begin = int(log.ts[lives.first[number]])
+    death = DEATHS[lives.death[number]]
+    end = int(log.ts[lives.death_row[number]] if death != "alive" else log.ts[-1])
+    if window is not None and (window[0] > end or window[1] < begin):
+        zero = whole.census.first_ts
+        raise AnalysisError(
+            f"life {life} is not in that time: it lasts from {(begin - zero) / 1e6:.3f} to "
+            f"{(end - zero) / 1e6:.3f} ms"
+        )
+
+    findings = _findings(whole, trace, number)
     windows = trace.windows
     inside = (windows["pfn"] >= counts.head) & (windows["pfn"] < counts.head + (1 << counts.order))
     # Who came while the end was under way may have died of it.
-    inside &= (windows["ts"] <= end) | (windows["life"] == life)
+    inside &= (windows["ts"] <= end) | (windows["life"] == number)
     inside &= windows["end_ts"] >= begin
-    windows = windows[inside].reset_index(drop=True)
+    windows = windows[inside]
     marks = trace.df_marks()
-    marks = marks[(marks["ts"] >= begin) & (marks["ts"] <= end)].reset_index(drop=True)
+    marks = marks[(marks["ts"] >= begin) & (marks["ts"] <= end)]
     losses = trace.df_losses().groupby(["from_ts", "to_ts"])["lost"].sum().reset_index()
     losses = losses[(losses["from_ts"] <= end) & (losses["to_ts"] >= begin)]
-    losses = losses.reset_index(drop=True)
 
     times: list[Ints] = [counts.ts, np.array([begin, end]), marks["ts"].to_numpy()]
     times += [windows[name].to_numpy() for name in ("ts", "end_ts")]
+    times += [findings["seen_ts"].to_numpy().clip(begin, end)]
     times += [losses[name].to_numpy().clip(begin, end) for name in ("from_ts", "to_ts")]
-    shown = np.concatenate(times)
+    shown = _shown(times, window, begin, end)
+    first, last = int(shown.min()), int(shown.max())
     oops = trace.oops
-    if oops is not None and (oops.ts is None or not begin <= oops.ts <= shown.max()):
+    if oops is not None and (oops.ts is None or not first <= oops.ts <= last):
         oops = None
     zoomed: list[Span] = []
-    for window in windows[windows["over_death"]].head(TOLD).to_dict("records"):
-        zoomed.append((window["ts"], window["end_ts"], 0.14))
-        # The end may follow the free within nanoseconds: that it FOLLOWS is the point.
-        zoomed.append((end, window["end_ts"], 0.05))
+    for one in windows[windows["over_death"]].head(TOLD).to_dict("records"):
+        if first <= one["ts"] and one["end_ts"] <= last:
+            zoomed.append((one["ts"], one["end_ts"], 0.14))
+            # The end may follow the free within nanoseconds: that it FOLLOWS is the point.
+            zoomed.append((end, one["end_ts"], 0.05))
+    events = _drawn_operations(trace, number)
+
+    def within(frame: pd.DataFrame, begins: str = "ts", ends: str = "ts") -> pd.DataFrame:
+        return frame[(frame[begins] <= last) & (frame[ends] >= first)].reset_index(drop=True)
+
     return Scene(
         trace=trace,
         counts=counts,
+        name=ids(some_of(trace.whole.table, np.array([number])))[0],
+        birth=BIRTHS[lives.birth[number]],
         begin=begin,
         end=end,
         death=death,
+        first=first,
+        last=last,
         axis=compress(shown, zoomed),
-        events=_drawn_operations(trace, life),
-        windows=windows,
-        marks=marks,
-        losses=losses,
+        wrong=_wrong(trace, run),
+        findings=findings,
+        doubtful=_doubtful(trace, begin, end),
+        events=within(events),
+        windows=within(windows, ends="end_ts"),
+        marks=within(marks),
+        losses=within(losses, "from_ts", "to_ts"),
         oops=oops,
     )

@@ -6,6 +6,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+#: Dots per inch of a picture for the screen.
+DPI = 110
+
 Floats = npt.NDArray[np.float64]
 
 PMD, PTE = "#1f5fa8", "#d2691e"
@@ -18,18 +21,21 @@ GRID = "#dddddd"
 UNKNOWN = "#e6e0d4"
 WRONG = "#ff00aa"
 
-#: op: (colour, marker, place within its lane)
+#: op: (colour, marker, place within its lane).  The colours differ for eyes that lack one of
+#: the three cones, and those that come in crowds also differ in shape and height.
 OPS: dict[str, tuple[str, str, float]] = {
     "alloc": ("#222222", "^", 0.0),
-    "map": ("#2a9d4a", "|", 0.2),
-    "dup": ("#00a0a8", "|", 0.2),
+    "map": ("#00795a", "|", 0.3),
+    "dup": ("#3aa0dd", "+", 0.08),
+    "unmap": ("#d55e00", "x", -0.12),
+    "deferred_split": ("#7a6a00", "_", -0.32),
     "split_pmd": ("#7b4ab0", "D", 0.0),
-    "unmap": ("#d2691e", "|", -0.05),
-    "deferred_split": ("#8c6d46", "|", -0.3),
     "migrate": ("#1f5fa8", "s", 0.0),
-    "collapse": ("#6b8e23", "s", 0.0),
+    "collapse": ("#6b8e23", "P", 0.0),
     "split_folio": ("#c2188f", "*", 0.0),
     "free": (RACE, "v", 0.0),
 }
-#: Points of one panel from which it is drawn as an image also in vector formats.
-MANY = 100_000
+#: Operations that come once for each page, and whose marks are thick for a PMD mapping.
+CROWDS = ("map", "dup", "unmap")
+#: Shapes of one kind in a panel from which it is drawn as an image also in vector formats.
+MANY = 2000

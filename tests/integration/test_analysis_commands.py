@@ -244,6 +244,23 @@ def test_timeline_exits_with_usage_or_error_when_the_choice_is_wrong(
     assert "0x99999" in page.stderr and "mapcount lives" in life.stderr
 
 
+def test_timeline_looks_closer_when_a_time_is_given(good: Path, tmp_path: Path) -> None:
+    # GIVEN a good trace WHEN a part of its time is asked for, one without a life, and none
+    whole, part = tmp_path / "whole.svg", tmp_path / "part.svg"
+    done = [
+        _run("timeline", good, "-o", whole),
+        _run("timeline", good, "-o", part, "--time", "0:25"),
+        _run("timeline", good, "-o", tmp_path / "o.svg", "--time", "90000:"),
+        _run("timeline", good, "-o", tmp_path / "o.svg", "--life", "0", "--time", "90000:"),
+        _run("timeline", good, "-o", tmp_path / "o.svg", "--time", "9:3"),
+    ]
+    # THEN the first two are pictures that differ, and the others each one error
+    assert [one.returncode for one in done] == [0, 0, 1, 1, 2], [one.stderr for one in done]
+    assert whole.read_text() != part.read_text()
+    assert "no life of" in done[2].stderr and "in that time" in done[2].stderr
+    assert "lasts from" in done[3].stderr and "milliseconds" in done[4].stderr
+
+
 def test_timeline_follow_ends_when_the_trailer_is_there(good: Path, tmp_path: Path) -> None:
     # GIVEN a trace that is complete WHEN it is followed
     out = tmp_path / "out.png"
