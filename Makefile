@@ -25,13 +25,13 @@ truth: setup ## every test there is, on all kernels, and the planted bugs: some 
 	$(MAKE) mutants
 
 matrix: setup ## every kernel with every workload: out/matrix/, and docs/support-matrix.md
-	@status=0; $(PYTHON) mapcount.py lab matrix -o out/matrix || status=$$?; \
+	@status=0; $(PYTHON) mapcount.py lab matrix -o out/matrix -f || status=$$?; \
 	[ $$status -gt 1 ] || \
 	$(PYTHON) -m vm.matrix_text out/matrix/matrix.json docs/support-matrix.md || status=1; \
 	exit $$status
 
 mutants: setup ## kernels with planted bugs: out/mutants/, and docs/planted-bugs.md
-	@status=0; $(PYTHON) mapcount.py lab mutants -o out/mutants || status=$$?; \
+	@status=0; $(PYTHON) mapcount.py lab mutants -o out/mutants -f || status=$$?; \
 	[ $$status -gt 1 ] || \
 	$(PYTHON) -m vm.mutants_text out/mutants/mutants.json docs/planted-bugs.md || status=1; \
 	exit $$status

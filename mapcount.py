@@ -77,19 +77,29 @@ def usage() -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run `mapcount ARGV`; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] in (["-h"], ["--help"]):
-        print(usage())
-        return 0
-    if argv[:1] == ["--version"]:
-        print("mapcount", _ours("probes").__version__)
-        return 0
     if not argv or argv[0] not in COMMANDS:
-        what = f"unknown command {argv[0]!r}" if argv else "no command"
-        print(f"error: {what}: see `mapcount --help`", file=sys.stderr)
-        return 2
+        _ours("probes")
+        from probes import cli
+
+        return cli.run(lambda: _about(argv), ())
     package = COMMANDS[argv[0]][0]
     status: int = _program(package).main(argv[1:] if package == "vm" else argv)
     return status
+
+
+def _about(argv: list[str]) -> int:
+    """What is said without a command."""
+    from probes import cli
+
+    if argv[:1] in (["-h"], ["--help"]):
+        cli.result(f"{usage()}\n\n{cli.STATUSES}")
+        return 0
+    if argv[:1] == ["--version"]:
+        cli.result(f"mapcount {_ours('probes').__version__}")
+        return 0
+    what = f"unknown command {argv[0]!r}" if argv else "no command"
+    cli.tell("error", f"{what}: see `mapcount --help`")
+    return cli.USAGE
 
 
 if __name__ == "__main__":

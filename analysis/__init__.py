@@ -58,7 +58,8 @@ def follow(path: str, poll: float = 0.2) -> Iterator[pd.DataFrame]:
 
     The frames have the columns of ``Trace.df_events`` but ``life``: lives are cut over a
     whole trace.  Row labels go on from frame to frame, in the order of arrival.  The
-    iterator ends at the trailer; ``poll`` is the time in seconds between two looks.
+    iterator ends at the trailer, or when the recorder has given no sign of life for half a
+    minute; ``poll`` is the time in seconds between two looks.
     """
     from analysis.following import follow_frames
 

@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.audit import Audit
 from analysis.text import count, table
 from analysis.trace import Trace
+from probes.visible import visible_lines
 
 #: Findings of one kind that are told in full; the rest are in the table's count.
 TOLD = 3
@@ -30,11 +31,14 @@ def _one(trace: Trace, one: Mapping[Any, Any]) -> str:
     if not pd.isna(one["stack"]):
         frames = trace.stacks.get(int(one["stack"]), [])
         lines.append("  stack: " + " < ".join(name for name, _ in frames))
-    return "\n".join(lines)
+    return visible_lines(lines)
 
 
-def audit_text(trace: Trace, audit: Audit, everything: bool) -> str:
-    """The table, some findings of each kind (or all) and one line that sums up."""
+def audit_text(trace: Trace, audit: Audit, everything: bool, more: str = "--all") -> str:
+    """The table, some findings of each kind (or all) and one line that sums up.
+
+    ``more``: what tells them all.
+    """
     parts, findings = [], audit.findings
     kind = ["certainty", "severity", "rule", "function", "counter"]
     if len(findings):
@@ -45,7 +49,7 @@ def audit_text(trace: Trace, audit: Audit, everything: bool) -> str:
         told = findings if everything else groups.head(TOLD)
         parts += [_one(trace, one) for one in told.to_dict("records")]
         if len(told) < len(findings):
-            parts.append(f"and {len(findings) - len(told)} more like these: --all")
+            parts.append(f"and {len(findings) - len(told)} more like these: {more}")
     certain = int((findings["certainty"] == "certain").sum())
     parts.append(
         f"{count(len(findings), 'finding')}: {certain} certain, {len(findings) - certain} "

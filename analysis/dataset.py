@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FACTS, REST, RECORDS = "dataset.json", "trace.mapcount", "records"
+#: By this file a folder is known for one that we made; it lists all that we put there.
+CONTENTS, MADE_BY = "contents.json", "mapcount export --to parquet"
 #: Where a record is in the whole trace, see ``analysis.log.Log``.
 PLACE = ("rank", "following")
 
@@ -68,6 +70,35 @@ def write_rest(trace: Trace, folder: Path) -> None:
     (folder / FACTS).write_text(json.dumps(facts) + "\n")
 
 
+def sign(folder: Path) -> None:
+    """Write down what is in a dataset, so that it can be told from folders of others."""
+    contents = {"made_by": MADE_BY, "files": sorted([*_files(folder), CONTENTS])}
+    (folder / CONTENTS).write_text(json.dumps(contents, indent=1) + "\n")
+
+
+def not_ours(path: str) -> str | None:
+    """Why a folder may not be replaced by a dataset; None: it is one, and nothing else."""
+    folder = Path(path)
+    try:
+        contents = json.loads((folder / CONTENTS).read_text())
+        ours = contents["files"] if contents["made_by"] == MADE_BY else []
+        foreign = sorted(set(_files(folder)) - set(ours))
+    except (OSError, *MALFORMED):
+        return f"{path} is a folder that no export made: give the name of a new one"
+    if foreign:
+        return f"{path} also holds {foreign[0]}, which no export made: move it elsewhere first"
+    return None
+
+
+def _files(folder: Path) -> list[str]:
+    """All that is in a folder but folders, by names relative to it."""
+    return [
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    ]
+
+
 class Dataset:
     """``whole``: a trace without the records of pages.  ``scheduler``: address of the Dask
     cluster that works on it, which must see the folder by the same name; None: processes on
@@ -86,8 +117,9 @@ class Dataset:
             columns = (facts["begins"], facts["counts"])
             self._cut = Cut(int(facts["shift"]), *(np.array(one, np.int64) for one in columns))
         except (OSError, *MALFORMED) as error:
+            why = "it lacks files" if isinstance(error, FileNotFoundError) else str(error)
             raise AnalysisError(
-                f"{folder} is no dataset ({error}): make one with `mapcount export --to parquet`"
+                f"{folder} is no dataset ({why}): make one with `mapcount export --to parquet`"
             ) from error
 
     def __len__(self) -> int:

@@ -28,6 +28,7 @@ from probes.events import (
     TEXT_SIZE,
 )
 from probes.tracefile import FLAG_RECOVERED, Block, BlockType, Reader, TraceError
+from probes.visible import visible
 
 BITS = (
     (BIT_ANON, "anon"),
@@ -53,8 +54,11 @@ class Dump:
     def lines(self) -> Iterator[str]:
         """One line per record, and one per block that holds something else."""
         with Reader(self.path) as reader:
-            for block in reader.blocks():
-                yield from self._block(block)
+            try:
+                for block in reader.blocks():
+                    yield from map(visible, self._block(block))
+            except TraceError as error:
+                raise TraceError(f"{self.path}: {error}: keep the file and report it") from error
             if reader.damage is not None:
                 self.warnings.append(f"{self.path}: {reader.damage}; the lines before it hold")
         if not self._ended:

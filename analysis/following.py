@@ -16,13 +16,30 @@ from analysis.plan import Plan
 from analysis.source import Source
 from analysis.tasks import TaskNames
 
+#: Seconds after which there must be a header, and without a sign of life: a recorder gives one
+#: each second (``Writer.beat``), but a machine that is emulated may take its time.
+PATIENCE, SILENCE = 10.0, 30.0
+
 
 def new_chunks(source: Source, poll: float) -> Iterator[list[Records]]:
-    """Read on until the trailer, or a recovery; yields what each look found, be it nothing."""
-    stuck = None
+    """Read on until the trailer, or a recovery; yields what each look found, be it nothing.
+
+    It also ends where the recorder gives no sign of life; AnalysisError where it never began.
+    """
+    stuck, beat = None, source.beat()
+    begun = lived = time.monotonic()
     while True:
         yield source.read()
         if source.ended:
+            return
+        if source.beat() != beat:
+            beat, lived = source.beat(), time.monotonic()
+        if not source.header and time.monotonic() - begun > PATIENCE:
+            raise AnalysisError(
+                f"{source.path} has had no whole header for {PATIENCE:.0f} s: follow a trace that "
+                "`mapcount record` is writing"
+            )
+        if time.monotonic() - lived > SILENCE:
             return
         # A block in flight is whole at the next look; a damaged one never will be.
         damage = source.damage

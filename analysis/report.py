@@ -18,6 +18,7 @@ from analysis.lives_text import lives_text
 from analysis.stats_text import stats_text
 from analysis.text import count
 from analysis.trace import Trace
+from probes.visible import visible
 
 #: Lives that get a picture, and lives in the table, the busiest first.
 PICTURES, LIVES = 3, 40
@@ -101,11 +102,11 @@ def report_html(trace: Trace, name: str) -> str:
     verdict, colour = _verdict(trace, findings)
     command = " ".join(trace.meta.get("command") or []) or "the whole machine"
     words: dict[str, Any] = {
-        "name": name,
-        "release": trace.meta.get("kernel", {}).get("release", "?"),
-        "command": command,
-        "verdict": verdict,
-        "findings": audit_text(trace, trace.audit, everything=False),
+        "name": visible(name),
+        "release": visible(trace.meta.get("kernel", {}).get("release", "?")),
+        "command": visible(command),
+        "verdict": visible(verdict),
+        "findings": audit_text(trace, trace.audit, False, "`mapcount audit --all` tells them"),
         "lives": lives_text(trace, some_of(trace.life_table(), busiest.index.to_numpy())),
         "lives_note": f"{len(busiest)} of {count(len(lives), 'life', 'lives')}, those that "
         "changed most; times in ms since the first event",

@@ -76,6 +76,25 @@ def span_of(trace: Trace, milliseconds: tuple[float, float]) -> tuple[int, int]:
     return begin_ts if begin > 0 else 0, min(end_ts, NEVER) if end * 1e6 < 1e18 else NEVER
 
 
+def matches(trace: Trace, wanted: Wanted) -> bool:
+    """Whether anything that is wanted by its time and its pages is there."""
+    order = trace.census.order
+    for batch in batches(trace.source.chunks):
+        near = wanted.when(batch["ts"].astype(np.int64))
+        if wanted.pages is not None:
+            near &= wanted.where(batch["pfn"].astype(np.int64), order) & (batch["pfn"] != 0)
+            near[is_common(batch, trace.plan)] = False
+        trace.source.forget()
+        if near.any():
+            return True
+    frames = [
+        shot.frames
+        for shot in trace.snapshots
+        if wanted.begin <= shot.ts_begin and shot.ts_end < wanted.end
+    ]
+    return any(wanted.where(pfns, order).any() for pfns in frames)
+
+
 def write_slice(trace: Trace, output: str, wanted: Wanted) -> int:
     """Write what is wanted of a trace to the file OUTPUT; returns how many records it has.
 

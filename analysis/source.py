@@ -82,7 +82,7 @@ class Source:
         try:
             self._reader = Reader(path)
         except TraceError as error:
-            raise AnalysisError(f"{error}: give a file that `mapcount record` wrote") from None
+            raise AnalysisError(str(error)) from None
         self._spool: Spool | None = None
         self.header: dict[str, Any] = {}
         self.chunks: list[Records] = []
@@ -98,6 +98,10 @@ class Source:
     def ended(self) -> bool:
         """Nothing more will come: the recorder ended in order, or its kernel is dead."""
         return self.trailer is not None or self.recovery is not None
+
+    def beat(self) -> int:
+        """When the file's writer last gave a sign of life (ns)."""
+        return self._reader.beat()
 
     @property
     def damage(self) -> Damage | None:

@@ -10,6 +10,7 @@ from analysis.source import recovered
 from analysis.stats import Stats, stats_of
 from analysis.text import count, duration, table
 from analysis.trace import Trace
+from probes.visible import visible
 
 #: Lines of a list before the rest is summed up.
 SHOWN = 12
@@ -73,7 +74,7 @@ def stats_text(trace: Trace) -> str:
         for op, event, phase, number, rate in stats.by_event
     ]
     parts = [
-        _head(trace, stats),
+        list(map(visible, _head(trace, stats))),
         [table(["op", "function", "phase", "events", "per second"], rows)],
         [table(["tid", "comm", "events"], stats.by_task[:SHOWN])],
         _losses(stats),
@@ -85,7 +86,7 @@ def stats_text(trace: Trace) -> str:
     for gap in trace.plan.missing:
         names = ", ".join(gap.get("functions", [])) or gap.get("op")
         coverage.append(f"  missing   {names}: {gap.get('reason')}; unseen: {gap.get('lost')}")
-    parts.append(coverage)
+    parts.append(list(map(visible, coverage)))
     if trace.oops is not None:
-        parts.append(_oops(trace, trace.oops))
+        parts.append(list(map(visible, _oops(trace, trace.oops))))
     return "\n\n".join("\n".join(part) for part in parts)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from probes.visible import visible
+
 
 def duration(ns: int) -> str:
     """A time span with a unit that fits."""
@@ -21,7 +23,7 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Columns padded to their widest cell; numbers to the right, words to the left."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[visible(cell) for cell in row] for row in rows]
     right = [
         bool(cells) and all(row[i].lstrip("-+").replace(".", "").isdigit() for row in cells)
         for i in range(len(header))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from analysis.arrays import Bools, Ints, number
 from analysis.log import LOWEST_COUNT
-from probes.tracefile import TraceError
+from probes.tracefile import TraceError, decoded
 
 FRAME_PAGES = 512
 #: What every snapshot is read by, of each page; folio counters are where the kernel has them.
@@ -144,7 +144,7 @@ def _parts(
     """The JSON of a TRUTH block, and its arrays (frames, pages, values of a page)."""
     data = memoryview(payload)
     (length,) = struct.unpack_from("<I", data)
-    head = json.loads(bytes(data[4 : 4 + length]))
+    head = decoded(data[4 : 4 + length])
     frames, pages = len(head["frames"]), int(head.get("frame_pages", FRAME_PAGES))
     if pages != FRAME_PAGES:
         raise TraceError(f"the snapshot {head.get('name')!r} has frames of {pages} pages")

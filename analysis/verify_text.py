@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.text import count, duration, table
 from analysis.trace import Trace
 from analysis.verify import CHECKS, Verification
+from probes.visible import visible
 
 #: Lines of differences printed before the rest is summed up.
 SHOWN = 40
@@ -37,7 +38,7 @@ def _difference(trace: Trace, one: dict[str, Any]) -> str:
         )
     elif not one["doubt"]:
         text += "; every record of it agrees: the change was seen by no probe"
-    return text
+    return visible(text)
 
 
 def _runs(differences: pd.DataFrame) -> pd.DataFrame:

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from dataclasses import replace
 from typing import List, Optional
 
+from probes import cli
 from probes.errors import ProbeError
 from probes.events import pages_option
+from probes.output import HELP_SYMLINK, OutputError
 
 RECORD_EPILOG = """\
 examples:
@@ -47,28 +48,40 @@ one that the monitor's dump-guest-memory writes, of a machine with kdump /proc/v
 """
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError("the time limit must be above 0 seconds")
-    return value
+#: PID_MAX_LIMIT of the kernel.
+PID_MAX = 1 << 22
+#: MiB of the largest ring: BPF's positions in a map are 32 bits wide.
+LARGEST_RING = 2048
+#: The largest folio order that a record can tell.
+LARGEST_ORDER = 18
 
 
 def _mebibytes(text: str) -> int:
-    value = int(text)
-    if value < 1 or value & (value - 1):
-        raise argparse.ArgumentTypeError("the buffer must be a power of two MiB")
+    value = cli.whole(1, LARGEST_RING)(text)
+    if value & (value - 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is no power of two: write 1, 2, 4, 8, …")
     return value << 20
 
 
 def _add_what(rec: argparse.ArgumentParser) -> None:
     """What is watched, for how long, and by how large a ring."""
-    rec.add_argument("-d", "--duration", type=_seconds, metavar="SECONDS", help="end after that")
-    rec.add_argument("--pid", type=int, action="append", default=[], metavar="P")
+    rec.add_argument("-d", "--duration", type=cli.seconds, metavar="SECONDS", help="end after that")
+    rec.add_argument(
+        "--pid",
+        type=cli.whole(1, PID_MAX),
+        action="append",
+        default=[],
+        metavar="P",
+        help="only folios of a process and its children",
+    )
     rec.add_argument("--cgroup", metavar="PATH", help="only folios of a cgroup's tasks")
     rec.add_argument("--pfn", type=pages_option, default=(), metavar="SPEC", help="N, N+M or N,M")
     rec.add_argument(
-        "--min-order", type=int, default=2, metavar="N", help="smallest folio order (default: 2)"
+        "--min-order",
+        type=cli.whole(0, LARGEST_ORDER),
+        default=2,
+        metavar="N",
+        help="smallest folio order (default: 2)",
     )
     rec.add_argument(
         "--buffer",
@@ -92,91 +105,111 @@ def _add_programs(command: argparse.ArgumentParser) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The recorder's options."""
-    top = argparse.ArgumentParser(
-        prog="mapcount", description="Record how the map counts of huge pages evolve."
+    top = cli.Parser(
+        prog="mapcount",
+        description="Record how the map counts of huge pages evolve.",
+        epilog=cli.STATUSES,
     )
     top.add_argument("-vv", dest="debug", action="store_true", help="show tracebacks")
     commands = top.add_subparsers(dest="action", required=True, metavar="COMMAND")
     rec = commands.add_parser(
         "record",
         help="record a trace (as root, on a lab kernel)",
-        epilog=RECORD_EPILOG,
+        epilog=f"{RECORD_EPILOG}\n{cli.STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    rec.add_argument("-o", "--output", default="trace.mapcount", metavar="FILE")
+    rec.add_argument(
+        "-o",
+        "--output",
+        default="trace.mapcount",
+        metavar="FILE",
+        help=f"the trace (default: trace.mapcount); {HELP_SYMLINK}",
+    )
+    rec.add_argument("-f", "--force", action="store_true", help="overwrite the trace")
     _add_what(rec)
     rec.add_argument("--stacks", action="store_true", help="record kernel stacks")
     live = commands.add_parser(
         "top",
         help="show the busiest folios while it happens (as root)",
-        epilog=TOP_EPILOG,
+        epilog=f"{TOP_EPILOG}\n{cli.STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     live.add_argument(
-        "--delay", type=_seconds, default=2.0, metavar="SECONDS", help="between two looks (2)"
+        "--delay", type=cli.seconds, default=2.0, metavar="SECONDS", help="between two looks (2)"
     )
     _add_what(live)
-    examine = commands.add_parser("doctor", help="say what this kernel and host offer and lack")
+    examine = commands.add_parser(
+        "doctor", help="say what this kernel and host offer and lack", epilog=cli.STATUSES
+    )
     _add_programs(examine)
     comp = commands.add_parser(
         "compile",
         help="make the file by which a machine without a compiler records (as root)",
-        epilog=COMPILE_EPILOG,
+        epilog=f"{COMPILE_EPILOG}\n{cli.STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    comp.add_argument("-o", "--output", required=True, metavar="FILE")
+    comp.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE",
+        help=f"the programs for this kernel; {HELP_SYMLINK}",
+    )
     comp.add_argument("-f", "--force", action="store_true", help="replace FILE if it is there")
     rescue = commands.add_parser(
         "recover",
         help="add what was left in the memory of a kernel that died to its trace",
-        epilog=RECOVER_EPILOG,
+        epilog=f"{RECOVER_EPILOG}\n{cli.STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     rescue.add_argument("--core", required=True, metavar="FILE", help="the dead kernel's memory")
     rescue.add_argument("--console", metavar="FILE", help="what it printed, for its last words")
-    rescue.add_argument("trace", metavar="TRACE", help="what `mapcount record` wrote before")
+    rescue.add_argument(
+        "trace", metavar="TRACE", help=f"what `mapcount record` wrote before; {HELP_SYMLINK}"
+    )
     return top
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Run one command.  Returns its exit status."""
-    options = parser().parse_args(argv)
-    try:
-        if options.action == "doctor":
-            from probes.doctor import doctor
+    options = cli.parse(parser(), argv)
+    return cli.run(lambda: _run(options), (ProbeError, OutputError), options.debug)
 
-            return doctor(options.compiled, options.cache)
-        if options.action == "compile":
-            from probes.compile_command import compile_programs
 
-            return compile_programs(options.output, options.force)
-        if options.action == "recover":
-            from probes.recover import recover
+X
 
-            return recover(options.core, options.trace, options.console)
-        from probes.record import Request, record
 
-        what = Request(
-            seconds=options.duration,
-            pids=tuple(options.pid),
-            cgroup=options.cgroup,
-            pfns=options.pfn,
-            min_order=options.min_order,
-            ring_bytes=options.buffer,
-            compiled=options.compiled,
-            cache=options.cache,
-            command=tuple(options.cmd),
-        )
-        if options.action == "top":
-            from probes.top import top
+def _run(options: argparse.Namespace) -> int:
+    if options.action == "doctor":
+        from probes.doctor import doctor
 
-            return top(what, options.delay)
-        return record(replace(what, stacks=options.stacks), options.output)
-    except ProbeError as error:
-        if options.debug:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return doctor(options.compiled, options.cache)
+    if options.action == "compile":
+        from probes.compile_command import compile_programs
+
+        return compile_programs(options.output, options.force)
+    if options.action == "recover":
+        from probes.recover import recover
+
+        return recover(options.core, options.trace, options.console)
+    from probes.record import Request, record
+
+    what = Request(
+        seconds=options.duration,
+        pids=tuple(options.pid),
+        cgroup=options.cgroup,
+        pfns=options.pfn,
+        min_order=options.min_order,
+        ring_bytes=options.buffer,
+        compiled=options.compiled,
+        cache=options.cache,
+        command=tuple(options.cmd),
+    )
+    if options.action == "top":
+        from probes.top import top
+
+        return top(what, options.delay)
+    return record(replace(what, stacks=options.stacks), options.output, options.force)
 
 
 if __name__ == "__main__":

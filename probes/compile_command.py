@@ -5,15 +5,20 @@ from __future__ import annotations
 
 from probes.compiled import pack
 from probes.errors import ProbeError
-from probes.kept import find_or_make, write
+from probes.kept import find_or_make
 from probes.kernel import Kcore, check_kprobes
+from probes.output import Output, check
 from probes.record import require_root
 from probes.say import say
 
 
 def compile_programs(path: str, force: bool) -> int:
-    """Write the running kernel's programs to the file PATH.  Returns 0.  Raises ProbeError."""
+    """Write the running kernel's programs to the file PATH.  Returns 0.
+
+    Raises ProbeError or OutputError.
+    """
     require_root()
+    check(path, force)
     check_kprobes()
     found = find_or_make(None, True, Kcore())
     if not found.made.build_id:
@@ -22,12 +27,9 @@ def compile_programs(path: str, force: bool) -> int:
             "another kernel's: use one that was linked with --build-id"
         )
     content = pack(found.made)
-    try:
-        write(content, path, replace=force)
-    except FileExistsError:
-        raise ProbeError(f"{path} exists: choose another -o, or replace it with -f") from None
-    except OSError as error:
-        raise ProbeError(f"cannot write {path}: {error.strerror}; choose another -o") from None
+    output = Output(path, force)
+    with output, open(output.part, "xb") as file:
+        file.write(content)
     probes = len(found.made.plan.probes)
     say(f"{probes} probes for {found.made.release}; wrote {path} ({len(content)} bytes)")
     return 0

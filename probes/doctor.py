@@ -7,6 +7,7 @@ import os
 import platform
 from typing import Callable, List, Optional
 
+from probes import cli
 from probes.btf import Btf
 from probes.compiled import Compiled
 from probes.errors import ProbeError
@@ -16,6 +17,7 @@ from probes.kernel import Kcore, Symbols, check_kprobes, text_start
 from probes.layout import Layout, find_layout
 from probes.plan import Plan, by_trampoline, resolve
 from probes.program import NO_BCC, bcc_version
+from probes.visible import visible
 
 #: A test returns what it found, and raises ProbeError where something is lacking.
 Test = Callable[[], str]
@@ -83,12 +85,16 @@ class Programs:
         return f"{found}, by BCC {found.made.bcc}; neither BCC nor headers are needed"
 
 
+def _line(text: str) -> None:
+    cli.result(visible(text))
+
+
 def _print(name: str, test: Test, lost: str) -> bool:
     """One line: what was found, or what is lacking and therefore not seen."""
     try:
-        print(f"ok     {name}: {test()}")
+        _line(f"ok     {name}: {test()}")
     except ProbeError as error:
-        print(f"LACKS  {name}: {error}; not seen: {lost}")
+        _line(f"LACKS  {name}: {error}; not seen: {lost}")
         return False
     return True
 
@@ -98,20 +104,20 @@ def _print_plan(symbols: Symbols, kcore: Kcore, types: Btf) -> bool:
         layout = find_layout(types, symbols, kcore)
         plan = by_trampoline(resolve(types, symbols, kcore, layout), types)
     except ProbeError as error:
-        print(f"LACKS  layout: {error}; not seen: {ALL}")
+        _line(f"LACKS  layout: {error}; not seen: {ALL}")
         return False
     _print_probes(layout, plan)
     return True
 
 
 def _print_probes(layout: Layout, plan: Plan) -> None:
-    print(f"ok     layout: counters {', '.join(layout.counters)}")
+    _line(f"ok     layout: counters {', '.join(layout.counters)}")
     for probe in plan.probes:
         if probe.phase != "return":
             where = f"{probe.function}+{probe.offset:#x}" if probe.offset else probe.function
-            print(f"ok     {probe.op}: {where} ({probe.attach})")
+            _line(f"ok     {probe.op}: {where} ({probe.attach})")
     for missing in plan.missing:
-        print(f"LACKS  {missing.op}: {missing}")
+        _line(f"LACKS  {missing.op}: {missing}")
 
 
 def _machine() -> str:

@@ -99,6 +99,10 @@ OPS = (
 PHASES = ("point", "enter", "return")
 
 
+#: Physical addresses have at most 52 bits: pfns are below this.
+PFN_END = 1 << 40
+
+
 def page_spans(text: str) -> Tuple[Tuple[int, int], ...]:
     """Page frame spans in the syntax of page-types: ``N``, ``N+M`` (M pages), ``N,M`` (up
     to M, exclusive); several separated by spaces.
@@ -115,12 +119,25 @@ def page_spans(text: str) -> Tuple[Tuple[int, int], ...]:
             last = end - 1
         else:
             start = last = int(part, 0)
-        if start < 0 or last < start:
+        if not 0 <= start <= last < PFN_END:
             raise ValueError(part)
         spans.append((start, last))
     if not spans:
         raise ValueError(text)
     return tuple(spans)
+
+
+def page_option(text: str) -> int:
+    """One page frame number for argparse."""
+    try:
+        pfn = int(text, 0)
+    except ValueError:
+        pfn = -1
+    if not 0 <= pfn < PFN_END:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no page frame number: write 0x12345 or 74565"
+        )
+    return pfn
 
 
 def pages_option(text: str) -> Tuple[Tuple[int, int], ...]:

@@ -36,7 +36,7 @@ def frames_of(mapping: mmap.mmap, pages: int) -> List[Tuple[int, int]]:
 
 def _address(size: int) -> int:
     """Where the read-only shared mapping of ``size`` bytes lies: Python does not tell it."""
-    with open("/proc/self/maps") as file:
+    with open("/proc/self/maps", errors="replace") as file:
         for line in file:
             span, how, offset = line.split()[:3]
             begin, end = (int(at, 16) for at in span.split("-"))

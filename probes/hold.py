@@ -38,7 +38,7 @@ class Look(NamedTuple):
 def look(tid: int) -> Look:
     """What a thread does now; one that is gone has ended."""
     state, switches = "X", 0
-    with contextlib.suppress(OSError), open(f"/proc/{tid}/status") as file:
+    with contextlib.suppress(OSError), open(f"/proc/{tid}/status", errors="replace") as file:
         for line in file:
             if line.startswith("State:"):
                 state = line.split()[1]

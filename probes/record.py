@@ -26,6 +26,7 @@ from probes.kernel import Kcore, Symbols, build_id, check_kprobes, end_pfn, poss
 from probes.loader import Filters, Program, Refused
 from probes.losses import Misses, RingLosses
 from probes.maps import FRAME_BYTES, FRAME_PAGES, MARK_SLOTS, Shape
+from probes.output import Output, reason
 from probes.plan import Missing, Plan
 from probes.ring import Ring
 from probes.say import say
@@ -74,6 +75,8 @@ class Sink(Protocol):
     def json(
         self, type_: BlockType, value: Any, count: int = 1, compress: bool = False
     ) -> None: ...
+
+    def beat(self) -> None: ...
 
 
 class Recording:
@@ -277,6 +280,7 @@ class Recording:
                 next_loss = now + LOSS_SECONDS
             if now >= next_misses:
                 self._write_loss(self.misses.poll())
+                self.writer.beat()
                 next_misses = now + MISSES_SECONDS
             if self.request.stacks and now >= next_stacks:
                 self._write_stacks()
@@ -416,29 +420,32 @@ class Recording:
         self.guardian.end()
 
 
-def record(request: Request, output: str) -> int:
+def record(request: Request, output: str, force: bool = False) -> int:
     """Record into the file OUTPUT.  Returns the exit status: 0 recorded, 1 not or not in full.
 
-    Raises ProbeError where recording cannot begin.
+    The file is in its place, and with FORCE has replaced another, from the moment when recording
+    begins.  Raises ProbeError or OutputError where it cannot.
     """
     # Forked first: it must not inherit the compiler's memory.
     command = Command(list(request.command)) if request.command else None
     recording = None
     try:
         require_root()
-        with _output(output) as writer:
+        with Output(output, force) as place, Writer(place.part) as writer:
             recording = Recording(request, writer)
             try:
                 recording.prepare()
+                place.place()
                 recording.run(command)
                 recording.finish()
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
                     raise
-                return _out_of_space(recording, writer, error)
+                return _out_of_space(recording, writer, output, error)
     finally:
         status = command.end() if command else None
-    return _report(recording, writer, status)
+    say(f"{recording.told()}; wrote {output} ({writer.size} bytes)")
+    return end_of(recording, status)
 
 
 def require_root() -> None:
@@ -447,14 +454,7 @@ def require_root() -> None:
         raise ProbeError("recording needs root: run it with sudo")
 
 
-def _output(path: str) -> Writer:
-    try:
-        return Writer(path)
-    except OSError as error:
-        raise ProbeError(f"cannot write {path}: {error.strerror}; choose another -o") from None
-
-
-def _out_of_space(recording: Recording, writer: Writer, error: OSError) -> int:
+def _out_of_space(recording: Recording, writer: Writer, output: str, error: OSError) -> int:
     """The disk is full: what is in the file stays; the trailer fits where the block did not."""
     recording.program.detach()
     with contextlib.suppress(OSError):
@@ -469,15 +469,10 @@ def _out_of_space(recording: Recording, writer: Writer, error: OSError) -> int:
             },
         )
     say(
-        f"error: cannot write {writer.path}: {error.strerror}; recording ended, "
-        f"{recording.events} events before that are readable; free some space or choose another -o"
+        f"error: cannot write {output}, recording ended, {recording.events} events before that "
+        f"are readable: {reason(error)}"
     )
     return 1
-
-
-def _report(recording: Recording, writer: Writer, status: Optional[int]) -> int:
-    say(f"{recording.told()}; wrote {writer.path} ({writer.size} bytes)")
-    return end_of(recording, status)
 
 
 def end_of(recording: Recording, status: Optional[int]) -> int:

@@ -8,15 +8,18 @@ for a record leaves the ring only after its block was written.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
+from probes import cli
 from probes.console import last_words
 from probes.core import Core
 from probes.deadring import DeadRing, Salvage
 from probes.errors import ProbeError
 from probes.events import RING_HEADER_SIZE, SLOT_SIZE
 from probes.tracefile import FLAG_RECOVERED, PREAMBLE, BlockType, Reader, TraceError, Writer
+from probes.visible import visible
 
 #: This many of the last slots in the file must lie in the ring as well.
 COMPARED = 64
@@ -38,6 +41,8 @@ class Covered:
 
 def recover(core_path: str, trace_path: str, console: Optional[str] = None) -> int:
     """Recover into a trace.  Returns the exit status; raises ProbeError where it cannot be."""
+    if os.path.islink(trace_path):
+        raise ProbeError(f"{trace_path} is a symbolic link: give the name of what it leads to")
     try:
         return _recover(core_path, _read(trace_path), console)
     except (KeyError, TypeError, ValueError) as error:
@@ -47,8 +52,13 @@ def recover(core_path: str, trace_path: str, console: Optional[str] = None) -> i
 
 
 def _recover(core_path: str, trace: Covered, console: Optional[str]) -> int:
+    with Core(core_path) as core:
+        return _from_core(core, trace, console)
+
+
+def _from_core(core: Core, trace: Covered, console: Optional[str]) -> int:
     if trace.ended:
-        print(f"nothing to recover: the recorder of {trace.path} ended in order")
+        cli.result(visible(f"nothing to recover: the recorder of {trace.path} ended in order"))
         return 0
     words = None
     if console is not None and not trace.has_oops:
@@ -56,12 +66,11 @@ def _recover(core_path: str, trace: Covered, console: Optional[str]) -> int:
             words = last_words(console, trace.header["clock"].get("printk"))
         except OSError as error:
             raise ProbeError(f"cannot read {console}: {error.strerror}; leave it out") from None
-    with Core(core_path) as core:
-        ring = DeadRing(core, trace.header)
-        _check(ring, trace, core_path)
-        found = ring.salvage(trace.position)
+    ring = DeadRing(core, trace.header)
+    _check(ring, trace, core.path)
+    found = ring.salvage(trace.position)
     if ring.producer == trace.position and words is None:
-        print(f"nothing to recover: {trace.path} has every record of the ring")
+        cli.result(visible(f"nothing to recover: {trace.path} has every record of the ring"))
         return 0
     try:
         _append(trace, ring, found, words)
@@ -69,7 +78,7 @@ def _recover(core_path: str, trace: Covered, console: Optional[str]) -> int:
         raise ProbeError(
             f"cannot write {trace.path}: {error.strerror}; copy it to where you may write"
         ) from None
-    print(_told(trace, found, words))
+    cli.result(visible(_told(trace, found, words)))
     return 0
 
 
@@ -99,7 +108,7 @@ def _read(path: str) -> Covered:
     except OSError as error:
         raise ProbeError(f"cannot read {path}: {error.strerror}; give a trace") from None
     except TraceError as error:
-        raise ProbeError(f"{error}: give a trace of `mapcount record`") from None
+        raise ProbeError(str(error)) from None
     if damage is not None and not damage.cut_off:
         raise ProbeError(
             f"{path} is damaged ({damage.reason} at byte {damage.offset}): recover into a copy "

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import sys
+from probes import cli
 
 
 def say(text: str) -> None:
     """One line for the user, on stderr: results alone go to stdout."""
     told = text.startswith(("error:", "warning:", "note:"))
-    print(text if told else f"mapcount: {text}", file=sys.stderr)
+    cli.say(text if told else f"mapcount: {text}")

@@ -7,10 +7,10 @@ import contextlib
 import os
 import shutil
 import signal
-import sys
 import time
 from typing import Dict, Iterable, List, Optional, Set, Tuple
 
+from probes import cli
 from probes.errors import ProbeError
 
 
@@ -22,7 +22,7 @@ def running_tasks() -> List[Tuple[int, int, str]]:
             continue
         try:
             for tid in os.listdir(f"/proc/{name}/task"):
-                with open(f"/proc/{name}/task/{tid}/comm") as file:
+                with open(f"/proc/{name}/task/{tid}/comm", errors="replace") as file:
                     found.append((int(tid), int(name), file.read().rstrip("\n")))
         except OSError:
             continue  # it ended meanwhile
@@ -35,7 +35,7 @@ def descendants(roots: Iterable[int]) -> List[int]:
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
-                with open(f"/proc/{name}/stat") as file:
+                with open(f"/proc/{name}/stat", errors="replace") as file:
                     parents[int(name)] = int(file.read().rpartition(")")[2].split()[1])
             except OSError:
                 continue  # it ended meanwhile
@@ -51,7 +51,7 @@ def descendants(roots: Iterable[int]) -> List[int]:
 def state(tid: int) -> str:
     """The kernel's one-letter state of a task ("T" is stopped), "" once it is gone."""
     try:
-        with open(f"/proc/{tid}/stat") as file:
+        with open(f"/proc/{tid}/stat", errors="replace") as file:
             return file.read().rpartition(")")[2].split()[0]
     except OSError:
         return ""
@@ -59,7 +59,7 @@ def state(tid: int) -> str:
 
 def process_of(tid: int) -> int:
     """The process that a thread belongs to, 0 once it is gone."""
-    with contextlib.suppress(OSError), open(f"/proc/{tid}/status") as file:
+    with contextlib.suppress(OSError), open(f"/proc/{tid}/status", errors="replace") as file:
         for line in file:
             if line.startswith("Tgid:"):
                 return int(line.split()[1])
@@ -89,7 +89,7 @@ class Command:
             if os.read(go, 1):
                 os.execvp(argv[0], argv)
         except OSError as error:
-            print(f"error: cannot run {argv[0]}: {error.strerror}", file=sys.stderr)
+            cli.tell("error", f"cannot run {argv[0]}: {error.strerror}: give another command")
         os._exit(127)
 
     def start(self) -> None:

@@ -14,6 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple
 
+from probes import cli
 from probes.events import (
     BIT_ANON,
     BIT_HUGETLB,
@@ -32,6 +33,7 @@ from probes.record import Recording, Request, end_of, require_root
 from probes.say import say
 from probes.tasks import Command
 from probes.tracefile import BlockType, Payload
+from probes.visible import visible
 
 #: Operations after which a folio is none any more.
 ENDS = ("free", "split_folio")
@@ -58,10 +60,10 @@ class Folio:
         kind = "hugetlb" if bits & BIT_HUGETLB else "anon" if bits & BIT_ANON else "file"
         pmd = str(entire + 1) if order else "-"
         pte = str(large - entire) if order and sums else "-"
-        rate, task = f"{self.events / seconds:.0f}", f"{names.get(tid, '?')}/{tid}"
+        rate, task = f"{self.events / seconds:.0f}", visible(f"{names.get(tid, '?')}/{tid}")
         return [
             *(f"{head:#x}", str(order), kind, pmd, pte, str(mapcount + 1), str(refcount)),
-            *(rate, self.function, task),
+            *(rate, visible(self.function), task),
         ]
 
 
@@ -96,6 +98,9 @@ class Tally:
             self._count(memoryview(payload), RING_HEADER_SIZE, SLOT_SIZE)
         elif type_ == BlockType.RECORDS:
             self._count(memoryview(payload), 0, RECORD_SIZE)
+
+    def beat(self) -> None:
+        """Nobody follows what is only shown."""
 
     def _count(self, data: memoryview, first: int, stride: int) -> None:
         for at in range(first, len(data), stride):
@@ -133,8 +138,8 @@ class Tally:
         ]
         widths = [max((len(line[at]) for line in lines), default=0) for at in range(len(HEADS))]
         summary = (
-            f"mapcount top: {self.release}: {self.new / seconds:.0f} events/s, {self.lost} lost, "
-            f"{len(self._folios)} folios and pages"
+            f"mapcount top: {visible(self.release)}: {self.new / seconds:.0f} events/s, "
+            f"{self.lost} lost, {len(self._folios)} folios and pages"
         )
         for folio in self._folios.values():
             folio.events = 0
@@ -169,7 +174,7 @@ class Top(Recording):
         terminal = sys.stdout.isatty()
         rows = shutil.get_terminal_size().lines - OTHER_LINES if terminal else ROWS
         text = self.tally.screen(max(now - self._shown, 1e-3), max(rows, 1))
-        print(f"{CLEAR}{text}" if terminal else f"{text}\n", flush=True)
+        cli.result(f"{CLEAR}{text}" if terminal else f"{text}\n", at_once=True)
         self._shown = now
 
 

@@ -15,6 +15,7 @@ import errno
 import json
 import mmap
 import os
+import stat
 import struct
 import zlib
 from dataclasses import dataclass
@@ -63,6 +64,26 @@ class TraceError(Exception):
     """A file that is no trace, or one that this version cannot read."""
 
 
+def decoded(payload: Payload) -> Any:
+    """JSON, with nothing in its texts that cannot be encoded again (a command's argument may be
+    no UTF-8).  Raises ValueError where it is none.
+    """
+    raw = bytes(payload)
+    value = json.loads(raw.decode(errors="replace"))
+    return _encodable(value) if b"\\ud" in raw.lower() else value
+
+
+def _encodable(value: Any) -> Any:
+    """A value of JSON whose lone surrogates are spelled."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, list):
+        return [_encodable(each) for each in value]
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(each) for name, each in value.items()}
+    return value
+
+
 @dataclass(frozen=True)
 class Block:
     """One whole block: its type, the number of entries, where it lies, its payload."""
@@ -76,7 +97,7 @@ class Block:
     def json(self) -> Any:
         """The payload as JSON.  Raises TraceError where it is none."""
         try:
-            return json.loads(bytes(self.payload))
+            return decoded(self.payload)
         except ValueError as error:
             raise TraceError(f"block at byte {self.offset} is not JSON: {error}") from None
 
@@ -100,14 +121,15 @@ class Damage:
 class Writer:
     """Appends blocks to a new file; with ``at``, to an old one whose whole blocks end there.
 
+    A new file is the user's alone, for it tells where the kernel's data lie.
     A block that could not be written whole (a full disk, the kernel's death) is cut off
     again, so that the file ends with the last whole block; an OSError is the caller's.
     """
 
     def __init__(self, path: str, at: Optional[int] = None) -> None:
         self.path = path
-        flags = os.O_WRONLY | os.O_CLOEXEC
-        self._fd = os.open(path, flags | (os.O_CREAT | os.O_TRUNC if at is None else 0), 0o644)
+        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._fd = os.open(path, flags | (os.O_CREAT | os.O_EXCL if at is None else 0), 0o600)
         self.size = at or 0
         try:
             if at is None:
@@ -139,6 +161,10 @@ class Writer:
         """Append one block of JSON."""
         text = json.dumps(value, separators=(",", ":")).encode()
         self.block(type_, text, count, compress)
+
+    def beat(self) -> None:
+        """Tell who follows the file that its writer lives, though it has nothing to write."""
+        os.utime(self._fd)
 
     def _append(self, parts: "list[Payload]") -> None:
         total = sum(_nbytes(part) for part in parts)
@@ -178,6 +204,18 @@ class Writer:
         self.close()
 
 
+def _require_file(path: str) -> None:
+    """Raise TraceError for what cannot be mapped; to open it may wait for ever."""
+    if not path:
+        raise TraceError("the trace has an empty name: give a file that `mapcount record` wrote")
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise TraceError(f"{path} is a folder: give a file that `mapcount record` wrote")
+    if not stat.S_ISREG(mode):
+        kind = "a pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
+        raise TraceError(f"{path} is {kind}, not a file: save the trace as a file first")
+
+
 class Reader:
     """Walks the whole blocks of a file; maps it, copies nothing but compressed payloads.
 
@@ -190,6 +228,7 @@ class Reader:
     def __init__(self, path: str) -> None:
         self.path = path
         self.damage: Optional[Damage] = None
+        _require_file(path)
         self._file = open(path, "rb")  # noqa: SIM115  (closed by close())
         self.at = PREAMBLE.size
         self._map: Optional[mmap.mmap] = None
@@ -202,9 +241,19 @@ class Reader:
         size = os.fstat(self._file.fileno()).st_size
         if size > len(self._data):
             # Maps are dropped with the last payload that points into them.
-            self._map = mmap.mmap(self._file.fileno(), size, access=mmap.ACCESS_READ)
+            try:
+                self._map = mmap.mmap(self._file.fileno(), size, access=mmap.ACCESS_READ)
+            except (OSError, OverflowError, ValueError) as error:
+                raise TraceError(
+                    f"{self.path} cannot be mapped into memory ({error}): "
+                    "give a file that `mapcount record` wrote"
+                ) from None
             self._data = memoryview(self._map)
         return size
+
+    def beat(self) -> int:
+        """When the file was last written, or its writer last said that it lives (ns)."""
+        return os.fstat(self._file.fileno()).st_mtime_ns
 
     def forget(self) -> None:
         """Give back the memory of what was looked at; payloads are read anew when needed."""
@@ -214,9 +263,12 @@ class Reader:
     def _check_preamble(self) -> None:
         head = bytes(self._data[: PREAMBLE.size])
         if not head:
-            raise TraceError(f"{self.path} is empty: the recorder wrote nothing into it")
+            raise TraceError(f"{self.path} is empty: give a file that `mapcount record` wrote")
         if len(head) < PREAMBLE.size or head[:8] != MAGIC:
-            raise TraceError(f"{self.path} is not a mapcount trace (its first bytes differ)")
+            raise TraceError(
+                f"{self.path} is not a mapcount trace (its first bytes differ): "
+                "give a file that `mapcount record` wrote"
+            )
         _, major, minor, _ = PREAMBLE.unpack(head)
         if major > MAJOR:
             raise TraceError(

@@ -167,7 +167,8 @@ class MockTrace:
         head = RECORD.pack(
             self.now, self._next_seq(0), 0, probe, tid, tid, pfn, *([0] * 10)
         )[:TEXT_OFFSET]  # fmt: skip
-        self._append(head + text.encode()[:TEXT_SIZE].ljust(TEXT_SIZE, b"\0"))
+        raw = text.encode("utf-8", "surrogatepass")
+        self._append(head + raw[:TEXT_SIZE].ljust(TEXT_SIZE, b"\0"))
 
     def mark(self, name: str, tid: int = 100) -> None:
         """A named mark."""
@@ -219,6 +220,7 @@ class MockTrace:
 
     def write(self, path: Path, trailer: bool = True, block: int = 64, ring: bool = False) -> Path:
         """Write the file; ``ring`` writes the events as slots of the ring buffer."""
+        path.unlink(missing_ok=True)
         with Writer(str(path)) as out:
             out.json(BlockType.HEADER, self.header())
             out.json(BlockType.TASKS, self.tasks)

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+from probes import cli
+from probes.output import HELP_SYMLINK, OutputError, check
 from vm import (
     chroot,
     kernels,
@@ -19,20 +20,23 @@ from vm import (
     mutant_run,
     mutants_text,
     pagetypes,
-    procs,
     say,
     scenarios,
     thread,
     wild,
 )
 
+STATUSES = (
+    "exit status: 0 good; 1 error, or the workload failed; 2 usage; 124 time limit; "
+    "128 the VM was lost; 130 interrupted"
+)
+
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         prog="mapcount lab",
         description="Boot a test kernel in a virtual machine and record a workload in it.",
-        epilog="exit status: 0 good; 1 error, or the workload failed; 2 usage; "
-        "124 time limit; 128 the VM was lost",
+        epilog=STATUSES,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("list", help="the kernels and scenarios of the lab")
@@ -46,8 +50,15 @@ def _parser() -> argparse.ArgumentParser:
         usage="mapcount lab run [options] (SCENARIO [ARG …] | -- CMD …)",
     )
     _guest_options(run)
-    run.add_argument("-o", "--output", default="trace.mapcount", metavar="FILE", help="the trace")
-    run.add_argument("--timeout", type=_positive, default=300.0, metavar="SECONDS")
+    run.add_argument(
+        "-o",
+        "--output",
+        default="trace.mapcount",
+        metavar="FILE",
+        help=f"the trace (default: trace.mapcount); {HELP_SYMLINK}",
+    )
+    run.add_argument("-f", "--force", action="store_true", help="overwrite the trace")
+    run.add_argument("--timeout", type=cli.seconds, default=300.0, metavar="SECONDS")
     run.add_argument(
         "--record-opts",
         type=shlex.split,
@@ -82,9 +93,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where the traces and matrix.json go (default: out/matrix)",
     )
+    every.add_argument("-f", "--force", action="store_true", help="overwrite older results")
     every.add_argument(
         "--seconds-per-guest",
-        type=_positive,
+        type=cli.seconds,
         metavar="N",
         help="time limit for one kernel (default: ten minutes for each workload)",
     )
@@ -106,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", default="out/wild", metavar="DIR",
         help="where the traces and matrix.json go (default: out/wild)",
     )  # fmt: skip
+    foreign.add_argument("-f", "--force", action="store_true", help="overwrite older results")
     bugs = commands.add_parser(
         "mutants",
         help="kernels with planted accounting bugs: does the audit find each, and name it?",
@@ -124,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where the traces and mutants.json go (default: out/mutants)",
     )
+    bugs.add_argument("-f", "--force", action="store_true", help="overwrite older results")
     forms = commands.add_parser(
         "thread",
         help="the questions of the 2015 thread: crashes, wrong answers, and what the code costs",
@@ -145,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where the traces and thread.json go (default: out/thread)",
     )
+    forms.add_argument("-f", "--force", action="store_true", help="overwrite older results")
     return parser
 
 
@@ -161,15 +176,16 @@ def _guest_options(parser: argparse.ArgumentParser) -> None:
         choices=[kernel.suite for kernel in kernels.LAB_KERNELS],
         help="the Debian suite that the guest runs on",
     )
-    parser.add_argument("--cpus", type=int, default=2, metavar="N")
+    parser.add_argument("--cpus", type=cli.whole(1, 255), default=2, metavar="N")
     parser.add_argument("--memory", metavar="SIZE", help="default: what the scenario needs, 3G")
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError("must be above zero")
-    return value
+def _folder(args: argparse.Namespace, results: str) -> Path:
+    """Where traces and RESULTS go; older ones are overwritten only when that is asked for."""
+    folder = Path(args.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    check(str(folder / results), args.force)
+    return folder
 
 
 def _options(args: argparse.Namespace) -> lab.Options:
@@ -178,13 +194,13 @@ def _options(args: argparse.Namespace) -> lab.Options:
 
 
 def _list() -> int:
-    print("kernels:")
+    cli.result("kernels:")
     for kernel in kernels.BY_NAME.values():
         ready = "ready" if kernels.is_ready(kernel) else "to be fetched"
-        print(f"  {kernel.name:10} Debian {kernel.suite}: {kernel.why} ({ready})")
-    print("scenarios:")
+        cli.result(f"  {kernel.name:10} Debian {kernel.suite}: {kernel.why} ({ready})")
+    cli.result("scenarios:")
     for scenario in scenarios.SCENARIOS.values():
-        print(f"  {scenario.name:10} {scenario.shows}")
+        cli.result(f"  {scenario.name:10} {scenario.shows}")
     return 0
 
 
@@ -195,12 +211,12 @@ def _fetch(name: str) -> int:
     root = chroot.ensure(kernel.suite)
     image = kernels.image_of(kernel, root)
     program = pagetypes.ensure()
-    print(f"root        {root}")
-    print(f"image       {image}")
+    cli.result(f"root        {root}")
+    cli.result(f"image       {image}")
     for package, version in chroot.versions(root).items():
         if package.startswith(("linux-image-", "python3-bpfcc")):
-            print(f"package     {package} {version}")
-    print(f"page-types  {program}")
+            cli.result(f"package     {package} {version}")
+    cli.result(f"page-types  {program}")
     return 0
 
 
@@ -213,7 +229,8 @@ def _run(args: argparse.Namespace, command: list[str]) -> int:
         record=tuple(args.record_opts),
     )
     plan = lab.plan_command(command) if command else lab.plan_scenario(args.what[0], args.what[1:])
-    return lab.run(plan, options, None if args.no_record else Path(args.output)).exit_code
+    trace = None if args.no_record else Path(args.output)
+    return lab.run(plan, options, trace, args.force).exit_code
 
 
 def _matrix(args: argparse.Namespace) -> int:
@@ -223,12 +240,11 @@ def _matrix(args: argparse.Namespace) -> int:
         kernels.resolve(name)
     for workload in workloads:
         scenarios.find(workload)
-    folder = Path(args.output)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _folder(args, matrix.RESULTS)
     results = matrix.run(
         list(dict.fromkeys(names)), list(dict.fromkeys(workloads)), folder, args.seconds_per_guest
     )
-    print(matrix_text.table(results))
+    cli.result(matrix_text.table(results))
     for cell in results.cells:
         if not cell.good:
             say.error(f"{cell.workload} on {cell.kernel}: {cell.reason or cell.outcome}")
@@ -241,20 +257,18 @@ def _wild(args: argparse.Namespace) -> int:
         kernels.resolve(name)
     for program in programs:
         wild.find(program)
-    folder = Path(args.output)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _folder(args, matrix.RESULTS)
     unique = (list(dict.fromkeys(names)), list(dict.fromkeys(programs)))
     results = matrix.run(*unique, folder, plan=wild.plan)
-    print(wild.table(results))
+    cli.result(wild.table(results))
     return 0 if all(map(wild.silent, results.cells)) else 1
 
 
 def _mutants(args: argparse.Namespace) -> int:
     bases = mutant_run.choose(args.kernel, args.mutant)
-    folder = Path(args.output)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _folder(args, mutant_run.RESULTS)
     verdicts = mutant_run.run(bases, args.mutant, folder)
-    print(mutants_text.table(verdicts))
+    cli.result(mutants_text.table(verdicts))
     for verdict in verdicts:
         if not verdict.good:
             reason = verdict.trouble or verdict.sentence or "nothing certain was found"
@@ -263,9 +277,8 @@ def _mutants(args: argparse.Namespace) -> int:
 
 
 def _thread(args: argparse.Namespace) -> int:
-    folder = Path(args.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    print(thread.table(thread.run(args.form, folder)))
+    folder = _folder(args, thread.RESULTS)
+    cli.result(thread.table(thread.run(args.form, folder)))
     return 0
 
 
@@ -275,33 +288,26 @@ def main(argv: list[str]) -> int:
     if "--" in argv:  # everything after it belongs to the guest, options and all
         split = argv.index("--")
         argv, command = argv[:split], argv[split + 1 :]
-    args = _parser().parse_args(argv)
-    try:
-        with procs.ending_cleanly():
-            if args.command == "list":
-                return _list()
-            if args.command == "fetch":
-                return _fetch(args.kernel)
-            if args.command == "shell":
-                return lab.shell(_options(args))
-            if args.command == "matrix":
-                return _matrix(args)
-            if args.command == "wild":
-                return _wild(args)
-            if args.command == "mutants":
-                return _mutants(args)
-            if args.command == "thread":
-                return _thread(args)
-            return _run(args, command)
-    except say.LabError as problem:
-        say.error(str(problem))
-        return problem.exit_code
-    except BrokenPipeError:  # our reader is gone; Python must not complain about it at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as problem:
-        say.error(f"{problem}: check that path, its permissions and the free space")
-        return 1
+    args = cli.parse(_parser(), argv)
+    return cli.run(lambda: _command(args, command), (say.LabError, OutputError))
+
+
+def _command(args: argparse.Namespace, command: list[str]) -> int:
+    if args.command == "list":
+        return _list()
+    if args.command == "fetch":
+        return _fetch(args.kernel)
+    if args.command == "shell":
+        return lab.shell(_options(args))
+    if args.command == "matrix":
+        return _matrix(args)
+    if args.command == "wild":
+        return _wild(args)
+    if args.command == "mutants":
+        return _mutants(args)
+    if args.command == "thread":
+        return _thread(args)
+    return _run(args, command)
 
 
 if __name__ == "__main__":

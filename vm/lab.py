@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from probes import cli
+from probes.output import OutputError, check
 from vm import accel, build, cache, chroot, flight, guest, job, kernels, pagetypes, say, scenarios
 
 PROBES = Path(__file__).resolve().parent.parent / "probes"
@@ -88,11 +90,14 @@ def plan_command(argv: Sequence[str]) -> Plan:
     return Plan(Path(argv[0]).name, list(argv), job.CWD, [here])
 
 
-def run(plan: Plan, options: Options, trace: Path | None) -> guest.Result:
-    """Boot a guest and run PLAN in it, recorded into TRACE (None: without the recorder)."""
+def run(plan: Plan, options: Options, trace: Path | None, force: bool = False) -> guest.Result:
+    """Boot a guest and run PLAN in it, recorded into TRACE (None: without the recorder).
+
+    FORCE: an older trace of that name goes at once.
+    """
     if trace is not None:
-        trace = trace.resolve()
-        plan = recorded(plan, options, trace)
+        trace = trace.absolute()
+        plan = recorded(plan, options, trace, force)
     machine, run_dir = prepare(options, plan)
     say.phase(f"booting {options.kernel.name} ({how(machine)}) for {plan.name}")
     relays = [
@@ -124,12 +129,12 @@ def environment(options: Options) -> dict[str, str]:
     return {"BCC_KERNEL_SOURCE": job.HEADERS} if options.kernel.headers else {}
 
 
-def recorded(plan: Plan, options: Options, trace: Path) -> Plan:
+def recorded(plan: Plan, options: Options, trace: Path, force: bool) -> Plan:
     """PLAN with its command under the recorder, which writes TRACE."""
-    if not trace.parent.is_dir():
-        raise say.LabError(f"{trace.parent} does not exist: create it, or change -o", 2)
-    if trace.is_dir():
-        raise say.LabError(f"{trace} is a directory: give -o a file's name", 2)
+    try:
+        check(str(trace), force)
+    except OutputError as problem:
+        raise say.LabError(str(problem), 2) from None
     # Should the guest never get to its recorder, an older trace must not pass for this run's.
     trace.unlink(missing_ok=True)
     return replace(
@@ -218,8 +223,11 @@ class Relay:
         except FileNotFoundError:
             return
         if data:
-            self.to.write(data)
-            self.to.flush()
+            try:
+                self.to.write(data)
+                self.to.flush()
+            except OSError as error:
+                raise cli.Unwritten(error) from error
             self.done += len(data)
 
 

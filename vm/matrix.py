@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from probes.output import write_text
 from vm import audits, chroot, guest, job, kernels, lab, say, scenarios
 
 RESULTS = "matrix.json"
@@ -108,7 +109,7 @@ def run(
         booted, cells = _kernel(kernels.resolve(name), workloads, folder, limit, plan)
         matrix.kernels.append(booted)
         matrix.cells += cells
-        (folder / RESULTS).write_text(json.dumps(matrix.as_json(), indent=1) + "\n")
+        write_text(str(folder / RESULTS), json.dumps(matrix.as_json(), indent=1) + "\n")
     return matrix
 
 

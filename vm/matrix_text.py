@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from probes.output import write_text
+from probes.visible import visible, visible_lines
 from vm.matrix import CHECKED, LEFT_OUT, Booted, Cell, Matrix
 
 COLUMNS = (
@@ -47,7 +49,7 @@ def table(matrix: Matrix) -> str:
     lines += [
         f"{cell.workload} on {cell.kernel}: {note}" for cell in matrix.cells for note in cell.notes
     ]
-    return "\n".join([*lines, summary(matrix)])
+    return visible_lines([*lines, summary(matrix)])
 
 
 def _figures(cell: Cell) -> Sequence[object]:
@@ -157,14 +159,16 @@ def _unseen(matrix: Matrix) -> str:
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of a page of docs."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in lines)
+    return "\n".join(
+        f"| {' | '.join(visible(cell).replace('|', '/') for cell in row)} |" for row in lines
+    )
 
 
 def main(argv: Sequence[str]) -> int:
     """Write the page for the matrix in the file ARGV[0] to the file ARGV[1]."""
     results, output = map(Path, argv)
     made = json.loads(results.read_text())["made"]
-    output.write_text(page(read(results), made.partition("T")[0]))
+    write_text(str(output), page(read(results), made.partition("T")[0]))
     return 0
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from probes.output import write_text
 from vm import audits, guest, job, kbuild, kernels, lab, mutants, say
 from vm.mutants import BUG_SWITCH, Base, Mutant
 
@@ -83,7 +84,7 @@ def run(bases: Sequence[Base], names: Sequence[str], folder: Path) -> list[Verdi
             if case.mutant:
                 verdict = replace(verdict, breaks=case.mutant.breaks, expected=case.mutant.function)
             verdicts.append(_judge(replace(verdict, trouble=troubles.get(case.name, "")), trace))
-            (folder / RESULTS).write_text(json.dumps([asdict(v) for v in verdicts], indent=1))
+            write_text(str(folder / RESULTS), json.dumps([asdict(v) for v in verdicts], indent=1))
     return verdicts
 
 

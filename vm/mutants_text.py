@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from probes.output import write_text
+from probes.visible import visible_lines
 from vm.matrix_text import markdown
 from vm.mutant_run import Verdict
 
@@ -22,7 +24,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return "\n".join([*lines, summary(verdicts)])
+    return visible_lines([*lines, summary(verdicts)])
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
@@ -88,7 +90,7 @@ def _row(verdict: Verdict) -> tuple[str, ...]:
 def main(argv: Sequence[str]) -> int:
     """Write the page for the verdicts in the file ARGV[0] to the file ARGV[1]."""
     results, output = map(Path, argv)
-    output.write_text(page([Verdict(**one) for one in json.loads(results.read_text())]))
+    write_text(str(output), page([Verdict(**one) for one in json.loads(results.read_text())]))
     return 0
 
 

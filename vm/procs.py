@@ -7,16 +7,13 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import IO, Self
 
 from vm import say
-
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Group:
@@ -84,23 +81,6 @@ class Group:
         return True
 
 
-@contextlib.contextmanager
-def ending_cleanly() -> Iterator[None]:
-    """Turn SIGINT, SIGTERM and SIGHUP into SystemExit(128 + n), so that `with` blocks clean up."""
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        for each in ENDING:  # a second Ctrl-C must not cut the clean-up short
-            signal.signal(each, signal.SIG_IGN)
-        sys.exit(128 + number)
-
-    before = {number: signal.signal(number, handler) for number in ENDING}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
-
-
 def run_logged(command: Sequence[str], log: Path, what: str, cwd: Path | None = None) -> None:
     """Run COMMAND with its output in LOG; a failure shows the log's last lines."""
     with open(log, "wb") as file, Group(command, file, cwd=cwd) as group:
@@ -109,8 +89,6 @@ def run_logged(command: Sequence[str], log: Path, what: str, cwd: Path | None = 
             if lines:
                 say.tick(lines[-1])
     if group.process.returncode != 0:
-        tail = log.read_text(errors="replace").splitlines()[-8:]
-        raise say.LabError(
-            f"{what} failed (status {group.process.returncode}); the log is {log} and ends:\n  "
-            + "\n  ".join(tail)
-        )
+        for line in log.read_text(errors="replace").splitlines()[-8:]:
+            say.quote(line)
+        raise say.LabError(f"{what} failed (status {group.process.returncode}): look into {log}")

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import sys
 
+from probes import cli
+from probes.visible import visible
+
 
 class LabError(Exception):
     """Ends the command; its text becomes the `error:` line, so it says what to do next."""
@@ -22,7 +25,7 @@ def _line(text: str) -> None:
     if _ticking:  # wipe the half line that a tick left behind
         sys.stderr.write("\r\x1b[K")
         _ticking = False
-    print(text, file=sys.stderr, flush=True)
+    cli.say(text)
 
 
 def error(text: str) -> None:
@@ -37,6 +40,11 @@ def note(text: str) -> None:
     _line(f"note: {text}")
 
 
+def quote(text: str) -> None:
+    """A line that another program said, above the error that it explains."""
+    _line(f"  {text}")
+
+
 def phase(text: str) -> None:
     """One line per phase of work, terminal or not."""
     _line(f"lab: {text}")
@@ -46,6 +54,6 @@ def tick(text: str) -> None:
     """Progress inside a phase: one line that rewrites itself, and only on a terminal."""
     global _ticking
     if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K" + text[:78])
+        sys.stderr.write("\r\x1b[K" + visible(text)[:78])
         sys.stderr.flush()
         _ticking = True

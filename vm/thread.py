@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from probes.output import write_text
+from probes.visible import visible_lines
 from vm import audits, build, guest, job, kbuild, kernels, lab, say, scenarios
 from vm.kbuild import Edit
 
@@ -122,7 +124,7 @@ def run(names: Sequence[str], folder: Path) -> list[Answer]:
         if names and form.name not in names:
             continue
         answers.append(_cost(form, _race(form, folder)))
-        (folder / RESULTS).write_text(json.dumps([asdict(a) for a in answers], indent=1) + "\n")
+        write_text(str(folder / RESULTS), json.dumps([asdict(a) for a in answers], indent=1) + "\n")
     return answers
 
 
@@ -143,7 +145,8 @@ def _race(form: Form, folder: Path) -> Answer:
     """The reader beside the mapper, on the kernel that checks, under the recorder."""
     trace = folder / f"{form.name}.mapcount"
     plan = _plan(f"thread-{form.name}", "race", str(RACE_SECONDS))
-    result = lab.run(plan, replace(_options(form, True), cpus=RACE_CPUS, record=RACE_RING), trace)
+    options = replace(_options(form, True), cpus=RACE_CPUS, record=RACE_RING)
+    result = lab.run(plan, options, trace, force=True)
     answer = Answer(form.name, form.idea, result.outcome.value)
     if result.outcome is guest.Outcome.LOST:
         answer = replace(answer, words=guest.last_words(result.run_dir))
@@ -189,7 +192,7 @@ def table(answers: Sequence[Answer]) -> str:
     ]
     lines += ["", *(f"{answer.form}: {answer.idea}" for answer in answers)]
     lines += [f"{answer.form} died of: {answer.words}" for answer in answers if answer.words]
-    return "\n".join(lines)
+    return visible_lines(lines)
 
 
 def _row(answer: Answer) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from probes.visible import visible_lines
 from vm import build, job, lab, scenarios
 from vm.matrix import CHECKED, Cell, Matrix
 from vm.say import LabError
@@ -103,4 +104,4 @@ def table(results: Matrix) -> str:
     for cell in results.cells:
         words = [*cell.notes, *([cell.reason] if cell.reason else [])]
         lines += [f"{cell.workload} on {cell.kernel}: {text}" for text in words]
-    return "\n".join(lines)
+    return visible_lines(lines)

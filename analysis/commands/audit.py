@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from analysis.commands.common import add_trace_arguments, exit_code, open_trace, tell
 from analysis.errors import CommandError
+from probes import cli
 
 if TYPE_CHECKING:
     from analysis.audit import Audit
@@ -38,9 +39,9 @@ def run(args: argparse.Namespace) -> int:
     trace, audit = _audited(args)
     findings = audit.findings
     if args.json:
-        print(findings.to_json(orient="records", indent=1))
+        cli.result(findings.to_json(orient="records", indent=1))
     else:
-        print(audit_text(trace, audit, args.all))
+        cli.result(audit_text(trace, audit, args.all))
     return exit_code(args, trace, 1 if args.check and len(findings) else 0)
 
 

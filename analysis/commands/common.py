@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the commands share: their common arguments, opening a trace, output files."""
+"""What the commands share: their common arguments, opening a trace, passing its warnings on."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import os
-import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from analysis.errors import CommandError
+from probes import cli
+from probes.output import HELP_SYMLINK
 
 if TYPE_CHECKING:
     from analysis.trace import Trace
 
 INCOMPLETE = 3
+#: No trace is longer than so many milliseconds: a century.
+LONGEST = 3.2e12
 
 
 def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,7 @@ def _time(text: str) -> tuple[float, float]:
         span = float(begin or 0), float(end or math.inf)
     except ValueError:
         span = (0.0, 0.0)
-    if not 0 <= span[0] < span[1]:
+    if not (0 <= span[0] < span[1] and span[0] < LONGEST and not LONGEST <= span[1] < math.inf):
         raise argparse.ArgumentTypeError(
             f"{text!r} is no time span: write A:B in milliseconds, as `lives` shows them"
         )
@@ -57,13 +58,13 @@ def add_time_argument(parser: argparse.ArgumentParser) -> None:
 def warn(args: argparse.Namespace, text: str) -> None:
     """One warning on stderr."""
     if not args.quiet:
-        print(f"warning: {text}", file=sys.stderr)
+        cli.tell("warning", text)
 
 
 def note(args: argparse.Namespace, text: str) -> None:
     """One note on stderr, for those who asked for more."""
     if args.verbose and not args.quiet:
-        print(f"note: {text}", file=sys.stderr)
+        cli.tell("note", text)
 
 
 def open_trace(args: argparse.Namespace) -> Trace:
@@ -83,10 +84,16 @@ def tell(args: argparse.Namespace, trace: Trace) -> None:
     """Pass the warnings of a trace on."""
     for text in trace.warnings:
         warn(args, text)
-    lost = sum(loss.lost for loss in trace.losses)
+    lost, missed = (
+        sum(loss.lost for loss in trace.losses if (loss.kind == "missed") is skipped)
+        for skipped in (False, True)
+    )
     if lost:
         warn(args, f"{lost} events were lost: counts after a loss may differ; "
                    "record with a larger ring or fewer probes")  # fmt: skip
+    if missed:
+        warn(args, f"the kernel skipped probes {missed} times, as it does where one runs inside "
+                   "another: counts after may differ; `mapcount stats` tells which")  # fmt: skip
     note(args, f"{trace.census.events} events, {len(trace.snapshots)} snapshots")
 
 
@@ -96,29 +103,17 @@ def exit_code(args: argparse.Namespace, trace: Trace, code: int = 0) -> int:
     return INCOMPLETE if code == 0 and args.strict and incomplete else code
 
 
-def check_output(path: str, force: bool) -> None:
-    """Refuse to overwrite a file that was not offered for it."""
-    if os.path.exists(path) and not force:
-        raise CommandError(f"{path} exists: give another name, or -f/--force to overwrite it")
-    folder = os.path.dirname(path) or "."
-    if not os.path.isdir(folder):
-        raise CommandError(f"the folder {folder} does not exist: create it first")
+def add_output_arguments(
+    parser: argparse.ArgumentParser, name: str, what: str, endings: Sequence[str] = ()
+) -> None:
+    """The arguments of every command that makes a file or a folder; ENDINGS tell its format."""
 
+    def output(text: str) -> str:
+        if text and endings and not text.lower().endswith(tuple(endings)):
+            raise argparse.ArgumentTypeError(f"{text!r} must end with {' or '.join(endings)}")
+        return text
 
-@contextmanager
-def writing(path: str) -> Iterator[str]:
-    """A name to write a file or folder under, which goes to its place at ``path`` when whole."""
-    partial = f"{path}.partial"
-    _remove(partial)
-    yield partial
-    # A file takes the place of a file at once; a folder, or one's place, has to be made free.
-    if os.path.isdir(partial) or os.path.isdir(path):
-        _remove(path)
-    os.replace(partial, path)
-
-
-def _remove(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    elif os.path.lexists(path):
-        os.unlink(path)
+    parser.add_argument(
+        "-o", "--output", required=True, type=output, metavar=name, help=f"{what}; {HELP_SYMLINK}"
+    )
+    parser.add_argument("-f", "--force", action="store_true", help="overwrite the output")

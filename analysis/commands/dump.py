@@ -7,9 +7,9 @@ Values are raw, as the kernel's words held them; records come in the order of th
 from __future__ import annotations
 
 import argparse
-import sys
 
 from analysis.commands.common import INCOMPLETE, add_trace_arguments, warn
+from probes import cli
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,12 +23,12 @@ def run(args: argparse.Namespace) -> int:
     from analysis.errors import CommandError
     from probes.tracefile import TraceError
 
+    dump = Dump(args.file)
     try:
-        dump = Dump(args.file)
         for line in dump.lines():
-            sys.stdout.write(line + "\n")
+            cli.result(line)
     except TraceError as error:
-        raise CommandError(f"{error}: give a file that `mapcount record` wrote") from None
+        raise CommandError(str(error)) from None
     for text in dump.warnings:
         warn(args, text)
     return INCOMPLETE if args.strict and (dump.warnings or dump.losses) else 0

@@ -11,13 +11,15 @@ from __future__ import annotations
 import argparse
 
 from analysis.commands.common import (
+    add_output_arguments,
     add_trace_arguments,
-    check_output,
     exit_code,
     open_trace,
     warn,
-    writing,
 )
+from probes import cli
+from probes.output import Output, check, refuse
+from probes.visible import visible
 
 FORMATS = ("parquet", "csv", "perfetto")
 
@@ -26,17 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `export`."""
     add_trace_arguments(parser)
     parser.add_argument("--to", required=True, choices=FORMATS, help="the format")
-    parser.add_argument(
-        "-o", "--output", required=True, metavar="OUT", help="the file; of parquet the folder"
-    )
-    parser.add_argument("-f", "--force", action="store_true", help="overwrite the output")
+    add_output_arguments(parser, "OUT", "the file; of parquet the folder")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write it, and say where it is."""
+    from analysis.dataset import not_ours
     from analysis.export import perfetto, tables
 
-    check_output(args.output, args.force)
+    path = args.output.rstrip("/") if args.to == "parquet" else args.output
+    owned = not_ours if args.to == "parquet" else refuse
+    check(path, args.force, owned)
     trace = open_trace(args)
     if args.to == "perfetto" and trace.census.events > perfetto.MANY:
         warn(args, f"{trace.census.events} events make the page slow: cut some out with `slice`")
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         "csv": tables.write_csv,
         "perfetto": perfetto.write_perfetto,
     }[args.to]
-    with writing(args.output) as partial:
-        write(trace, partial)
-    print(f"wrote {args.output}")
+    with Output(path, args.force, owned=owned) as output:
+        write(trace, output.part)
+    cli.result(visible(f"wrote {args.output}"))
     return exit_code(args, trace)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 
 from analysis.commands.common import add_trace_arguments, exit_code, note, open_trace
+from probes import cli
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
 
     trace = open_trace(args)
     shown = trace.life_table(everyone if args.all else folios)
-    print(lives_text(trace, shown))
+    cli.result(lives_text(trace, shown))
     if not args.all:
         note(args, "lives of single pages are left out: --all")
     return exit_code(args, trace)

@@ -7,27 +7,20 @@ import argparse
 import os
 
 from analysis.commands.common import (
+    add_output_arguments,
     add_trace_arguments,
-    check_output,
     exit_code,
     open_trace,
-    writing,
 )
-
-
-def _output(text: str) -> str:
-    if not text.lower().endswith((".html", ".htm")):
-        raise argparse.ArgumentTypeError(f"{text!r} must end with .html")
-    return text
+from probes import cli
+from probes.output import Output, check
+from probes.visible import visible
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `report`."""
     add_trace_arguments(parser)
-    parser.add_argument(
-        "-o", "--output", required=True, type=_output, metavar="FILE", help="the .html to write"
-    )
-    parser.add_argument("-f", "--force", action="store_true", help="overwrite the output")
+    add_output_arguments(parser, "FILE", "the .html to write", (".html", ".htm"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,10 +30,13 @@ def run(args: argparse.Namespace) -> int:
     matplotlib.use("Agg")
     from analysis.report import report_html
 
-    check_output(args.output, args.force)
+    check(args.output, args.force)
     trace = open_trace(args)
     page = report_html(trace, os.path.basename(args.file))
-    with writing(args.output) as partial, open(partial, "w", encoding="utf-8") as out:
-        out.write(page)
-    print(f"wrote {args.output}")
+    with (
+        Output(args.output, args.force, private=False) as output,
+        open(output.part, "x", encoding="utf-8") as file,
+    ):
+        file.write(page)
+    cli.result(visible(f"wrote {args.output}"))
     return exit_code(args, trace)

@@ -12,14 +12,17 @@ from __future__ import annotations
 import argparse
 
 from analysis.commands.common import (
+    add_output_arguments,
     add_time_argument,
     add_trace_arguments,
-    check_output,
     exit_code,
     open_trace,
-    writing,
 )
+from analysis.errors import CommandError
+from probes import cli
 from probes.events import pages_option
+from probes.output import Output, check
+from probes.visible import visible
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,18 +30,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_trace_arguments(parser)
     add_time_argument(parser)
     parser.add_argument("--pfn", type=pages_option, metavar="SPEC", help="pages: N, N+M or N,M")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the smaller trace")
-    parser.add_argument("-f", "--force", action="store_true", help="overwrite the output")
+    add_output_arguments(parser, "FILE", "the smaller trace")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the slice, and say how much it holds."""
-    from analysis.slicing import Wanted, write_slice
+    from analysis.slicing import Wanted, matches, write_slice
     from analysis.text import count
 
-    check_output(args.output, args.force)
+    check(args.output, args.force)
     trace = open_trace(args)
-    with writing(args.output) as partial:
-        kept = write_slice(trace, partial, Wanted.of(trace, args.time, args.pfn))
-    print(f"wrote {args.output}: {count(kept, 'event')}")
+    wanted = Wanted.of(trace, args.time, args.pfn)
+    if trace.census.events and not matches(trace, wanted):
+        raise CommandError(
+            f"{args.file} has nothing of these pages at that time: "
+            "`mapcount lives --all` shows what it has; nothing was written"
+        )
+    with Output(args.output, args.force) as output:
+        kept = write_slice(trace, output.part, wanted)
+    cli.result(visible(f"wrote {args.output}: {count(kept, 'event')}"))
     return exit_code(args, trace)

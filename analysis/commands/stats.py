@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 
 from analysis.commands.common import add_trace_arguments, exit_code, open_trace
+from probes import cli
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,5 +19,5 @@ def run(args: argparse.Namespace) -> int:
     from analysis.stats_text import stats_text
 
     trace = open_trace(args)
-    print(stats_text(trace))
+    cli.result(stats_text(trace))
     return exit_code(args, trace)

@@ -5,18 +5,22 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import time
 from typing import TYPE_CHECKING
 
 from analysis.commands.common import (
+    add_output_arguments,
     add_time_argument,
     add_trace_arguments,
-    check_output,
     exit_code,
     open_trace,
+    tell,
     warn,
 )
+from probes import cli
+from probes.events import page_option
+from probes.output import Output, check
+from probes.visible import visible
 
 if TYPE_CHECKING:
     from analysis.trace import Trace
@@ -26,30 +30,14 @@ FORMATS = (".png", ".svg", ".pdf")
 REDRAW = 2.0
 
 
-def _pfn(text: str) -> int:
-    try:
-        return int(text, 0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no page frame number") from None
-
-
-def _output(text: str) -> str:
-    if not text.lower().endswith(FORMATS):
-        raise argparse.ArgumentTypeError(f"{text!r} must end with one of {', '.join(FORMATS)}")
-    return text
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `timeline`."""
     add_trace_arguments(parser)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--pfn", type=_pfn, help="the busiest life that this page had")
+    which.add_argument("--pfn", type=page_option, help="the busiest life that this page had")
     which.add_argument("--life", metavar="ID", help="a life's number or id, see `lives`")
     add_time_argument(parser)
-    parser.add_argument(
-        "-o", "--output", required=True, type=_output, metavar="FILE", help="png, svg or pdf"
-    )
-    parser.add_argument("-f", "--force", action="store_true", help="overwrite the output")
+    add_output_arguments(parser, "FILE", "png, svg or pdf", FORMATS)
     parser.add_argument(
         "--follow", action="store_true", help="redraw while the trace is being written"
     )
@@ -73,16 +61,15 @@ def _draw(args: argparse.Namespace, trace: Trace) -> None:
         life = ids(interesting(trace, args.pfn, closer))[0]
     figure = analysis.plot_timeline(trace, life, window=closer)
     # A viewer that watches the file must never see half a picture.
-    stem, suffix = os.path.splitext(args.output)
-    partial = f"{stem}.partial{suffix}"
-    figure.savefig(partial)
-    os.replace(partial, args.output)
+    with Output(args.output, args.force, private=False) as output:
+        figure.savefig(output.part)
+    args.force = True  # the next picture takes the place of this one
     pyplot.close(figure)
 
 
 def _follow(args: argparse.Namespace) -> Trace:
     from analysis.errors import AnalysisError
-    from analysis.following import new_chunks
+    from analysis.following import SILENCE, new_chunks
     from analysis.source import Source
     from analysis.trace import Trace
 
@@ -97,13 +84,18 @@ def _follow(args: argparse.Namespace) -> Trace:
                     # The life that was asked for may be yet to come.
                     warn(args, f"no picture yet: {error}")
                 fresh, drawn = False, time.monotonic()
-        return Trace(source)
+        if not source.ended:
+            warn(args, f"nothing came for {SILENCE:.0f} s: the recorder is gone, "
+                       "the picture shows what there is")  # fmt: skip
+        trace = Trace(source)
+    tell(args, trace)
+    return trace
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw, and say where the picture is."""
-    check_output(args.output, args.force)
+    check(args.output, args.force)
     trace = _follow(args) if args.follow else open_trace(args)
     _draw(args, trace)
-    print(f"wrote {args.output}")
+    cli.result(visible(f"wrote {args.output}"))
     return exit_code(args, trace)

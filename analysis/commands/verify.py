@@ -7,6 +7,7 @@ import argparse
 
 from analysis.commands.common import add_trace_arguments, exit_code, open_trace
 from analysis.errors import CommandError
+from probes import cli
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
 
     trace = open_trace(args)
     result = verify(trace)
-    print(verify_text(trace, result))
+    cli.result(verify_text(trace, result))
     if result.checked == 0:
         raise CommandError(
             f"nothing was checked: {args.file} has {len(trace.snapshots)} snapshots and none "

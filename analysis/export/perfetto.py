@@ -23,6 +23,7 @@ from analysis.pieces import pieces
 from analysis.plan import RETURN
 from analysis.trace import Trace
 from probes.events import MARK_FIRST
+from probes.visible import visible
 
 Event = dict[str, Any]
 #: Beyond the greatest pid of a kernel (PID_MAX_LIMIT): folios' process numbers.
@@ -39,7 +40,8 @@ def write_perfetto(trace: Trace, output: str) -> None:
 
 def _write(file: TextIO, events: Iterator[Event], trace: Trace) -> None:
     kernel = trace.meta.get("kernel", {}).get("release")
-    about = {"trace": trace.path, "kernel": kernel, "first_ns": trace.census.first_ts}
+    about: dict[str, Any] = {"trace": visible(trace.path), "kernel": visible(kernel)}
+    about |= {"first_ns": trace.census.first_ts}
     file.write('{"displayTimeUnit":"ns","otherData":' + json.dumps(about) + ',"traceEvents":[\n')
     for number, event in enumerate(events):
         file.write(("," if number else "") + json.dumps(event, separators=(",", ":")) + "\n")
@@ -65,7 +67,7 @@ def _events(trace: Trace) -> Iterator[Event]:
 
 
 def _named(what: str, pid: int, name: str, tid: int = 0) -> Event:
-    return {"ph": "M", "name": what, "pid": pid, "tid": tid, "args": {"name": name}}
+    return {"ph": "M", "name": what, "pid": pid, "tid": tid, "args": {"name": visible(name)}}
 
 
 def _us(ns: int) -> float:
@@ -138,7 +140,7 @@ def _operations(part: Part, numbers: Ints, first: int) -> Iterator[Event]:
     shown = (log.raw["probe"] < MARK_FIRST) & (log.op >= 0) & (log.phase != RETURN)
     for row in np.flatnonzero(shown).tolist():
         event: Event = {
-            "name": functions[log.function[row]], "cat": "operation",
+            "name": visible(functions[log.function[row]]), "cat": "operation",
             "pid": int(log.pid[row]), "tid": int(log.tid[row]),
             "ts": _us(int(log.ts[row]) - first),
         }  # fmt: skip
@@ -163,6 +165,6 @@ def _marks(trace: Trace) -> Iterator[Event]:
     rows, names = log.texts("mark")
     for row, name in zip(rows.tolist(), names, strict=True):
         yield {
-            "ph": "i", "s": "g", "name": name, "cat": "mark", "pid": int(log.pid[row]),
+            "ph": "i", "s": "g", "name": visible(name), "cat": "mark", "pid": int(log.pid[row]),
             "tid": int(log.tid[row]), "ts": _us(int(log.ts[row]) - trace.census.first_ts),
         }  # fmt: skip

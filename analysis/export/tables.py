@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.dataset import RECORDS, part_name, records_frame, write_rest
+from analysis.dataset import RECORDS, part_name, records_frame, sign, write_rest
 from analysis.errors import CommandError
+from analysis.export.cells import cell, rewritten
 from analysis.export.events import common_events, event_frames, piece_events
 from analysis.pieces import pieces
 from analysis.trace import Trace
@@ -20,11 +21,11 @@ def write_csv(trace: Trace, output: str) -> None:
     """The events, one line each, with the columns of ``df_events`` after the row's label.
 
     Of a large trace one memory area comes after the other, each in the order of time: sort by
-    ``ts`` where the order matters.
+    ``ts`` where the order matters.  Texts are for a spreadsheet, see ``cell``.
     """
-    with open(output, "w", newline="") as file:
+    with open(output, "w", newline="", encoding="utf-8") as file:
         for number, frame in enumerate(event_frames(trace)):
-            frame.to_csv(file, index=False, header=number == 0)
+            rewritten(frame, cell).to_csv(file, index=False, header=number == 0)
 
 
 def write_parquet(trace: Trace, output: str) -> None:
@@ -56,6 +57,7 @@ def write_parquet(trace: Trace, output: str) -> None:
     for name, frame in frames.items():
         frame.to_parquet(folder / f"{name}.parquet", index=False)
     (folder / "meta.json").write_text(json.dumps(trace.meta, indent=1) + "\n")
+    sign(folder)
 
 
 def _marks(trace: Trace) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,10 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties
 
 from analysis.plot.style import DPI
+from probes.visible import visible
 
+#: What would begin mathematics.
+DOLLAR = re.compile(r"(?<!\\)\$")
 #: Letters of a text that are looked at, however long it is.
 LONGEST = 400
 #: Height of a line of text, as a share of the size of its letters; points around a text.
@@ -54,7 +58,14 @@ def width(text: str, size: float, bold: bool = False) -> float:
 
 
 def fitted(text: str, room: float, size: float, bold: bool = False) -> str:
-    """The text, cut short with an ellipsis where it takes more than ``room`` points."""
+    """The text, cut short with an ellipsis where it takes more than ``room`` points.
+
+    Others may have named what it tells of: it only shows, and dollars in it are dollars.
+    """
+    return DOLLAR.sub(r"\\$", _cut_short(visible(text), room, size, bold))
+
+
+def _cut_short(text: str, room: float, size: float, bold: bool) -> str:
     if len(text) <= LONGEST and width(text, size, bold) <= room:
         return text
     low, high = 0, min(len(text), LONGEST)
@@ -70,7 +81,7 @@ def fitted(text: str, room: float, size: float, bold: bool = False) -> str:
 def wrapped(text: str, room: float, size: float, lines: int, bold: bool = False) -> str:
     """The text in at most so many lines of ``room`` points, the last one cut short."""
     found = [""]
-    for word in text[:LONGEST].split(" "):
+    for word in visible(text)[:LONGEST].split(" "):
         longer = f"{found[-1]} {word}".lstrip()
         if not found[-1] or width(longer, size, bold) <= room:
             found[-1] = longer

@@ -131,7 +131,7 @@ def no_kprobe_events():
 
 def ours(way, functions, *options):
     recorder = ["python3", str(HERE / "few_probes.py"), way, functions, "record"]
-    return [*recorder, "-o", "/tmp/out", *options], recording
+    return [*recorder, "-f", "-o", "/tmp/out", *options], recording
 
 
 def cost_tracers(other):

@@ -145,6 +145,7 @@ def generate(out: Path, events: int, folios: int, name: str = DEFAULT) -> Answer
         golden.read()
     seq = np.zeros(2, dtype=np.int64)
     written = 0
+    out.unlink(missing_ok=True)
     with Writer(str(out)) as writer:
         writer.json(BlockType.HEADER, golden.header)
         tasks = _tasks(golden, source, min(folios, THREADS))

@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ANALYSIS = {"numpy", "pandas", "matplotlib"}
 EXTRAS = {"rich", "pyarrow", "zstandard", "dask"}
-SHARED = {"probes.events", "probes.tracefile"}
+#: What the command lines have in common is beside the recorder, which is also used alone.
+COMMON = {"probes.cli", "probes.output", "probes.visible"}
+SHARED = COMMON | {"probes.events", "probes.tracefile"}
 #: bcc is imported in one module, so that everything else runs and is tested without it.
 BCC_MODULE = "probes/program.py"
 
@@ -45,7 +47,7 @@ def allowed(path, name):
         return top == "bcc" and path == BCC_MODULE
     if folder == "analysis":
         return top in ANALYSIS | EXTRAS or name in SHARED
-    return False
+    return name in COMMON
 
 
 @pytest.mark.parametrize("path", modules())

@@ -31,6 +31,7 @@ def cut(
 ) -> Trace:
     """A slice of the trace PATH, opened."""
     trace = analysis.open_trace(str(path))
+    output.unlink(missing_ok=True)
     write_slice(trace, str(output), Wanted.of(trace, time, pages))
     return analysis.open_trace(str(output))
 

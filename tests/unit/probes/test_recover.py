@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Recovery from a core that a test wrote: what was in the ring comes back once, or is counted."""
 
+import os
+
 import pytest
 
 from probes.__main__ import main
@@ -256,6 +258,7 @@ def test_the_core_is_refused_when_it_is_of_another_crash(kernel, tmp_path, capsy
 def test_one_error_says_why_when_the_trace_has_no_frames(kernel, capsys):
     # GIVEN a trace whose recorder could not read its frames
     kernel.die()
+    os.unlink(kernel.trace)
     with Writer(kernel.trace) as writer:
         writer.json(BlockType.HEADER, {"ring": None, "clock": {}})
     # WHEN recovered THEN one line says why not

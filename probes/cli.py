@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the command lines of all three programs share: options, messages, and how they end."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import io
+import math
+import os
+import signal
+import sys
+import threading
+import warnings
+from contextlib import contextmanager, suppress
+from typing import Any, Callable, Dict, Iterator, NoReturn, Optional, Sequence, Tuple, Type
+
+from probes.output import reason
+from probes.visible import visible
+
+#: Exit statuses, the same in all commands (README.md).
+FAILED, USAGE = 1, 2
+STATUSES = (
+    "exit status: 0 good; 1 an error, a difference, or a finding under --check; 2 usage; "
+    "3 the trace is incomplete and --strict was given; 130 interrupted; "
+    "141 the reader of the output went away"
+)
+#: No recording lasts longer than so many seconds (30 years).
+LONGEST = 1e9
+
+
+# -- options -------------------------------------------------------------------------
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line: nobody finds it under three of usage."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """argparse would hide that its help could not be written."""
+        _write(message)
+
+    def error(self, message: str) -> NoReturn:
+        """End with the status of a usage error."""
+        text = message[len("argument ") :] if message.startswith("argument ") else message
+        tell("error", f"{text}; see `{self.prog} --help`")
+        self.exit(USAGE)
+
+
+def parse(parser: argparse.ArgumentParser, argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    """The options of a command line; help and usage errors end the program."""
+    _prepare_streams()
+    try:
+        return parser.parse_args(argv)
+    except SystemExit as ended:
+        sys.exit(_flushed(ended.code if isinstance(ended.code, int) else USAGE))
+    except Unwritten as failed:
+        sys.exit(_unwritten(failed.error))
+
+
+def seconds(text: str) -> float:
+    """A time that can pass."""
+    value = _number(float, text)
+    if not 0 < value <= LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write seconds, above 0")
+    return float(value)
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A whole number between two."""
+
+    def number(text: str) -> int:
+        value = _number(int, text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no number from {low} to {high}: write one"
+            )
+        return int(value)
+
+    return number
+
+
+def _number(kind: Callable[[str], Any], text: str) -> Any:
+    try:
+        return kind(text)
+    except (ValueError, OverflowError):
+        return math.nan  # is between no two numbers
+
+
+# -- messages ------------------------------------------------------------------------
+
+
+def tell(kind: str, text: object) -> None:
+    """One line on stderr: ``error``, ``warning`` or ``note``, and what to do."""
+    say(f"{kind}: {text}")
+
+
+def say(line: str) -> None:
+    """One line on stderr, as far as there is one."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(visible(line), file=sys.stderr, flush=True)
+
+
+def result(text: str, at_once: bool = False) -> None:
+    """A result on stdout: lines, in which what others named has been made visible."""
+    _write(text + "\n", at_once)
+
+
+class Unwritten(Exception):
+    """Standard output takes no more; any other OSError is about something else."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def _write(text: str, at_once: bool = False) -> None:
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(text)
+        if at_once:
+            sys.stdout.flush()
+    except OSError as error:
+        raise Unwritten(error) from error
+
+
+# -- how a program ends --------------------------------------------------------------
+
+
+def run(
+    command: Callable[[], int],
+    expected: Tuple[Type[Exception], ...],
+    debug: bool = False,
+) -> int:
+    """Run a command to its end, whatever that is.  Returns its exit status.
+
+    ``expected``: errors that a user can mend, each of whose texts is a line; one with an
+    ``exit_code`` asks for it.  ``debug``: errors are raised, to be seen with their traceback.
+    """
+    _prepare_streams()
+    if sys.stdout is None:
+        tell("error", "standard output is closed: open it, or send it to /dev/null")
+        return FAILED
+    status = FAILED
+    try:
+        with _ending_cleanly(), _python_warnings(debug):
+            status = command()
+    except _Ended as ended:
+        status = 128 + ended.number
+    except expected as error:
+        if debug:
+            raise
+        tell("error", error)
+        status = getattr(error, "exit_code", FAILED)
+    except Unwritten as failed:
+        return _unwritten(failed.error)
+    except OSError as error:
+        if debug:
+            raise
+        tell("error", f"{error.filename or 'a file'}: {reason(error)}")
+    except Exception as error:
+        if debug:
+            raise
+        tell(
+            "error",
+            f"a bug in mapcount ({type(error).__name__}: {error}): "
+            "run again with -vv and report what it prints",
+        )
+    return _flushed(status)
+
+
+def _prepare_streams() -> None:
+    """Let every text be written, and no file be opened in the place of a stream that is closed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flushed(status: int) -> int:
+    """Write out what is left for stdout; where that fails, say so.  Returns the exit status."""
+    if sys.stdout is None:
+        return status
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return _unwritten(error)
+    return status
+
+
+def _unwritten(error: OSError) -> int:
+    """Say why stdout takes no more.  Returns the exit status."""
+    # Python flushes once more at its end, and must not fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:  # who read it has seen enough
+        return 128 + signal.SIGPIPE
+    tell("error", f"cannot write to standard output: {reason(error)}")
+    return FAILED
+
+
+class _Ended(BaseException):
+    """A signal asked the program to end: clean up on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _ending_cleanly() -> Iterator[None]:
+    """A signal that ends the program leaves through all ``with`` blocks."""
+    taken: Dict[int, Any] = {}
+
+    def handler(number: int, _frame: object) -> None:
+        for each in taken:  # a second Ctrl-C must not cut the clean-up short
+            signal.signal(each, signal.SIG_IGN)
+        raise _Ended(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's is to stay ignored
+                taken[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for each, before in taken.items():
+            signal.signal(each, before)
+
+
+@contextmanager
+def _python_warnings(shown: bool) -> Iterator[None]:
+    """Python's own warnings (a glyph that a font lacks) are for us, not for our users."""
+    with warnings.catch_warnings():
+        if not shown:
+            warnings.simplefilter("ignore")
+        yield
