@@ -10,6 +10,7 @@ import numpy as np
 
 from analysis.arrays import Ints, Records, changes
 from analysis.errors import AnalysisError
+from analysis.losses import NUMBERS
 from analysis.plan import ENTER, OP, Plan
 from analysis.records import joined, picked
 from probes.events import MARK_FIRST
@@ -89,25 +90,34 @@ class _Tally:
 
 
 class _Numbering:
-    """Each CPU's numbering of its records."""
+    """Each CPU's numbering of its records, which begins again after the last of 32 bits.
+
+    Of each CPU the lowest and the highest number are kept, of either half of all numbers.
+    """
 
     def __init__(self) -> None:
-        self._low = np.full(CPUS, np.iinfo(np.int64).max)
-        self._high = np.full(CPUS, -1, dtype=np.int64)
+        self._low = np.full((CPUS, 2), np.iinfo(np.int64).max)
+        self._high = np.full((CPUS, 2), -1, dtype=np.int64)
         self._there = np.zeros(CPUS, dtype=np.int64)
 
     def add(self, batch: Records) -> None:
         """Take in some records."""
         cpu, seq = batch["cpu"], batch["seq"].astype(np.int64)
-        np.minimum.at(self._low, cpu, seq)
-        np.maximum.at(self._high, cpu, seq)
+        half = cpu, seq >> 31
+        np.minimum.at(self._low, half, seq)
+        np.maximum.at(self._high, half, seq)
         self._there += np.bincount(cpu, minlength=CPUS)
 
     def missing(self) -> dict[int, int]:
         """By CPU, how many numbers between its first and its last are in no record."""
         cpus = np.flatnonzero(self._there)
-        missing = self._high[cpus] - self._low[cpus] + 1 - self._there[cpus]
-        return dict(zip(cpus.tolist(), missing.tolist(), strict=True))
+        low, high = self._low[cpus], self._high[cpus]
+        span = high.max(axis=1) - low.min(axis=1) + 1
+        both = (high >= 0).all(axis=1)
+        # From the upper half on, over the last number and to the end of the lower half.
+        around = high[both, 0] + NUMBERS - low[both, 1] + 1
+        span[both] = np.minimum(span[both], around)
+        return dict(zip(cpus.tolist(), (span - self._there[cpus]).tolist(), strict=True))
 
 
 class _Threads:

@@ -24,22 +24,21 @@ def in_flight(log: Log, lives: Lives, rows: Ints) -> Bools:
     before the CPU that looked recorded anything else: a probe takes the time first and
     looks then, so that what it saw may be later than its time.
     """
-    cpu, ts, rank = log.raw["cpu"], log.ts, log.rank
+    ts, rank = log.ts, log.rank
     acts = among(log.op, RMAP) & (lives.of >= 0)
-    busy = np.zeros(len(rows), dtype=bool)
-    for one in np.unique(cpu):
-        mine = np.flatnonzero(cpu == one)
-        last = mine[np.maximum(np.searchsorted(mine, rows) - 1, 0)]
-        inside = (last < rows) & (cpu[rows] != one) & acts[last]
-        inside &= lives.of[last] == lives.of[rows]
-        # Other parts of the trace may have a later one.
-        inside &= log.following[last] > rank[rows]
-        busy |= inside & (ts[rows] - ts[last] < IN_FLIGHT_NS)
-
     at = np.flatnonzero(acts)
     at = at[np.argsort(lives.of[at], kind="stable")]
     size = len(log) + 1
-    place = np.searchsorted(lives.of[at] * size + at, lives.of[rows] * size + rows, "right")
+    # An operation may last until the next record of its CPU, which other parts may have: so many
+    # have begun before a row, and so many of these are over.  Those of its own CPU all are.
+    over = np.minimum(
+        np.searchsorted(rank, log.following[at]), np.searchsorted(ts, ts[at] + IN_FLIGHT_NS)
+    )
+    key, wanted = lives.of[at] * size + at, lives.of[rows] * size + rows
+    begun = np.searchsorted(key, wanted)
+    done = np.searchsorted(np.sort(lives.of[at] * size + over), wanted, "right")
+    busy = (begun > done) & (lives.of[rows] >= 0)
+    place = np.searchsorted(key, wanted, "right")
     following = at[np.minimum(place, max(0, len(at) - 1))] if len(at) else rows
     same = (place < len(at)) & (lives.of[following] == lives.of[rows])
     same &= (following > rows) & (rank[following] < log.following[rows])

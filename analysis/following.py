@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis.arrays import Records
 from analysis.errors import AnalysisError
 from analysis.events_frame import events_frame
 from analysis.log import Log
 from analysis.plan import Plan
+from analysis.records import Chunk
 from analysis.source import Source
 from analysis.tasks import TaskNames
 
@@ -21,7 +21,7 @@ from analysis.tasks import TaskNames
 PATIENCE, SILENCE = 10.0, 30.0
 
 
-def new_chunks(source: Source, poll: float) -> Iterator[list[Records]]:
+def new_chunks(source: Source, poll: float) -> Iterator[list[Chunk]]:
     """Read on until the trailer, or a recovery; yields what each look found, be it nothing.
 
     It also ends where the recorder gives no sign of life; AnalysisError where it never began.

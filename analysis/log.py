@@ -7,10 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
-from analysis.arrays import Bools, Ints, Records, pair_returns
+from analysis.arrays import Bools, Ints, pair_returns
 from analysis.order import Rank, following
 from analysis.plan import ENTER, OP, RETURN, Plan, among
-from analysis.records import RECORD, joined, picked
+from analysis.records import RECORD, Chunk, joined, picked
 from probes.events import (
     BIT_ANON,
     BIT_DOUBLE_MAP,
@@ -40,7 +40,7 @@ class Log:
     Two records of the same nanosecond keep the order of the ring.
     """
 
-    def __init__(self, chunks: list[Records], plan: Plan) -> None:
+    def __init__(self, chunks: list[Chunk], plan: Plan) -> None:
         records = joined(chunks)
         ts = records["ts"]
         #: Where each record stood before they were put in order.

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analysis.arrays import Records
+from analysis.arrays import Bools, Ints, Records
 from analysis.plan import Plan
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+#: A record's number has 32 bits: after the last one they begin again.
+NUMBERS = 1 << 32
 
 
 class Loss(NamedTuple):
@@ -62,12 +66,25 @@ def sequence_gaps(batches: Iterable[Records]) -> list[Gap]:
     if not columns:
         return []
     cpu, seq, ts = (np.concatenate(column) for column in zip(*columns, strict=True))
+    cpu, seq, ts = (column.astype(np.int64) for column in (cpu, seq, ts))
+    seq += NUMBERS * (_began_again(cpu, seq)[cpu] & (seq < NUMBERS >> 1))
     order = np.lexsort((seq, cpu))
-    cpu, seq, ts = (column[order].astype(np.int64) for column in (cpu, seq, ts))
+    cpu, seq, ts = cpu[order], seq[order], ts[order]
     lost = np.diff(seq) - 1
     gap = np.flatnonzero((np.diff(cpu) == 0) & (lost > 0))
     rows = np.column_stack((cpu[gap], ts[gap], ts[gap + 1], lost[gap]))
     return [Gap(*row) for row in rows.tolist()]
+
+
+def _began_again(cpu: Ints, seq: Ints) -> Bools:
+    """By CPU, whether its numbers began again: then they are nearer over the last one."""
+    low, high = np.full((2, 1 << 16), NUMBERS), np.full((2, 1 << 16), -1)
+    upper = seq >> 31
+    np.minimum.at(low, (upper, cpu), seq)
+    np.maximum.at(high, (upper, cpu), seq)
+    straight, around = high[1] - low[0], high[0] + NUMBERS - low[1]
+    began: Bools = (high >= 0).all(axis=0) & (around < straight)
+    return began
 
 
 def kept_gaps(header: dict[str, Any]) -> list[Gap] | None:

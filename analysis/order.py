@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.arrays import Records
-from analysis.records import batches
+from analysis.records import Chunk, batches
 
 #: A trace has fewer records than this holds, and twice as many need twice the memory.
 Rank = npt.NDArray[np.uint32]
@@ -28,13 +27,13 @@ class Order(NamedTuple):
 def following(cpu: npt.NDArray[np.uint16]) -> Rank:
     """For each of some rows in the order of time the next row of its CPU, or their number."""
     result = np.full(len(cpu), len(cpu), dtype=np.uint32)
-    for one in np.unique(cpu):
-        mine = np.flatnonzero(cpu == one).astype(np.uint32)
-        result[mine[:-1]] = mine[1:]
+    by_cpu = np.argsort(cpu, kind="stable")
+    same = np.flatnonzero(cpu[by_cpu[1:]] == cpu[by_cpu[:-1]])
+    result[by_cpu[same]] = by_cpu[same + 1]
     return result
 
 
-def order_of(chunks: Sequence[Records], done: Callable[[], None]) -> Order:
+def order_of(chunks: Sequence[Chunk], done: Callable[[], None]) -> Order:
     """Find it; ``done`` is called when blocks that were read are not needed for a while."""
     total = sum(map(len, chunks))
     ts, cpu = np.empty(total, np.uint64), np.empty(total, np.uint16)

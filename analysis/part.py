@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from analysis.arrays import Bools, Ints, Records
+from analysis.arrays import Bools, Ints
 from analysis.counts import Counts, counts_of
 from analysis.life_table import Table, life_table
 from analysis.lives import Lives, cut
 from analysis.log import Log
 from analysis.parts import split
 from analysis.recording import Recording
+from analysis.records import Chunk
 from analysis.replay import Replay, StartValues, replay
 from analysis.start import start_values
 from analysis.truth import Snapshot
@@ -35,7 +36,7 @@ class Part:
     def __init__(
         self,
         recording: Recording,
-        chunks: list[Records],
+        chunks: list[Chunk],
         owns: Callable[[Ints], Bools] | None = None,
     ) -> None:
         self.recording = recording

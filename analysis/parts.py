@@ -16,7 +16,7 @@ import numpy as np
 from analysis.arrays import Bools, Ints, Records, changes
 from analysis.census import FRAME_SHIFT, Census, is_common
 from analysis.plan import Plan
-from analysis.records import batches, gathered, joined, picked
+from analysis.records import Chunk, batches, gathered, joined, picked
 
 #: Records of a part; more only where a single folio has more.  So many that numpy's arrays
 #: are small enough to be used again, not asked of the kernel page by page.
@@ -60,7 +60,7 @@ def cut_memory(counted: Census, size: int) -> Cut:
 
 
 def split(
-    chunks: Sequence[Records], plan: Plan, cut: Cut, done: Callable[[], None]
+    chunks: Sequence[Chunk], plan: Plan, cut: Cut, done: Callable[[], None]
 ) -> Iterator[tuple[Records, Ints]]:
     """Yield the records of each part in order of time, and their places in the file.
 

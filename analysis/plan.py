@@ -39,6 +39,9 @@ class Plan:
         functions = [str(entry["function"]) for entry in self.entries]
         self.functions = list(dict.fromkeys([*functions, *MARKS.values()]))
         self.sites = list(dict.fromkeys(e["site"] for e in self.entries if e.get("site")))
+        function_code = {name: code for code, name in enumerate(self.functions)}
+        site_code = {name: code for code, name in enumerate(self.sites)}
+        self._by_id = {entry["id"]: entry for entry in reversed(self.entries)}
         size = 1 << 16
         self.op = np.full(size, -1, np.int8)
         self.phase = np.zeros(size, np.int8)
@@ -55,20 +58,20 @@ class Plan:
             self.phase[probe] = PHASES.index(entry.get("phase", "point"))
             self.delta[probe] = int(entry.get("delta") or 0)
             self.after[probe] = bool(entry.get("after"))
-            self.function[probe] = self.functions.index(entry["function"])
+            self.function[probe] = function_code[entry["function"]]
             self.maps_anon[probe] = entry["op"] == "map" and "anon_rmap" in entry["function"]
             if entry.get("site"):
-                self.site[probe] = self.sites.index(entry["site"])
+                self.site[probe] = site_code[entry["site"]]
         for probe, name in MARKS.items():
             self.op[probe] = OP[name]
-            self.function[probe] = self.functions.index(name)
+            self.function[probe] = function_code[name]
 
     def label(self, probe: int) -> str:
         """A probe's name for people: function, site and phase."""
         if probe >= MARK_FIRST:
             return MARKS.get(probe, f"mark {probe:#x}")
-        for entry in self.entries:
-            if entry["id"] == probe:
-                phase = "" if entry.get("phase", "point") == "point" else f" {entry['phase']}"
-                return f"{entry['function']}{entry.get('site') or ''}{phase}"
-        return f"probe {probe}"
+        entry = self._by_id.get(probe)
+        if entry is None:
+            return f"probe {probe}"
+        phase = "" if entry.get("phase", "point") == "point" else f" {entry['phase']}"
+        return f"{entry['function']}{entry.get('site') or ''}{phase}"

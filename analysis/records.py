@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.arrays import Ints, Records
-from probes.events import FIELDS, RECORD_SIZE
+from analysis.bounds import MOST_ORDER
+from analysis.errors import AnalysisError
+from probes.events import FIELDS, MARK_FIRST, RECORD_SIZE, RING_BUSY, RING_DISCARD
+from probes.tracefile import BLOCK_SIZE, Block, BlockType, File, TraceError
 
 RECORD = np.dtype([(name, code) for name, _, code, _ in FIELDS])
+SLOT = np.dtype([("length", "<u4"), ("page", "<u4"), ("record", RECORD)])
 #: Records that are looked at together: as many as caches hold.
 BATCH = 1 << 17
 #: Records in blocks that are passed before their memory is given back.
@@ -21,12 +26,70 @@ PASSED = 1 << 22
 _OPAQUE = np.dtype((np.void, RECORD_SIZE))
 
 
-def joined(chunks: Iterable[Records]) -> Records:
+class Stored:
+    """The records of one block, read from the file whenever somebody looks at them.
+
+    ``whole``: which of its slots hold a record; None: all.
+    """
+
+    def __init__(self, file: File, block: Block, slots: npt.NDArray[np.void]) -> None:
+        self._file, self._at = file, block.offset + BLOCK_SIZE
+        self._dtype, self._bytes = slots.dtype, slots.nbytes
+        whole = np.ones(len(slots), dtype=bool)
+        if slots.dtype == SLOT:
+            whole = (slots["length"] & np.uint32(RING_BUSY | RING_DISCARD)) == 0
+        self._whole = None if whole.all() else whole
+        self._len = int(whole.sum())
+
+    def __len__(self) -> int:
+        return self._len
+
+    def read(self) -> Records:
+        """The records.  Raises AnalysisError where the file has lost them."""
+        try:
+            data = self._file.read(self._at, self._bytes)
+        except TraceError as error:
+            raise AnalysisError(str(error)) from None
+        slots: Records = np.frombuffer(data, self._dtype)
+        records = slots["record"] if self._dtype == SLOT else slots
+        return records if self._whole is None else records[self._whole]
+
+
+#: Records of one block, in memory or in the file.
+Chunk = Records | Stored
+
+
+def stored(file: File, block: Block) -> Stored:
+    """The records of an EVENTS or RECORDS block.  Raises TraceError where they are none."""
+    dtype = SLOT if block.type == BlockType.EVENTS else RECORD
+    if len(block.payload) % dtype.itemsize:
+        raise TraceError(f"block at byte {block.offset} does not hold whole records")
+    slots = np.frombuffer(block.payload, dtype)
+    found = Stored(file, block, slots)
+    records = slots["record"] if dtype == SLOT else slots
+    check_orders(records, block.offset)
+    return found
+
+
+def check_orders(records: Records, offset: int) -> None:
+    """Raise TraceError where a record tells of a folio that is larger than any."""
+    high = records["order"] > MOST_ORDER
+    # In the place of the order a mark has a letter.
+    if high.any() and (high & (records["probe"] < MARK_FIRST)).any():
+        raise TraceError(f"block at byte {offset} has a folio of an order above {MOST_ORDER}")
+
+
+def fetched(chunk: Chunk) -> Records:
+    """The records of a block, in memory."""
+    return chunk.read() if isinstance(chunk, Stored) else chunk
+
+
+def joined(chunks: Iterable[Chunk]) -> Records:
     """All records of some blocks in one array."""
-    chunks = list(chunks)
-    if len(chunks) == 1 and chunks[0].flags.c_contiguous:
-        return chunks[0]
-    parts = [np.empty(0, _OPAQUE), *(chunk.view(_OPAQUE) for chunk in chunks)]
+    found = [fetched(chunk) for chunk in chunks]
+    if len(found) == 1 and found[0].flags.c_contiguous:
+        return found[0]
+    parts = [np.empty(0, _OPAQUE), *(chunk.view(_OPAQUE) for chunk in found)]
     records: Records = np.concatenate(parts).view(RECORD)
     return records
 
@@ -37,7 +100,7 @@ def picked(records: Records, rows: Ints) -> Records:
     return some
 
 
-def gathered(chunks: Sequence[Records], places: Ints, done: Callable[[], None]) -> Records:
+def gathered(chunks: Sequence[Chunk], places: Ints, done: Callable[[], None]) -> Records:
     """The records at some places (ascending) of the blocks taken together.
 
     ``done`` is called now and then: blocks that were passed are not needed any more.
@@ -48,7 +111,7 @@ def gathered(chunks: Sequence[Records], places: Ints, done: Callable[[], None]) 
     passed = 0
     for number in np.flatnonzero(cut[1:] > cut[:-1]).tolist():
         here = slice(cut[number], cut[number + 1])
-        result[here] = chunks[number].view(_OPAQUE)[places[here] - begins[number]]
+        result[here] = fetched(chunks[number]).view(_OPAQUE)[places[here] - begins[number]]
         if begins[number] - passed > PASSED:
             passed = begins[number]
             done()
@@ -57,9 +120,9 @@ def gathered(chunks: Sequence[Records], places: Ints, done: Callable[[], None]) 
     return records
 
 
-def batches(chunks: Iterable[Records], size: int = BATCH) -> Iterator[Records]:
+def batches(chunks: Iterable[Chunk], size: int = BATCH) -> Iterator[Records]:
     """All records in arrays of at least ``size``, in the order of the file."""
-    pending: list[Records] = []
+    pending: list[Chunk] = []
     held = 0
     for chunk in chunks:
         pending.append(chunk)

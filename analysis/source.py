@@ -3,63 +3,31 @@
 
 from __future__ import annotations
 
+import struct
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
-from analysis.arrays import Records, number
+from analysis import bounds
 from analysis.errors import AnalysisError
 from analysis.losses import kept_gaps
 from analysis.packing import Spool, unpack
 from analysis.plan import Plan
-from analysis.records import RECORD
+from analysis.records import Chunk, check_orders, stored
 from analysis.text import count
-from probes.events import RING_BUSY, RING_DISCARD
+from analysis.truth import Layout, decode
 from probes.tracefile import Block, BlockType, Damage, Reader, TraceError
 
 #: An OOPS block's times, as far as they are known.
 WHEN = ("printk_ns", "monotonic_ns", "within_ns")
-SLOT = np.dtype([("length", "<u4"), ("page", "<u4"), ("record", RECORD)])
-
-#: Bytes of the file that are looked at before their memory is given back.
-WALKED = 1 << 28
-
-
-def _records(block: Block) -> Records:
-    dtype = SLOT if block.type == BlockType.EVENTS else RECORD
-    if len(block.payload) % dtype.itemsize:
-        raise TraceError(f"block at byte {block.offset} does not hold whole records")
-    entries: Records = np.frombuffer(block.payload, dtype)
-    if block.type == BlockType.EVENTS:
-        whole = (entries["length"] & np.uint32(RING_BUSY | RING_DISCARD)) == 0
-        # The view costs nothing; a copy is made only where a slot has to go.
-        entries = entries["record"] if whole.all() else entries["record"][whole]
-    return entries
 
 
 #: What it costs to take a block for what it is not.
 MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError)
-#: What the header's entries are, where they are there.
-HEADER = {
-    "kernel": dict, "command": list, "counters": list, "plan": list, "missing": list,
-    "layout": dict, "filters": dict, "clock": dict, "slice": dict,
-}  # fmt: skip
-
-
-def _loss(content: dict[str, Any]) -> dict[str, Any]:
-    """What a LOSS block tells."""
-    lost = [[number(value) for value in (cpu, probe, lost)] for cpu, probe, lost in content["lost"]]
-    span = {name: number(content[name]) for name in ("from", "to")}
-    return {**content, **span, "kind": str(content["kind"]), "lost": lost}
 
 
 def _header(block: Block) -> dict[str, Any]:
     """The header; ValueError where an entry is of another kind than it must be."""
-    header = dict(block.json())
-    for name, kind in HEADER.items():
-        if not isinstance(header.get(name, kind()), kind):
-            raise ValueError(f"the header's {name} is no {kind.__name__}")
+    header = bounds.header(block.json())
     Plan(header)
     kept_gaps(header)
     return header
@@ -85,7 +53,7 @@ class Source:
             raise AnalysisError(str(error)) from None
         self._spool: Spool | None = None
         self.header: dict[str, Any] = {}
-        self.chunks: list[Records] = []
+        self.chunks: list[Chunk] = []
         self.tasks: list[tuple[int, int, str]] = []
         self.losses: list[dict[str, Any]] = []
         self.stacks: dict[int, list[tuple[str, str]]] = {}
@@ -93,6 +61,9 @@ class Source:
         self.trailer: dict[str, Any] | None = None
         self.recovery: dict[str, int] | None = None
         self.oops: dict[str, Any] | None = None
+        #: Frames are the same in many stacks.
+        self._frames: dict[tuple[str, str], tuple[str, str]] = {}
+        self._unread: list[str] = []
 
     @property
     def ended(self) -> bool:
@@ -108,16 +79,13 @@ class Source:
         """Why the last look ended before the end of the file."""
         return self._reader.damage
 
-    def read(self) -> list[Records]:
+    def read(self) -> list[Chunk]:
         """Take in the blocks that are new; returns their records."""
         self._reader.refresh()
-        before, forgotten = len(self.chunks), 0
+        before = len(self.chunks)
         try:
             for block in self._reader.blocks():
                 self._take(block)
-                if block.offset - forgotten > WALKED:
-                    self.forget()
-                    forgotten = block.offset
         except (TraceError, *MALFORMED) as error:
             raise AnalysisError(
                 f"{self.path}: a whole block holds what no recorder writes: {error}: "
@@ -127,29 +95,54 @@ class Source:
 
     def _take(self, block: Block) -> None:
         if block.type in (BlockType.EVENTS, BlockType.RECORDS):
-            self.chunks.append(_records(block))
+            self.chunks.append(stored(self._reader.file, block))
         elif block.type == BlockType.COLUMNS:
             self._spool = self._spool or Spool()
-            self.chunks.append(self._spool.put(unpack(block.payload, block.count)))
+            records = unpack(block.payload, block.count)
+            check_orders(records, block.offset)
+            self.chunks.append(self._spool.put(records))
         elif block.type == BlockType.HEADER:
             self.header = _header(block)
         elif block.type == BlockType.TASKS:
-            self.tasks += [(number(tid), number(pid), str(comm)) for tid, pid, comm in block.json()]
+            self.tasks += bounds.tasks(block.json())
         elif block.type == BlockType.LOSS:
-            self.losses.append(_loss(block.json()))
+            self.losses.append(bounds.loss(block.json()))
         elif block.type == BlockType.STACKS:
-            for stack, frames in block.json().items():
-                self.stacks[int(stack)] = [(str(name), str(place)) for name, place in frames]
+            self._take_stacks(block.json())
         elif block.type == BlockType.TRUTH:
-            self.truth.append(block.payload)
+            self._take_truth(block)
         elif block.type == BlockType.TRAILER:
             self.trailer = dict(block.json())
+            self.trailer["end"] = bounds.text(self.trailer.get("end", "in order"))
         elif block.type == BlockType.RECOVERY:
-            self.recovery = {str(name): number(value) for name, value in block.json().items()}
+            self.recovery = {
+                bounds.text(name): bounds.whole(value, 0, bounds.EVER)
+                for name, value in block.json().items()
+            }
         elif block.type == BlockType.OOPS:
             words = block.json()
-            self.oops = {"lines": [str(line) for line in words["lines"]]}
-            self.oops |= {name: number(words[name]) for name in WHEN if name in words}
+            lines = bounds.listed(words["lines"], bounds.MOST_LINES)
+            self.oops = {"lines": [bounds.text(line) for line in lines]}
+            self.oops |= {
+                name: bounds.whole(words[name], 0, bounds.EVER) for name in WHEN if name in words
+            }
+
+    def _take_stacks(self, content: dict[str, Any]) -> None:
+        for stack, frames in content.items():
+            self.stacks[int(stack)] = [
+                self._frames.setdefault(frame, frame) for frame in bounds.frames(frames)
+            ]
+        if len(self.stacks) > bounds.MOST_STACKS:
+            raise ValueError(f"there are more than {bounds.MOST_STACKS} stacks")
+
+    def _take_truth(self, block: Block) -> None:
+        """Keep a snapshot that can be decoded; one that cannot takes nothing else with it."""
+        try:
+            decode(block.payload, Layout.of(self.header))
+        except (TraceError, struct.error, *MALFORMED) as error:
+            self._unread.append(f"the snapshot at byte {block.offset} does not decode ({error})")
+        else:
+            self.truth.append(block.payload)
 
     def require_header(self) -> None:
         """Raise AnalysisError where the file ends before its header does."""
@@ -162,6 +155,9 @@ class Source:
     def warnings(self) -> list[str]:
         """What is missing of the file, one sentence each."""
         found = []
+        if self._unread:
+            more = f", and {len(self._unread) - 1} more" if self._unread[1:] else ""
+            found.append(f"{self.path}: {self._unread[0]}{more}: left out")
         if self._reader.damage is not None:
             found.append(f"{self.path}: {self._reader.damage}; the rest of the file is used")
         if self.recovery is not None:
@@ -175,7 +171,6 @@ class Source:
 
     def forget(self) -> None:
         """Give back the memory of blocks that were looked at; they can be read again."""
-        self._reader.forget()
         if self._spool is not None:
             self._spool.forget()
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import json
-import mmap
 import os
 import stat
 import struct
@@ -35,6 +34,15 @@ BLOCK = struct.Struct("<4sHHIIQII")
 BLOCK_SIZE = BLOCK.size
 assert BLOCK_SIZE == 32
 FLAG_ZLIB = 1
+#: A packed block has at most LARGEST bytes unpacked (a snapshot of all frames has 50 MB), and all
+#: of a file together UNPACKED_FREE + UNPACKED_TIMES * its size: a writer leaves as it is what could
+#: be packed better than PACKED_TIMES.
+LARGEST = 1 << 28
+UNPACKED_FREE, UNPACKED_TIMES, PACKED_TIMES = 1 << 26, 60, 50
+#: The same of JSON, of which a program makes ten times as much memory.
+JSON_FREE = 1 << 25
+#: Characters of a text; a writer clips what is longer.
+LONGEST = 4096
 FLAG_RECOVERED = 2  # the records come from the memory of a kernel that died
 
 Payload = Union[bytes, bytearray, memoryview]
@@ -58,6 +66,16 @@ class BlockType(IntEnum):
     RECOVERY = 9  # JSON: what `mapcount recover` found in the memory of a dead kernel
     OOPS = 10  # JSON: what that kernel printed about its death, and when
     COLUMNS = 11  # count records as RECORDS has, packed by analysis/packing.py
+
+
+KNOWN = frozenset(map(int, BlockType))
+PACKED_JSON = frozenset({BlockType.TASKS, BlockType.STACKS, BlockType.OOPS})
+PACKED = PACKED_JSON | {BlockType.TRUTH, BlockType.COLUMNS}
+
+
+def clipped(text: str) -> str:
+    """A text as long as a trace may hold."""
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 class TraceError(Exception):
@@ -98,7 +116,7 @@ class Block:
         """The payload as JSON.  Raises TraceError where it is none."""
         try:
             return decoded(self.payload)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise TraceError(f"block at byte {self.offset} is not JSON: {error}") from None
 
 
@@ -151,8 +169,10 @@ class Writer:
         """Append one block.  Compressing is for rare, bulky blocks, never for events."""
         unpacked = 0
         if compress:
-            unpacked = _nbytes(payload)
-            payload, flags = zlib.compress(payload, 1), flags | FLAG_ZLIB
+            packed = zlib.compress(payload, 1)
+            if len(packed) * PACKED_TIMES > _nbytes(payload):
+                unpacked = _nbytes(payload)
+                payload, flags = packed, flags | FLAG_ZLIB
         head = BLOCK.pack(BLOCK_MAGIC, type_, flags, count, unpacked, _nbytes(payload), 0, 0)[:-4]
         crc = zlib.crc32(payload, zlib.crc32(head))
         self._append([head + struct.pack("<I", crc), payload])
@@ -205,7 +225,7 @@ class Writer:
 
 
 def _require_file(path: str) -> None:
-    """Raise TraceError for what cannot be mapped; to open it may wait for ever."""
+    """Raise TraceError for what is no file; to open it may wait for ever."""
     if not path:
         raise TraceError("the trace has an empty name: give a file that `mapcount record` wrote")
     mode = os.stat(path).st_mode
@@ -216,52 +236,70 @@ def _require_file(path: str) -> None:
         raise TraceError(f"{path} is {kind}, not a file: save the trace as a file first")
 
 
+class File:
+    """A file that stays open as long as somebody holds it, read by place.
+
+    Nothing of it is mapped: to touch a mapped page that the file has lost kills the process.
+    """
+
+    def __init__(self, path: str) -> None:
+        _require_file(path)
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def size(self) -> int:
+        """Bytes that it holds now."""
+        return os.fstat(self._fd).st_size
+
+    def beat(self) -> int:
+        """When it was last written, or its writer last said that it lives (ns)."""
+        return os.fstat(self._fd).st_mtime_ns
+
+    def read(self, at: int, length: int) -> bytes:
+        """``length`` bytes from a place on.  Raises TraceError where they are there no more."""
+        parts = []
+        while length:
+            part = os.pread(self._fd, length, at)
+            if not part:
+                raise TraceError(f"{self.path} was cut short while it was read: read it again")
+            parts.append(part)
+            at, length = at + len(part), length - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            os.close(self._fd)
+
+
 class Reader:
-    """Walks the whole blocks of a file; maps it, copies nothing but compressed payloads.
+    """Walks the whole blocks of a file.
 
     ``blocks()`` may be called again after the file grew (``refresh``): it goes on where
     it stopped.  ``at`` is where the last whole block ended; ``damage`` tells, after a
     walk, why the walk ended before the end of the file; for a file that is still being
-    written that is the block in flight.
+    written that is the block in flight.  ``file`` can be read when the reader is closed.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.damage: Optional[Damage] = None
-        _require_file(path)
-        self._file = open(path, "rb")  # noqa: SIM115  (closed by close())
+        self.file = File(path)
         self.at = PREAMBLE.size
-        self._map: Optional[mmap.mmap] = None
-        self._data: memoryview = memoryview(b"")
+        self._unpacked = self._json = 0
         self.refresh()
         self._check_preamble()
 
     def refresh(self) -> int:
-        """Map what the file holds now.  Returns its size in bytes."""
-        size = os.fstat(self._file.fileno()).st_size
-        if size > len(self._data):
-            # Maps are dropped with the last payload that points into them.
-            try:
-                self._map = mmap.mmap(self._file.fileno(), size, access=mmap.ACCESS_READ)
-            except (OSError, OverflowError, ValueError) as error:
-                raise TraceError(
-                    f"{self.path} cannot be mapped into memory ({error}): "
-                    "give a file that `mapcount record` wrote"
-                ) from None
-            self._data = memoryview(self._map)
-        return size
+        """See what the file holds now.  Returns its size in bytes."""
+        self._size = self.file.size()
+        return self._size
 
     def beat(self) -> int:
         """When the file was last written, or its writer last said that it lives (ns)."""
-        return os.fstat(self._file.fileno()).st_mtime_ns
-
-    def forget(self) -> None:
-        """Give back the memory of what was looked at; payloads are read anew when needed."""
-        if self._map is not None:
-            self._map.madvise(mmap.MADV_DONTNEED)
+        return self.file.beat()
 
     def _check_preamble(self) -> None:
-        head = bytes(self._data[: PREAMBLE.size])
+        head = self.file.read(0, min(self._size, PREAMBLE.size))
         if not head:
             raise TraceError(f"{self.path} is empty: give a file that `mapcount record` wrote")
         if len(head) < PREAMBLE.size or head[:8] != MAGIC:
@@ -279,44 +317,62 @@ class Reader:
     def blocks(self) -> Iterator[Block]:
         """Yield each whole block from where the last walk stopped."""
         self.damage = None
-        while self.at < len(self._data):
+        while self.at < self._size:
             block = self._read_block()
             if block is None:
                 return
             yield block
 
     def _read_block(self) -> Optional[Block]:
-        start, end = self.at, len(self._data)
-        if end - start < BLOCK_SIZE:
+        start, left = self.at, self._size - self.at - BLOCK_SIZE
+        if left < 0:
             return self._stop(start, "the file ends inside a block header", cut_off=True)
-        head = self._data[start : start + BLOCK_SIZE]
+        head = self.file.read(start, BLOCK_SIZE)
         magic, type_, flags, count, unpacked, length, _, crc = BLOCK.unpack(head)
         if magic != BLOCK_MAGIC:
             return self._stop(start, "no block begins there")
-        body = start + BLOCK_SIZE
-        if length > end - body:
+        if length > left:
             return self._stop(start, "the file ends inside a block", cut_off=True)
-        payload = self._data[body : body + length]
-        if zlib.crc32(payload, zlib.crc32(head[:-4])) != crc:
+        data = self.file.read(start + BLOCK_SIZE, length)
+        if zlib.crc32(data, zlib.crc32(head[:-4])) != crc:
             return self._stop(start, "the block's checksum does not match")
-        if flags & FLAG_ZLIB:
+        # What nobody asks for is not unpacked.
+        if flags & FLAG_ZLIB and type_ in KNOWN:
+            found = self._unpack(type_, data, unpacked)
+            if isinstance(found, str):
+                return self._stop(start, found)
+            data = found
+        self.at = start + BLOCK_SIZE + length
+        return Block(type_, flags, count, start, memoryview(data))
+
+    def _unpack(self, type_: int, data: bytes, unpacked: int) -> Union[bytes, str]:
+        """The payload that was packed, or why it is none."""
+        if type_ not in PACKED:
+            return "the block is packed, which no recorder does to one of its type"
+        self._unpacked += unpacked
+        self._json += unpacked if type_ in PACKED_JSON else 0
+        if (
+            unpacked > LARGEST
+            or self._unpacked > UNPACKED_FREE + UNPACKED_TIMES * self._size
+            or self._json > JSON_FREE + self._size
+        ):
+            return f"the block says that it unpacks to {unpacked} bytes, more than a trace may"
+        try:
             # The stated size bounds the memory that a forged block can ask for.
-            try:
-                payload = memoryview(zlib.decompressobj().decompress(payload, unpacked))
-            except zlib.error as error:
-                return self._stop(start, f"the block does not decompress: {error}")
-            if len(payload) != unpacked:
-                return self._stop(start, "the block does not decompress to its stated size")
-        self.at = body + length
-        return Block(type_, flags, count, start, payload)
+            found = zlib.decompressobj().decompress(data, unpacked)
+        except zlib.error as error:
+            return f"the block does not decompress: {error}"
+        if len(found) != unpacked:
+            return "the block does not decompress to its stated size"
+        return found
 
     def _stop(self, offset: int, reason: str, cut_off: bool = False) -> Optional[Block]:
-        self.damage = Damage(offset, len(self._data) - offset, reason, cut_off)
+        self.damage = Damage(offset, self._size - offset, reason, cut_off)
         return None
 
     def close(self) -> None:
-        """Close the file; payloads handed out stay valid."""
-        self._file.close()
+        """End the walk; what holds ``file`` can still read it."""
+        self._size = 0
 
     def __enter__(self) -> "Reader":
         return self

@@ -21,8 +21,8 @@ import analysis
 from analysis.arrays import Ints, Records
 from analysis.effects import RMAP
 from analysis.plan import OP, among
-from analysis.records import picked
-from analysis.source import SLOT, Source
+from analysis.records import SLOT, picked
+from analysis.source import Source
 from analysis.totals import Totals
 from probes.events import RECORD_SIZE
 from probes.tracefile import BlockType, Writer

@@ -8,7 +8,7 @@ import pytest
 
 import analysis
 from analysis.losses import sequence_gaps
-from analysis.source import RECORD, SLOT
+from analysis.records import RECORD, SLOT
 from probes.tracefile import FLAG_RECOVERED, BlockType, Reader
 from tests.kernel.jobs import KILLED_EVENTS
 
