@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
-from probes.compiled import pack
+import mmap
+
+from probes.boot import Boot
+from probes.compiled import Compiled, pack
 from probes.errors import ProbeError
-from probes.kept import find_or_make
-from probes.kernel import Kcore, check_kprobes
+from probes.kept import find_or_make, make_and_keep
+from probes.kernel import Kcore, check_kprobes, possible_cpus
+from probes.loader import Filters, Program, Refused
+from probes.maps import Shape
 from probes.output import Output, check
 from probes.record import require_root
 from probes.say import say
@@ -20,16 +25,29 @@ def compile_programs(path: str, force: bool) -> int:
     require_root()
     check(path, force)
     check_kprobes()
-    found = find_or_make(None, True, Kcore())
-    if not found.made.build_id:
+    kcore = Kcore()
+    made = find_or_make(None, True, kcore).made
+    try:
+        _try_out(made, kcore)
+    except Refused:
+        # There nothing could be compiled again.
+        made = make_and_keep(True, kcore, trampolines=False).made
+        _try_out(made, kcore)
+    if not made.build_id:
         raise ProbeError(
             "this kernel has no build id (/sys/kernel/notes) by which the file could be told from "
             "another kernel's: use one that was linked with --build-id"
         )
-    content = pack(found.made)
+    content = pack(made)
     output = Output(path, force)
     with output, open(output.part, "xb") as file:
         file.write(content)
-    probes = len(found.made.plan.probes)
-    say(f"{probes} probes for {found.made.release}; wrote {path} ({len(content)} bytes)")
+    probes = len(made.plan.probes)
+    say(f"{probes} probes for {made.release}; wrote {path} ({len(content)} bytes)")
     return 0
+
+
+def _try_out(made: Compiled, kcore: Kcore) -> None:
+    """Load the programs, attached nowhere.  Raises Refused, or ProbeError."""
+    shape = Shape(possible_cpus(), 1, mmap.PAGESIZE, len(made.plan.probes))
+    Program(made, shape, Filters(), Boot(made, kcore)).detach()

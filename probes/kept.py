@@ -19,7 +19,6 @@ from probes.compiled import Compiled, Damaged, pack, unpack
 from probes.digest import sources
 from probes.errors import ProbeError
 from probes.kernel import Kcore, build_id
-from probes.make import make
 from probes.program import bcc_version
 from probes.say import say
 
@@ -71,6 +70,9 @@ def find_or_make(given: Optional[str], use_cache: bool, kcore: Kcore) -> Found:
 
 def make_and_keep(use_cache: bool, kcore: Kcore, trampolines: bool = True) -> Found:
     """Compile, and keep what was made for the next time.  Raises ProbeError."""
+    # What is needed for this takes a while to import, for nothing where programs are kept.
+    from probes.make import make
+
     made = make(kcore, trampolines)
     # Where this boot could not tell how pages are counted, another may.
     if use_cache and made.build_id and made.layout.page_counts is not None:

@@ -30,7 +30,7 @@ def compiler(monkeypatch):
         calls.append(trampolines)
         return compiled()
 
-    monkeypatch.setattr(kept, "make", make)
+    monkeypatch.setattr("probes.make.make", make)
     return calls
 
 
@@ -109,7 +109,7 @@ def test_programs_when_the_kept_file_cannot_be_trusted(folder, compiler, capsys,
 
 def test_programs_when_this_boot_could_not_tell_how_pages_are_counted(folder, monkeypatch):
     # GIVEN a kernel that gave no huge page to try it on
-    monkeypatch.setattr(kept, "make", lambda *_: compiled(page_counts=None))
+    monkeypatch.setattr("probes.make.make", lambda *_: compiled(page_counts=None))
     # THEN another boot must try again
     assert find_or_make(None, True, None).way == COMPILED
     assert find(None, True) is None
