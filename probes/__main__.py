@@ -176,9 +176,6 @@ def main(argv: Optional[List[str]] = None) -> int:
     return cli.run(lambda: _run(options), (ProbeError, OutputError), options.debug)
 
 
-X
-
-
 def _run(options: argparse.Namespace) -> int:
     if options.action == "doctor":
         from probes.doctor import doctor

@@ -88,12 +88,12 @@ def keep(made: Compiled) -> str:
     folder = directory()
     os.makedirs(folder, mode=0o700, exist_ok=True)
     path = os.path.join(folder, _name(made.build_id, made.sources, made.bcc))
-    write(pack(made), path, replace=True)
+    _write(pack(made), path)
     return path
 
 
-def write(content: bytes, path: str, replace: bool) -> None:
-    """Write a file that appears whole, or not at all.  Raises FileExistsError unless REPLACE."""
+def _write(content: bytes, path: str) -> None:
+    """Write a file that appears whole, or not at all."""
     folder = os.path.dirname(os.path.abspath(path))
     # mkstemp() makes a file of mode 0600 that is nobody else's.
     fd, part = tempfile.mkstemp(prefix=".programs-", dir=folder)
@@ -102,11 +102,7 @@ def write(content: bytes, path: str, replace: bool) -> None:
             file.write(content)
             file.flush()
             os.fsync(fd)
-        if replace:
-            os.rename(part, path)
-        else:
-            os.link(part, path)
-            os.unlink(part)
+        os.rename(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(part)
