@@ -7,6 +7,7 @@
 #include "story.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 
 /* A huge page wanders between four places. */
 static void move(void)
@@ -75,6 +76,7 @@ int main(int argc, char **argv)
 		pids[i] = fork();
 		must(pids[i] < 0, "fork");
 		if (pids[i] == 0) {
+			must(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl");
 			works[i]();
 			_exit(1);
 		}
