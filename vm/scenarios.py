@@ -70,6 +70,9 @@ SCENARIOS = {
             args=("30",),
             page_types=True,
         ),
+        Scenario(
+            "exclusive-2025", "a huge page, parts of which a child drops, as /proc tells of it"
+        ),
         # One for each family of operations; proven by `mapcount verify` at every mark.
         Scenario("anon-parts", "parts of anonymous huge pages: protected, dropped, moved, copied"),
         Scenario("fork-thp", "fork of PMD, PTE and pinned mappings; exit and exec"),
