@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.arrays import Bools, Ints, number
+from analysis.arrays import Bools, Ints, Records, number
 from analysis.log import LOWEST_COUNT
 from probes.tracefile import TraceError, decoded
 
@@ -21,6 +21,15 @@ FRAME_PAGES = 512
 OF_PAGES = ("flags", "compound_head", "mapping", "mapcount")
 #: A folio's fields lie in its first pages.
 FOLIO_PAGES = 4
+#: Entries of a process's pagemap: each page of a run has the next pfn and the same bits.
+RUN = np.dtype([("pid", "<u4"), ("pages", "<u4"), ("address", "<u8"), ("entry", "<u8")])
+#: What numa_maps and smaps (in KiB) have of a mapping of a process.
+AREA = np.dtype(
+    [(name, "<u8") for name in ("pid", "start", "end", "mapmax", "rss", "pss", "shared", "private",
+                                "huge")]
+)  # fmt: skip
+#: The page frame number in an entry of a pagemap.
+PFN_MASK = (1 << 55) - 1
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,8 @@ class Snapshot:
     ``mappers``: present page-table entries found in the ``tasks`` that were read, those of
     an address space counted once.  ``torn``: of which tasks what was found may be wrong, and
     why: they were not held still.
+    ``runs`` (RUN) and ``areas`` (AREA): what the ``files`` of these tasks in /proc told of the
+    frames' pages, and of the mappings that have some; of older recorders both are empty.
     """
 
     name: str
@@ -82,11 +93,15 @@ class Snapshot:
     kpagecount: Ints
     kpageflags: npt.NDArray[np.uint64]
     mappers: Ints
+    files: frozenset[str]
+    runs: Records
+    areas: Records
 
     def only(self, keep: Bools) -> Snapshot:
         """The same snapshot of some of its frames."""
         arrays = ("frames", "pages", "kpagecount", "kpageflags", "mappers")
-        return replace(self, **{name: getattr(self, name)[keep] for name in arrays})
+        some = {name: getattr(self, name)[keep] for name in arrays}
+        return replace(self, **some, runs=_runs_of(self.runs, some["frames"]))
 
     def word(self, name: str, dtype: str, head: Ints, frame: Ints) -> Ints:
         """A field of folios, given by the frame's number and the head's page in it."""
@@ -138,37 +153,76 @@ class Snapshot:
         return frame, page, (place >= 0) & (page < FRAME_PAGES)
 
 
-def _parts(
-    payload: bytes | memoryview, struct_page: int
-) -> tuple[dict[str, Any], list[npt.NDArray[Any]]]:
-    """The JSON of a TRUTH block, and its arrays (frames, pages, values of a page)."""
+def _frames_of(runs: Records) -> Ints:
+    """The first pfn of the frame that each run lies in."""
+    pfn = (runs["entry"] & np.uint64(PFN_MASK)).astype(np.int64)
+    return pfn - pfn % FRAME_PAGES
+
+
+def _runs_of(runs: Records, frames: Ints) -> Records:
+    """The runs that lie in some frames."""
+    some: Records = runs[np.isin(_frames_of(runs), frames)]
+    return some
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The JSON of a TRUTH block; its arrays, first by frame: (frames, pages, values of a page)."""
+
+    head: dict[str, Any]
+    by_frame: list[npt.NDArray[Any]]
+    runs: Records
+    areas: Records
+
+
+def _parts(payload: bytes | memoryview, struct_page: int) -> _Parts:
+    """Take a TRUTH block apart."""
     data = memoryview(payload)
     (length,) = struct.unpack_from("<I", data)
     head = decoded(data[4 : 4 + length])
     frames, pages = len(head["frames"]), int(head.get("frame_pages", FRAME_PAGES))
     if pages != FRAME_PAGES:
         raise TraceError(f"the snapshot {head.get('name')!r} has frames of {pages} pages")
-    parts = []
     at = 4 + length
-    for dtype, width in (("u1", struct_page), ("<u8", 1), ("<u8", 1), ("<u2", 1)):
-        count = frames * pages * width
-        size = count * np.dtype(dtype).itemsize
-        if at + size > len(data):
-            raise TraceError(f"the snapshot {head.get('name')!r} is shorter than its frames need")
-        parts.append(np.frombuffer(data, dtype, count, at).reshape(frames, pages, width))
+
+    def take(dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
+        nonlocal at
+        size = count * dtype.itemsize
+        if not 0 <= size <= len(data) - at:
+            raise TraceError(f"the snapshot {head.get('name')!r} is shorter than it says")
         at += size
-    return head, parts
+        return np.frombuffer(data, dtype, count, at - size)
+
+    by_frame = [
+        take(np.dtype(code), frames * pages * width).reshape(frames, pages, width)
+        for code, width in (("u1", struct_page), ("<u8", 1), ("<u8", 1), ("<u2", 1))
+    ]
+    told = head.get("published", {})
+    runs = take(RUN, int(told.get("runs", 0)))
+    areas = take(AREA, int(told.get("areas", 0)))
+    if (areas.view("<u8") >> 63).any() or (runs["address"] >> 63).any():
+        raise TraceError(f"the snapshot {head.get('name')!r} has numbers that no kernel gives")
+    whole = np.isin(_frames_of(runs), np.array(head["frames"], dtype=np.int64))
+    pfn = (runs["entry"] & np.uint64(PFN_MASK)).astype(np.int64)
+    if not (whole & (pfn % FRAME_PAGES + runs["pages"] <= FRAME_PAGES)).all():
+        raise TraceError(f"the snapshot {head.get('name')!r} has runs beyond its frames")
+    return _Parts(head, by_frame, runs, areas)
 
 
 def restricted(
     payload: bytes | memoryview, layout: Layout, wanted: Callable[[Ints], Bools]
 ) -> bytes:
     """A TRUTH block with those frames alone that are wanted, by their first pages."""
-    head, parts = _parts(payload, layout.struct_page)
-    keep = wanted(np.array(head["frames"], dtype=np.int64))
-    frames = [frame for frame, kept in zip(head["frames"], keep.tolist(), strict=True) if kept]
-    text = json.dumps(head | {"frames": frames}).encode()
-    return b"".join([struct.pack("<I", len(text)), text, *(part[keep].tobytes() for part in parts)])
+    parts = _parts(payload, layout.struct_page)
+    frames = np.array(parts.head["frames"], dtype=np.int64)
+    keep = wanted(frames)
+    runs = _runs_of(parts.runs, frames[keep])
+    head = parts.head | {"frames": frames[keep].tolist()}
+    if "published" in head:
+        head["published"] = head["published"] | {"runs": len(runs)}
+    text = json.dumps(head).encode()
+    arrays = [*(part[keep] for part in parts.by_frame), runs, parts.areas]
+    return b"".join([struct.pack("<I", len(text)), text, *(array.tobytes() for array in arrays)])
 
 
 def _torn(mms: list[dict[str, Any]]) -> dict[int, str]:
@@ -177,7 +231,8 @@ def _torn(mms: list[dict[str, Any]]) -> dict[int, str]:
 
 def decode(payload: bytes | memoryview, layout: Layout) -> Snapshot:
     """Decode one TRUTH block; TraceError where its size does not fit its frames."""
-    head, (raw, kpagecount, kpageflags, mappers) = _parts(payload, layout.struct_page)
+    parts = _parts(payload, layout.struct_page)
+    head, (raw, kpagecount, kpageflags, mappers) = parts.head, parts.by_frame
     return Snapshot(
         name=str(head["name"]),
         ts_begin=number(head["ts_begin"]),
@@ -191,4 +246,7 @@ def decode(payload: bytes | memoryview, layout: Layout) -> Snapshot:
         kpagecount=kpagecount[:, :, 0].astype(np.int64),
         kpageflags=kpageflags[:, :, 0],
         mappers=mappers[:, :, 0].astype(np.int64),
+        files=frozenset(map(str, head.get("published", {}).get("files", []))),
+        runs=parts.runs,
+        areas=parts.areas,
     )

@@ -8,13 +8,15 @@ page tables (/proc/PID/pagemap) of the traced tasks.
 A TRUTH block's payload is a u32 length, that many bytes of JSON (name, ts_begin, ts_end,
 frames, frame_pages, tasks, mms, skipped), and then, each over all frames: the struct pages,
 kpagecount (u64), kpageflags (u64), mappers (u16: page-table entries of the traced tasks
-that map the page, those of an address space counted once).
+that map the page, those of an address space counted once).  What probes/published.py kept of
+the tasks' files comes last.
 """
 
 from __future__ import annotations
 
 import array
 import json
+import mmap
 import os
 import struct
 import time
@@ -23,7 +25,8 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from probes.kernel import Kcore
 from probes.layout import Layout
 from probes.maps import FRAME_BYTES, FRAME_PAGES
-from probes.pagetables import PFN_MASK, PRESENT, walk
+from probes.pagetables import PFN_MASK, walk
+from probes.published import Published, runs_of
 from probes.spaces import TaskList, address_spaces, living_thread
 
 #: More frames than this would stop a marked task for long; the rest is counted as skipped.
@@ -85,7 +88,8 @@ class Snapshots:
         counts = _per_page("/proc/kpagecount", frames)
         flags = _per_page("/proc/kpageflags", frames)
         idle()
-        mms, mappers = _mappers(frames, tasks, idle, self._listed)
+        published = Published()
+        mms, mappers = _mappers(frames, tasks, idle, published, self._listed)
         moved = torn()
         for mm in mms:
             why = next((moved[pid] for pid in mm["tasks"] if pid in moved), None)
@@ -100,11 +104,12 @@ class Snapshots:
             "tasks": tasks,
             "mms": mms,
             "skipped": len(all_frames) - len(frames),
+            "published": published.about(),
         }
         text = json.dumps(about, separators=(",", ":")).encode()
-        return b"".join(
-            [struct.pack("<I", len(text)), text, *pages, *counts, *flags, mappers.tobytes()]
-        )
+        head = struct.pack("<I", len(text)) + text
+        rest = [mappers.tobytes(), published.payload()]
+        return b"".join([head, *pages, *counts, *flags, *rest])
 
 
 def _per_page(path: str, frames: List[int]) -> List[bytes]:
@@ -121,10 +126,14 @@ def _mappers(
     frames: List[int],
     tasks: List[int],
     idle: Callable[[], object],
+    published: Published,
     listed: Optional[TaskList] = None,
 ) -> "Tuple[List[Dict[str, Any]], array.array[int]]":
     """The address spaces of the tasks (their ``tasks``, and why one is ``torn``), and how many
-    of their page-table entries map each page of the frames."""
+    of their page-table entries map each page of the frames.
+
+    These entries, and what else is told of the pages, is added to ``published``.
+    """
     found = array.array("H", bytes(2 * FRAME_PAGES * len(frames)))
     place = {pfn // FRAME_PAGES: i * FRAME_PAGES for i, pfn in enumerate(frames)}
     mms: List[Dict[str, Any]] = []
@@ -136,18 +145,24 @@ def _mappers(
     for pids in spaces:
         mms.append({"tasks": pids})
         try:
-            for _vma, _address, entries in walk(living_thread(pids[0])) if place else ():
-                _count(found, place, entries)
+            thread = living_thread(pids[0])
+            for vma, address, entries in walk(thread) if place else ():
+                runs = list(runs_of(place.keys(), address, entries, mmap.PAGESIZE))
+                _count(found, place, runs)
+                published.add(pids[0], vma, runs)
                 idle()
+            published.end(pids[0], thread)
         except OSError as error:
             mms[-1]["torn"] = f"not to be read: {error.strerror}"
     return mms, found
 
 
-def _count(found: "array.array[int]", place: Dict[int, int], entries: "array.array[int]") -> None:
-    """Add what some entries map; ``place``: where a frame's pages begin in ``found``."""
-    for entry in filter(PRESENT.__le__, entries):
-        pfn = entry & PFN_MASK
-        start = place.get(pfn // FRAME_PAGES)
-        if start is not None:
-            found[start + pfn % FRAME_PAGES] += 1
+def _count(
+    found: "array.array[int]", place: Dict[int, int], runs: List[Tuple[int, int, int]]
+) -> None:
+    """Add what some runs map; ``place``: where a frame's pages begin in ``found``."""
+    for _address, pages, entry in runs:
+        frame, page = divmod(entry & PFN_MASK, FRAME_PAGES)
+        first = place[frame] + page
+        for at in range(first, first + pages):
+            found[at] += 1

@@ -10,6 +10,8 @@ import pytest
 
 from probes import spaces
 from probes.errors import ProbeError
+from probes.pagetables import Vma
+from probes.published import Published
 from probes.snapshot import _mappers
 
 
@@ -112,7 +114,7 @@ def entries_of(monkeypatch, walked):
 
     def walk(tid):
         walked.append(tid)
-        yield None, 0, [1 << 63 | 1024]
+        yield Vma(0, 4096, "rw-p", 0, 0, ""), 0, [1 << 63 | 1024]
 
     monkeypatch.setattr("probes.snapshot.walk", walk)
     monkeypatch.setattr("probes.snapshot.living_thread", lambda pid: pid)
@@ -124,7 +126,7 @@ def test_mappers_when_two_processes_share_an_address_space(shared, monkeypatch):
     entries_of(monkeypatch, walked)
     # WHEN their page tables are walked
     drained = []
-    mms, found = _mappers([1024], [11, 12, 13], lambda: drained.append(len(walked)))
+    mms, found = _mappers([1024], [11, 12, 13], lambda: drained.append(len(walked)), Published())
     # THEN what is shared was walked once, the ring was drained after each walk, and the trace
     # says through whom
     assert walked == [12, 11]
@@ -136,6 +138,6 @@ def test_mappers_when_two_processes_share_an_address_space(shared, monkeypatch):
 def test_mappers_when_the_kernel_does_not_tell_who_shares(no_kcmp):
     # GIVEN a kernel without CONFIG_KCMP, and no list of its tasks
     # THEN nothing is counted, and the trace says why
-    mms, found = _mappers([1024], [11, 12], lambda: None)
+    mms, found = _mappers([1024], [11, 12], lambda: None, Published())
     assert not any(found)
     assert all("Function not implemented" in mm["torn"] for mm in mms)
