@@ -25,15 +25,15 @@ def _labels(rank: Rank, rows: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class _Parties:
-    """Names of the threads behind some records; -1 is nobody."""
+    """Names of the threads behind some records; -1 is nobody, or at ``shown`` a process."""
 
-    def __init__(self, trace: Part, rows: Ints) -> None:
+    def __init__(self, trace: Part, rows: Ints, shown: Ints, pid: Ints) -> None:
         log = trace.log
         self.there = rows >= 0
-        at = np.where(self.there, rows, 0)
+        at = np.where(self.there, rows, shown)
         known = len(log) > 0
-        self.tid = log.tid[at] if known else at
-        self.pid = log.pid[at] if known else at
+        self.tid = np.where(self.there, log.tid[at], pid) if known else pid
+        self.pid = np.where(self.there, log.pid[at], pid) if known else pid
         self.stack = log.aux[at] if known else at
         self.has_stack = (log.has_stack[at] if known else self.there) & self.there
         self.function = [
@@ -43,7 +43,10 @@ class _Parties:
         by_time = np.argsort(at, kind="stable")
         ts = pd.Series(log.ts[at[by_time]], index=by_time)
         comm = trace.recording.names.comm(ts, pd.Series(self.tid[by_time], index=by_time))
-        self.comm = comm.sort_index().astype(str).tolist()
+        names = comm.sort_index().astype(str).tolist()
+        self.comm = [
+            name if tid >= 0 else "" for name, tid in zip(names, self.tid.tolist(), strict=True)
+        ]
 
     def names(self) -> list[str]:
         """comm/tid of each."""
@@ -56,8 +59,9 @@ class _Parties:
 def findings_frame(trace: Part, findings: list[Finding]) -> pd.DataFrame:
     """Build the frame; the columns are described at ``Trace.df_findings``."""
     rank = trace.log.rank
-    actor = _Parties(trace, _rows([one.actor for one in findings]))
-    other = _Parties(trace, _rows([one.other for one in findings]))
+    shown, pid = _rows([one.rows[0] for one in findings]), _rows([one.pid for one in findings])
+    actor = _Parties(trace, _rows([one.actor for one in findings]), shown, pid)
+    other = _Parties(trace, _rows([one.other for one in findings]), shown, np.full_like(pid, -1))
     sentence = [
         one.words.format(
             actor=who, other=second, function=f"{function}()" if function else "?", event=rank

@@ -278,7 +278,8 @@ class Trace:
         * ``ts``, ``end_ts``: int64, ns, of the first and the last of its events; ``seen_ts``:
           when it was observed, by the last of them or by a snapshot
         * ``function``: str, ``comm``: str, ``tid``, ``pid``: int64, ``stack``: Int32: the
-          operation or the reader that did it
+          operation or the reader that did it; of rule published the process whose files
+          in /proc are wrong (-1: a file of no process)
         * ``other_function``, ``other_comm``: str, ``other_tid``: Int64: the second party,
           as who freed the folio under a reader
         * ``counter``: str, ``expected``, ``observed``: Int64, logical values

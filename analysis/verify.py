@@ -26,6 +26,8 @@ from analysis.walked import Walks
 
 FOLIO_COUNTERS = ("entire_mapcount", "double_map", "large_mapcount", "nr_pages_mapped")
 CHECKS = (*FOLIO_COUNTERS, "mapcount", "kpagecount", "page tables")
+#: What the kernel itself keeps of a folio and its pages.
+COUNTERS = ("order", *FOLIO_COUNTERS, "mapcount")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,15 @@ class Verification:
     def certain(self) -> int:
         """Number of differences that have no other explanation."""
         return int((self.differences["doubt"] == "").sum())
+
+    def wrong_counters(self) -> dict[str, set[int]]:
+        """By snapshot, the lives of which a counter differs, not just what /proc makes of it."""
+        frame = self.differences
+        own = frame[frame["counter"].isin(COUNTERS) & ~frame["busy"].astype(bool)]
+        wrong: dict[str, set[int]] = {}
+        for snapshot, life in zip(own["snapshot"], own["life"], strict=True):
+            wrong.setdefault(snapshot, set()).add(int(life))
+        return wrong
 
 
 class _Sheet:

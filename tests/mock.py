@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from probes.events import (
     TEXT_OFFSET,
     TEXT_SIZE,
 )
+from probes.published import AREA, RUN
 from probes.tracefile import FLAG_RECOVERED, BlockType, Writer
 
 #: name: (function, op, phase, delta, more)
@@ -201,20 +202,29 @@ class MockTrace:
     def truth(
         self, name: str, frames: list[int], pages: bytes, kpagecount: list[int],
         mappers: list[int], tasks: Iterable[int] = (), torn: Mapping[int, str] | None = None,
+        kpageflags: list[int] | None = None,
+        runs: Sequence[tuple[int, ...]] = (), areas: Sequence[tuple[int, ...]] = (),
     ) -> None:  # fmt: skip
-        """A snapshot of whole frames; the lists have 512 values per frame.  Each task has an
-        address space of its own; ``torn``: why that of a task was not held still."""
+        """A snapshot of whole frames; the lists have 512 values per frame.
+
+        Each task has an address space of its own; ``torn``: why that of a task was not held
+        still.  ``runs`` and ``areas``: what its files told, see probes/published.py.
+        """
         begin = self.now + 500
         self.tick(2000)
         head = {"name": name, "ts_begin": begin, "ts_end": begin + 900, "frames": frames,
                 "frame_pages": 512, "tasks": list(tasks), "skipped": 0,
                 "mms": [{"tasks": [pid]} | ({"torn": torn[pid]} if torn and pid in torn else {})
-                        for pid in tasks]}  # fmt: skip
+                        for pid in tasks],
+                "published": {"files": ["pagemap", "numa_maps", "smaps"],
+                              "runs": len(runs), "areas": len(areas)}}  # fmt: skip
         text = json.dumps(head).encode()
         count = len(kpagecount)
         payload = b"".join([
             struct.pack("<I", len(text)), text, pages, struct.pack(f"<{count}Q", *kpagecount),
-            bytes(8 * count), struct.pack(f"<{count}H", *mappers),
+            struct.pack(f"<{count}Q", *(kpageflags or [0] * count)),
+            struct.pack(f"<{count}H", *mappers),
+            *(RUN.pack(*run) for run in runs), *(AREA.pack(*area) for area in areas),
         ])  # fmt: skip
         self.items.append((BlockType.TRUTH, payload))
 

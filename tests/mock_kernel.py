@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from itertools import product
 
 from tests.mock import MockTrace
 
 FRAME_PAGES = 512
+PAGE = 4096
+Numbers = tuple[int, ...]
 
 
 @dataclass
@@ -54,6 +57,23 @@ class Folio:
         if self.uncounted:  # folio_average_page_mapcount()
             return -(-self.large_mapcount() // self.pages)
         return self.mappings(page)
+
+    def kpageflags(self, page: int) -> int:
+        mapped = bool(self.pmds or self.ptes)
+        return mapped << 11 | (mapped and self.anon) << 12 | (self.order > 0) << 22
+
+    def exclusive(self, page: int) -> bool:
+        """Bit 56 of a pagemap's entry."""
+        return self.kpagecount(page) == 1
+
+    def in_tables_of(self, pid: int) -> list[list[int]]:
+        """The pages of each mapping that a process has of it."""
+        ptes = sorted(page for owner, page in self.ptes if owner == pid)
+        return [[*range(self.pages)]] * self.pmds.count(pid) + ([ptes] if ptes else [])
+
+    def mapmax(self, pages: list[int]) -> int:
+        """mapmax of a mapping of these pages."""
+        return max(self.kpagecount(page) for page in pages)
 
     def large_mapcount(self) -> int:
         return len(self.pmds) + len(self.ptes)
@@ -188,7 +208,7 @@ class MockKernel:
         raw = bytearray(len(frames) * FRAME_PAGES * 64)
         for at in range(48, len(raw), 64):
             struct.pack_into("<i", raw, at, -1)
-        counts, mappers = [0] * (len(raw) // 64), [0] * (len(raw) // 64)
+        counts, mappers, flags = ([0] * (len(raw) // 64) for _ in range(3))
         for folio in self.folios:
             base = frames.index(folio.head // FRAME_PAGES * FRAME_PAGES) * FRAME_PAGES
             first = base + folio.head % FRAME_PAGES
@@ -196,7 +216,32 @@ class MockKernel:
             for page in range(folio.pages):
                 counts[first + page] = folio.kpagecount(page)
                 mappers[first + page] = folio.mappings(page)
-        self.trace.truth(name, frames, bytes(raw), counts, mappers, tasks, torn)
+                flags[first + page] = folio.kpageflags(page)
+        runs, areas = self._published(tasks)
+        self.trace.truth(name, frames, bytes(raw), counts, mappers, tasks, torn, flags, runs, areas)
+
+    def _published(self, tasks: tuple[int, ...]) -> tuple[list[Numbers], list[Numbers]]:
+        """What the files of tasks tell of the folios: runs, and the mappings as areas."""
+        runs: list[Numbers] = []
+        areas: list[Numbers] = []
+        for pid, folio in product(tasks, self.folios):
+            for number, pages in enumerate(folio.in_tables_of(pid)):
+                start = (1 << 46) + (number << 40) + folio.head * PAGE
+                for page in pages:
+                    entry = 1 << 63 | (not folio.anon) << 61 | folio.exclusive(page) << 56
+                    runs.append((pid, 1, start + page * PAGE, entry | (folio.head + page)))
+                most = folio.mapmax(pages)
+                figures = self._smaps([folio.kpagecount(page) for page in pages])
+                end = start + folio.pages * PAGE
+                huge = figures[0] if number < folio.pmds.count(pid) else 0
+                areas.append((pid, start, end, most if most > 1 else 0, *figures, huge))
+        return runs, areas
+
+    def _smaps(self, counts: list[int]) -> Numbers:
+        """Rss, Pss, Shared and Private in KiB."""
+        pss = sum((PAGE << 12) // count for count in counts) >> 22
+        private = 4 * counts.count(1)
+        return 4 * len(counts), pss, 4 * len(counts) - private, private
 
     def _struct_pages(self, raw: bytearray, at: int, folio: Folio) -> None:
         old = self.trace.era == "double_map"

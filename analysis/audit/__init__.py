@@ -13,6 +13,7 @@ from analysis.audit.books import Books
 from analysis.audit.finding import Finding
 from analysis.audit.leaks import leaks
 from analysis.audit.limits import Limits
+from analysis.audit.published import published
 from analysis.audit.races import races
 from analysis.audit.rest import at_rest
 from analysis.doubt import Doubt
@@ -77,6 +78,7 @@ def _audit(trace: Part, doubt: Doubt) -> tuple[list[Finding], int]:
         *limits,
         *entries,
         *at_rest(trace, run, doubt),
+        *published(trace, run, doubt, books.result),
         *races(trace, doubt),
         *leaks(trace, run, doubt),
     ]

@@ -11,7 +11,7 @@ import numpy as np
 from analysis.arrays import Bools, Ints, changes
 from analysis.at_snapshot import present
 from analysis.audit.actor import AFTER, UNTOUCHED, last_act
-from analysis.audit.finding import Finding, plain
+from analysis.audit.finding import Finding, pages_text, plain
 from analysis.divergence import divergences
 from analysis.doubt import Doubt, in_flight
 from analysis.part import Part
@@ -127,6 +127,7 @@ class Books:
         seen: set[Key] = set()
         groups: dict[tuple[str, int, str, int, int, str], list[int]] = {}
         mapcounts: set[tuple[str, int, int]] = set()
+        counters = self.result.wrong_counters()
         # A folio that changed while the snapshot was taken may have been read before or after.
         busy = wrong["busy"].to_numpy().astype(bool)
         self.set_aside += int(busy.sum())
@@ -141,6 +142,10 @@ class Books:
             follows = counter in ("kpagecount", "page tables")
             if follows and (one["snapshot"], life, page) in mapcounts:
                 continue
+            # What /proc makes of counters that are right is another rule: published.
+            right = life not in counters.get(one["snapshot"], ())
+            if counter == "kpagecount" and right and self._alive(life, ends[one["snapshot"]]):
+                continue
             if key in seen or known.get(key, len(self.trace.log)) < ends[one["snapshot"]]:
                 continue
             seen.add(key)
@@ -149,6 +154,11 @@ class Books:
         for (snapshot, life, counter, expected, observed, doubt), pages in groups.items():
             at, where = ends[snapshot], tuple(sorted(pages))
             yield Break(life, counter, where, at, expected, observed, doubt, snapshot)
+
+    def _alive(self, life: int, row: int) -> bool:
+        """A folio was not freed or split before a row."""
+        death = int(self.trace.lives.death_row[life])
+        return death < 0 or death >= row
 
     def _snapshot_rows(self) -> list[int]:
         begins = [shot.ts_begin for shot in self.trace.snapshots]
@@ -295,13 +305,3 @@ def _first_breaks(
             int(life[one]), counter, pages, int(row[one]), int(expected[one]), int(observed[one]),
             doubt="",
         )  # fmt: skip
-
-
-def pages_text(pages: tuple[int, ...]) -> str:
-    """Some pages of a folio in words."""
-    if len(pages) == 1:
-        return f"page {pages[0]}"
-    low, high = min(pages), max(pages)
-    if high - low + 1 == len(pages):
-        return f"pages {low} to {high}"
-    return f"{len(pages)} pages between {low} and {high}"

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: More ranges of pages than these are not written out.
+MOST_RANGES = 4
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -17,6 +20,7 @@ class Finding:
     {event[N]} for the record N; what others have named goes through ``plain``.
     ``expected`` and ``observed`` are logical values of ``counter``, if there is one;
     ``seen``: when (ns) a snapshot observed it; None: the last of the records did.
+    ``pid``: the process whose files in /proc show it, where there is no actor; -1: nobody's.
     """
 
     rule: str
@@ -31,8 +35,23 @@ class Finding:
     expected: int | None = None
     observed: int | None = None
     seen: int | None = None
+    pid: int = -1
 
 
 def plain(text: str) -> str:
     """A text that stands for itself in the words of a finding."""
     return text.replace("{", "{{").replace("}", "}}")
+
+
+def pages_text(pages: tuple[int, ...]) -> str:
+    """Some pages of a folio in words."""
+    listed = sorted(pages)
+    ends = [at for at, page in enumerate(listed) if listed[at + 1 : at + 2] != [page + 1]]
+    begins = [0, *(end + 1 for end in ends[:-1])]
+    if len(ends) > MOST_RANGES:
+        return f"{len(listed)} pages between {listed[0]} and {listed[-1]}"
+    ranges = [
+        f"{listed[begin]} to {listed[end]}" if begin < end else f"{listed[begin]}"
+        for begin, end in zip(begins, ends, strict=True)
+    ]
+    return f"page{'s' * (len(listed) > 1)} {' and '.join(ranges)}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: error: a counter is wrong.  race: somebody looked without a right to what he saw.
+#: error: a counter is wrong, or what /proc makes of it.  race: somebody looked without a right to
+#: what he saw.
 SEVERITIES = ("error", "race")
 CERTAINTIES = ("certain", "possible")
 
@@ -36,6 +37,10 @@ RULES: dict[str, Rule] = {
         "error",
         "at rest the folio's counters say the same as its pages': _large_mapcount is all "
         "mappings, _nr_pages_mapped the pages that have one, and a _mapcount holds the offset",
+    ),
+    "published": Rule(
+        "error",
+        "what /proc tells of a page follows from its map count, as the documentation says",
     ),
     "underflow": Rule("error", "a map count is raised before it is lowered: never below zero"),
     "mapped-at-free": Rule(
