@@ -43,8 +43,9 @@ class Cell:
     checked: int | None = None  # values held against the kernel's own
     differences: int | None = None
     possible: int | None = None  # differences that a loss or a change meanwhile may explain
-    findings: int | None = None  # errors that the audit found; a reader's race is none of them
+    findings: int | None = None  # errors that the audit found, see vm/audits.py
     certain: int | None = None  # those of them that have no other explanation
+    real: dict[str, int] = field(default_factory=dict)  # findings by their row in docs/trophies.md
     snapshots: int | None = None
     notes: tuple[str, ...] = ()  # steps that the workload left out on this kernel, and why
     missing: tuple[str, ...] = ()  # what no probe saw on this kernel, and why
@@ -311,10 +312,11 @@ def _audited(cell: Cell, trace: Path) -> Cell:
         found = audits.findings(trace)
     except say.LabError as problem:
         return replace(cell, outcome=FAILED, reason=str(problem))
-    wrong = [one for one in found if one["severity"] != audits.RACE]
+    wrong = audits.errors(found)
     certain = [one for one in wrong if one["certainty"] == "certain"]
     told = cell.reason or next((one["sentence"] for one in (*certain, *wrong)), "")
-    return replace(cell, findings=len(wrong), certain=len(certain), reason=told)
+    cell = replace(cell, findings=len(wrong), certain=len(certain), reason=told)
+    return replace(cell, real=audits.real(found))
 
 
 def _leaves_nothing(workload: str) -> bool:

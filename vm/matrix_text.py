@@ -18,7 +18,7 @@ from vm.matrix import CHECKED, LEFT_OUT, Booted, Cell, Matrix
 
 COLUMNS = (
     "kernel", "workload", "events", "lost", "checked", "differences", "possible", "findings",
-    "seconds",
+    "real", "seconds",
 )  # fmt: skip
 
 
@@ -36,8 +36,7 @@ def table(matrix: Matrix) -> str:
     """One line for each combination, and one that sums up."""
     rows = [[*COLUMNS, ""]]
     for cell in matrix.cells:
-        row = ["" if value is None else str(value) for value in _figures(cell)]
-        rows.append([*row, _remark(cell)])
+        rows.append([*(figure(cell, column) for column in COLUMNS), _remark(cell)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
     lines = []
     for row in rows:
@@ -52,8 +51,12 @@ def table(matrix: Matrix) -> str:
     return visible_lines([*lines, summary(matrix)])
 
 
-def _figures(cell: Cell) -> Sequence[object]:
-    return [getattr(cell, column) for column in COLUMNS]
+def figure(cell: Cell, column: str) -> str:
+    """What a table has in one place."""
+    value = getattr(cell, column)
+    if column == "real":
+        return ",".join(f"{row}:{number}" for row, number in value.items())
+    return "" if value is None else str(value)
 
 
 def _remark(cell: Cell) -> str:
@@ -69,6 +72,7 @@ def summary(matrix: Matrix) -> str:
     differences = sum(cell.differences or 0 for cell in cells)
     possible = sum(cell.possible or 0 for cell in cells)
     findings = sum(cell.findings or 0 for cell in cells)
+    real = sum(sum(cell.real.values()) for cell in cells)
     events = sum(cell.events or 0 for cell in cells)
     lost = sum(cell.lost or 0 for cell in cells)
     left_out = sum(cell.outcome == LEFT_OUT for cell in cells)
@@ -76,7 +80,7 @@ def summary(matrix: Matrix) -> str:
     return (
         f"{len(cells)} combinations, {left_out} left out, {bad} failed; {checked} values checked: "
         f"{differences} differences, {possible} possible; {events} events audited: "
-        f"{findings} findings; {lost} events lost"
+        f"{findings} findings, {real} real ones of docs/trophies.md; {lost} events lost"
     )
 
 
@@ -96,7 +100,8 @@ def page(matrix: Matrix, made: str) -> str:
         "change nothing here. -->\n"
         f"Made on {made} by `make matrix`, which boots each kernel in a virtual machine, records "
         "every workload there, holds the reconstruction against the counters that the kernel "
-        "itself had (`mapcount verify`), and audits the trace (`mapcount audit`).",
+        "itself had (`mapcount verify`), and audits the trace (`mapcount audit`). What is `real` "
+        "is wrong in the kernel: [trophies.md](trophies.md).",
         markdown(
             ["kernel", "Debian suite", "release booted", "kernel package", "BCC"],
             [_kernel_row(kernel) for kernel in matrix.kernels],
@@ -135,6 +140,7 @@ def _place(cell: Cell | None, notes: list[str]) -> str:
     else:
         text = cell.outcome if cell.outcome == LEFT_OUT else f"**{cell.outcome}**"
     extra = [f"{cell.findings} findings"] if cell.findings else []
+    extra += [f"real: {figure(cell, 'real')}"] if cell.real else []
     extra += [f"{cell.possible} possible differences"] if cell.possible else []
     extra += [f"{cell.lost} events lost"] if cell.lost else []
     extra += [cell.reason] if cell.reason else []

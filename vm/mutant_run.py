@@ -41,7 +41,7 @@ class Verdict:
     workload: str
     breaks: str = ""
     expected: str = ""  # the function that must be named; empty for the healthy kernel
-    certain: int = 0  # findings, reader races left out
+    certain: int = 0  # errors, see vm/audits.py
     possible: int = 0
     races: int = 0
     functions: dict[str, int] | None = None  # how many certain findings name which function
@@ -165,7 +165,7 @@ def _judge(verdict: Verdict, trace: Path) -> Verdict:
 
 def told(verdict: Verdict, findings: Sequence[dict[str, Any]]) -> Verdict:
     """VERDICT with the FINDINGS of `mapcount audit --json`."""
-    errors = [one for one in findings if one["severity"] != audits.RACE]
+    errors = audits.errors(findings)
     certain = [one for one in errors if one["certainty"] == "certain"]
     named = [one for one in certain if one["function"] == verdict.expected]
     first = (named or certain)[:1]
@@ -173,7 +173,7 @@ def told(verdict: Verdict, findings: Sequence[dict[str, Any]]) -> Verdict:
         verdict,
         certain=len(certain),
         possible=len(errors) - len(certain),
-        races=len(findings) - len(errors),
+        races=sum(one["severity"] == audits.RACE for one in findings),
         functions=dict(Counter(str(one["function"]) for one in certain)),
         rules=dict(Counter(str(one["rule"]) for one in certain)),
         sentence=str(first[0]["sentence"]) if first else "",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from probes.visible import visible_lines
 from vm import build, job, lab, scenarios
 from vm.matrix import CHECKED, Cell, Matrix
+from vm.matrix_text import figure
 from vm.say import LabError
 
 #: The longest pause between two marks.
@@ -83,7 +84,7 @@ def silent(cell: Cell) -> bool:
 
 COLUMNS = (
     "kernel", "workload", "events", "lost", "snapshots", "checked", "differences", "possible",
-    "certain", "findings", "seconds",
+    "certain", "findings", "real", "seconds",
 )  # fmt: skip
 
 
@@ -91,8 +92,7 @@ def table(results: Matrix) -> str:
     """One line for each program on each kernel, and what it said of itself."""
     rows: list[Sequence[str]] = [COLUMNS]
     for cell in results.cells:
-        values = [getattr(cell, column) for column in COLUMNS]
-        rows.append(["" if value is None else str(value) for value in values])
+        rows.append([figure(cell, column) for column in COLUMNS])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(

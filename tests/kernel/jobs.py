@@ -25,7 +25,7 @@ from vm import build, kernels, scenarios
 HERE = Path(__file__).parent
 #: What every kernel is held to at every landing: the workloads with written tables, an anonymous
 #: folio and a file's, so that both families of rmap functions are met.
-STORIES = ("lifecycle", "shmem-thp")
+STORIES = ("lifecycle", "shmem-thp", "exclusive-2025")
 EVERY_WORKLOAD = tuple(name for name in scenarios.SCENARIOS if name != "fuzz")
 LAB_KERNELS = tuple(kernel.name for kernel in kernels.LAB_KERNELS)
 #: The kernel of the tests that need one kernel, and one with folios beside it, boot at every
@@ -36,6 +36,8 @@ OTHER_KERNEL = "6.12"
 DOCTOR_AT_LANDING = ("complete", "no_btf", "no_symbols", "kept", "given")
 #: So many events of the killed guest must have reached the host.
 KILLED_EVENTS = 1000
+#: Programs of docs/trophies that say by their exit status what they see of a kernel.
+TROPHIES = ("t1-exclusive", "t2-mapmax")
 #: Seeds of the fuzz workload: FIRST:END, and then 60 operations each with a mark after 10.
 SEEDS = os.environ.get("MAPCOUNT_FUZZ_SEEDS", "1:9")
 FUZZ = fuzzing.Programs.of_seeds(SEEDS, 60, 10)
@@ -134,6 +136,24 @@ def oracle(folder: Path) -> Path:
     return told.parent
 
 
+def published(kernel: str) -> Callable[[Path], Path]:
+    """The job of a guest where the audit and the programs of docs/trophies ask KERNEL the same:
+    its folder, with t.mapcount, and PROGRAM.out and PROGRAM.status of each."""
+
+    def job(folder: Path) -> Path:
+        sources = [ROOT / "docs" / "trophies" / f"{name}.c" for name in TROPHIES]
+        for source in (scenarios.find("exclusive-2025").source, *sources):
+            shutil.copy2(build.workload(source), folder)
+        lines = [f"./{name} >{name}.out; echo $? >{name}.status" for name in TROPHIES]
+        (folder / "job.sh").write_text("\n".join(["./exclusive-2025 || exit", *lines, ""]))
+        trace = folder / "t.mapcount"
+        run = lab_run("--kernel", kernel, "-o", trace, "--", "sh", "./job.sh", cwd=folder)
+        assert run.returncode == 0, run.stdout + run.stderr
+        return folder
+
+    return job
+
+
 def fuzz(kernel: str) -> Callable[[Path], fuzzing.Outcome]:
     """The job of a guest that records the fuzz workload's programs of some seeds on KERNEL."""
     return lambda folder: fuzzing.run(FUZZ, kernel, folder / "fuzz.mapcount")
@@ -160,6 +180,7 @@ def jobs() -> dict[str, Callable[[Path], Any]]:
         "doctor": script("doctor_cases.sh", "lifecycle", *on, arguments=DOCTOR_AT_LANDING),
         "doctor-all": script("doctor_cases.sh", "lifecycle", *on),
         **{f"fuzz-{kernel}": fuzz(kernel) for kernel in LAB_KERNELS},
+        **{f"published-{kernel}": published(kernel) for kernel in LAB_KERNELS},
         "oracle": oracle,
         "crash": crash,
         "killed": killed,

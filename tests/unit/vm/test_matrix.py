@@ -45,6 +45,10 @@ if command == "stats":
     print("  missing   folio_dup: not in this kernel; unseen: forks")
 elif command == "audit":
     found = [{{"severity": "race", "certainty": "certain", "sentence": "page-types looked"}}]
+    if name in {real!r}:
+        one = {{"severity": "error", "certainty": "certain", "rule": "published"}}
+        one |= {{"sentence": "mapmax is 1"}}
+        found += [one | {{"counter": "numa_maps mapmax, first page's"}}] * 2
     if name in {audited!r}:
         one = {{"severity": "error", "certainty": "certain"}}
         found.append(one | {{"sentence": "entire_mapcount is 2"}})
@@ -77,8 +81,13 @@ class Lab:
         self.vng.write_text(FAKE_VNG + body)
         self.vng.chmod(0o755)
 
-    def compares(self, wrong: tuple[str, ...] = (), audited: tuple[str, ...] = ()) -> None:
-        self.mapcount.write_text(FAKE_MAPCOUNT.format(wrong=wrong, audited=audited))
+    def compares(
+        self,
+        wrong: tuple[str, ...] = (),
+        audited: tuple[str, ...] = (),
+        real: tuple[str, ...] = (),
+    ) -> None:
+        self.mapcount.write_text(FAKE_MAPCOUNT.format(wrong=wrong, audited=audited, real=real))
 
     def run(self, *more: str) -> int:
         argv = ["matrix", "-o", str(self.output), "--workload", *WORKLOADS, *more]
@@ -170,6 +179,24 @@ def test_matrix_is_bad_when_the_audit_finds_an_error(
     assert fake.run() == 1
     assert "error: lifecycle on 6.1: entire_mapcount is 2" in capfd.readouterr().err
     assert [cell.findings for cell in fake.cells().values()] == [1, 0, 0]
+
+
+def test_matrix_is_good_when_what_the_audit_finds_is_known_to_be_real(
+    fake: Lab, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN a trace that shows, twice, what docs/trophies.md has as T2 WHEN run
+    fake.does(ALL_GOOD)
+    fake.compares(real=("lifecycle",))
+    # THEN it is told as such, in a column of its own, and is no error
+    assert fake.run() == 0
+    output = capfd.readouterr().out
+    assert " T2:2 " in output.splitlines()[1]
+    assert "0 findings, 2 real ones of docs/trophies.md" in output
+    cell = fake.cells()["6.1", "lifecycle"]
+    assert (cell.findings, cell.real, cell.good) == (0, {"T2": 2}, True)
+    # AND the page has it as a note
+    page = matrix_text.page(matrix_text.read(fake.output / "matrix.json"), "2026-01-02")
+    assert "lifecycle: real: T2:2; 3 events lost" in page
 
 
 def test_combination_is_left_out_when_the_workload_skips(
