@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -18,10 +17,9 @@ from analysis.order import Order, order_of
 from analysis.parts import PART, Cut, cut_memory
 from analysis.plan import Plan
 from analysis.records import batches
-from analysis.source import MALFORMED, Source
+from analysis.source import Source
 from analysis.tasks import TaskNames
 from analysis.truth import Layout, Snapshot, decode
-from probes.tracefile import TraceError
 
 
 class Recording:
@@ -88,15 +86,11 @@ class Recording:
 
     @cached_property
     def snapshots(self) -> list[Snapshot]:
-        """The ground-truth snapshots, decoded."""
-        try:
-            layout = Layout.of(self.meta)
-            return [decode(payload, layout) for payload in self._truth]
-        except (TraceError, struct.error, *MALFORMED) as error:
-            raise AnalysisError(
-                f"{self.path}: a ground-truth block does not decode ({error}): "
-                "use the mapcount that recorded it"
-            ) from error
+        """The ground-truth snapshots, decoded; the source has left out what cannot be."""
+        if not self._truth:
+            return []
+        layout = Layout.of(self.meta)
+        return [decode(payload, layout) for payload in self._truth]
 
     @cached_property
     def names(self) -> TaskNames:

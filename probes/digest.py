@@ -15,6 +15,7 @@ SOURCES = (
     "bpf/watch.h",
     "__init__.py",
     "btf.py",
+    "cli.py",
     "compiled.py",
     "config.py",
     "digest.py",
@@ -26,12 +27,14 @@ SOURCES = (
     "layout.py",
     "make.py",
     "maps.py",
+    "output.py",
     "plan.py",
     "program.py",
     "say.py",
     "selftest.py",
     "sites.py",
     "source.py",
+    "visible.py",
 )
 
 
