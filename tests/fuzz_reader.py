@@ -26,6 +26,7 @@ from pathlib import Path
 import analysis
 from analysis.dump import Dump
 from analysis.lives_text import lives_text
+from analysis.records import fetched
 from analysis.slicing import Wanted, write_slice
 from analysis.source import Source
 from analysis.stats_text import stats_text
@@ -59,7 +60,7 @@ def records(path: str) -> bytes:
     with Source(path) as source:
         source.read()
         source.require_header()
-        return b"".join(chunk.tobytes() for chunk in source.chunks)
+        return b"".join(fetched(chunk).tobytes() for chunk in source.chunks)
 
 
 def original(path: Path) -> Original:

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Files that no recorder writes, under checksums that are right: what a reader must bear.
+
+Each is a small golden trace in which one thing is forged; FILES names them.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.records import RECORD, fetched
+from analysis.source import Source
+from probes.tracefile import (
+    BLOCK,
+    BLOCK_MAGIC,
+    FLAG_ZLIB,
+    MAGIC,
+    MAJOR,
+    MINOR,
+    PREAMBLE,
+    BlockType,
+    Reader,
+)
+
+GOLDEN = Path(__file__).parent / "golden/7.x-shmem-thp.mapcount"
+#: (type, payload, flags, count, stated size of a packed payload)
+Forged = tuple[int, bytes, int, int, int]
+UNKNOWN = 77
+
+
+def raw(type_: int, payload: bytes, count: int = 1) -> Forged:
+    """A block as it lies."""
+    return type_, payload, 0, count, 0
+
+
+def text(type_: int, content: Any) -> Forged:
+    """A block of JSON."""
+    return raw(type_, json.dumps(content).encode())
+
+
+def bomb(type_: int, size: int, count: int = 1) -> Forged:
+    """A block that packs so many zeros."""
+    packer = zlib.compressobj(9)
+    piece = bytes(1 << 20)
+    parts = [packer.compress(piece) for _ in range(size >> 20)]
+    return type_, b"".join([*parts, packer.flush()]), FLAG_ZLIB, count, size & 0xFFFFFFFF
+
+
+def write(path: Path, blocks: Iterable[Forged], version: tuple[int, int] = (MAJOR, MINOR)) -> Path:
+    """A file of these blocks, each with the checksum that it must have."""
+    with open(path, "wb") as file:
+        file.write(PREAMBLE.pack(MAGIC, *version, 0))
+        for type_, payload, flags, count, unpacked in blocks:
+            head = BLOCK.pack(BLOCK_MAGIC, type_, flags, count, unpacked, len(payload), 0, 0)[:-4]
+            crc = zlib.crc32(payload, zlib.crc32(head))
+            file.write(head + struct.pack("<I", crc) + payload)
+    return path
+
+
+def header() -> dict[str, Any]:
+    """The golden trace's header."""
+    with Source(str(GOLDEN)) as source:
+        source.read()
+        return json.loads(json.dumps(source.header))
+
+
+def records() -> np.ndarray:
+    """The golden trace's records."""
+    with Source(str(GOLDEN)) as source:
+        source.read()
+        return np.concatenate([fetched(chunk) for chunk in source.chunks])
+
+
+def golden(
+    head: dict[str, Any] | None = None,
+    rows: np.ndarray | None = None,
+    more: Iterable[Forged] = (),
+    truth: bool = True,
+) -> list[Forged]:
+    """The golden trace's blocks with another header, other records, or more blocks."""
+    rows = records() if rows is None else rows
+    found = [
+        text(BlockType.HEADER, head or header()),
+        raw(BlockType.RECORDS, rows.tobytes(), len(rows)),
+        *more,
+    ]
+    with Reader(str(GOLDEN)) as reader:
+        for block in reader.blocks():
+            if block.type == BlockType.TRUTH and truth:
+                found.append(raw(BlockType.TRUTH, bytes(block.payload)))
+    trailer = {"events": len(rows), "lost": 0, "end": "in order", "monotonic_ns": 1}
+    return [*found, text(BlockType.TRAILER, trailer)]
+
+
+def with_header(**entries: Any) -> list[Forged]:
+    """The golden trace with other entries in its header."""
+    return golden(header() | entries)
+
+
+def with_plan(number: int) -> list[Forged]:
+    """A plan of so many probes."""
+    entry = header()["plan"][0]
+    more = [{**entry, "id": at, "function": f"function_{at}"} for at in range(number)]
+    return with_header(plan=more)
+
+
+def with_probe(**entries: Any) -> list[Forged]:
+    """The first probe of the plan has other entries."""
+    first, *rest = header()["plan"]
+    return with_header(plan=[first | entries, *rest])
+
+
+def with_field(name: str, values: Any, times: int = 1) -> list[Forged]:
+    """Records, so often repeated, with other values of one field."""
+    rows = np.tile(records(), times)
+    rows[name] = np.resize(values, len(rows)).astype(RECORD[name])
+    return golden(rows=rows)
+
+
+def with_order(order: int) -> list[Forged]:
+    """Every record about a page tells of a folio of this order."""
+    rows = records()
+    rows["order"][rows["probe"] < 0xFF00] = order
+    return golden(rows=rows)
+
+
+def with_stacks(number: int) -> list[Forged]:
+    """So many stacks of twenty frames."""
+    frames = [[f"symbol_{at}+0x1f", f"{at:#x}"] for at in range(20)]
+    block = text(BlockType.STACKS, {str(at): frames for at in range(number)})
+    packed = zlib.compress(block[1], 1)
+    return golden(more=[(block[0], packed, FLAG_ZLIB, number, len(block[1]))])
+
+
+def with_loss(**entries: Any) -> list[Forged]:
+    """A LOSS block with other entries."""
+    loss = {"from": 1, "to": 2, "kind": "ring", "lost": [[0, 0, 1]]} | entries
+    return golden(more=[text(BlockType.LOSS, loss)])
+
+
+def nested(depth: int) -> bytes:
+    """JSON of this depth."""
+    return b"[" * depth + b"]" * depth
+
+
+#: name -> its blocks; docs/trace-format.md says what a reader may refuse.
+FILES: dict[str, Callable[[], list[Forged]]] = {
+    "a packed block of 1 GiB": lambda: golden(more=[bomb(BlockType.TRUTH, 1 << 30)]),
+    "a packed block of 200 MiB": lambda: golden(more=[bomb(BlockType.COLUMNS, 200 << 20, 3276800)]),
+    "packed blocks of an unknown type": lambda: golden(more=[bomb(UNKNOWN, 1 << 30)] * 3),
+    "a packed header": lambda: [bomb(BlockType.HEADER, 1 << 28), *golden()],
+    "an order of 18": lambda: with_order(18),
+    "an order of 19": lambda: with_order(19),
+    "an order of 255": lambda: with_order(255),
+    "a plan of 4 000 entries": lambda: with_plan(4000),
+    "a plan of 8 000 entries": lambda: with_plan(8000),
+    "a plan of 60 000 entries": lambda: with_plan(60000),
+    "65 536 CPUs": lambda: with_field("cpu", np.arange(1 << 16), 30),
+    "10^5 stacks": lambda: with_stacks(100_000),
+    "60 000 stacks": lambda: with_stacks(60_000),
+    "a release of 1 MB": lambda: with_header(kernel={"release": "x" * 1_000_000}),
+    "a command of 1 MB": lambda: with_header(command=["y" * 1_000_000]),
+    "a function of 1 MB": lambda: with_probe(function="f" * 1_000_000),
+    "deep JSON": lambda: golden(more=[raw(BlockType.TASKS, nested(100_000))]),
+    "deep JSON in an unknown type": lambda: golden(more=[raw(UNKNOWN, nested(100_000))]),
+    "a lone surrogate": lambda: with_header(command=["\ud800 \udfff"]),
+    "a plan id that is text": lambda: with_probe(id="5"),
+    "a plan id that is huge": lambda: with_probe(id=1 << 70),
+    "a delta that is huge": lambda: with_probe(delta=1 << 70),
+    "commands that are objects": lambda: with_header(command=[{"a": 1}, []]),
+    "gaps of 2^70": lambda: with_header(slice={"of": "t", "gaps": [[0, 0, 1 << 70, 1 << 70]]}),
+    "numbers at both ends of 32 bits": lambda: with_field("seq", [0, 1, 2, (1 << 32) - 1]),
+    "a loss of -7": lambda: with_loss(lost=[[0, 0, -7]]),
+    "a loss of 2^70": lambda: with_loss(lost=[[0, 0, 1 << 70]]),
+    "a loss that is text": lambda: with_loss(lost=[["0", None, {}]]),
+    "losses without end": lambda: with_loss(**{"from": -(1 << 70), "to": 1 << 70}),
+    "a snapshot that does not decode": lambda: golden(more=[raw(BlockType.TRUTH, b"\xff" * 99)]),
+    "no layout": lambda: with_header(layout={}),
+    "a trailer that is a list": lambda: golden(more=[text(BlockType.TRAILER, [1, 2])]),
+    "an oops of numbers": lambda: golden(more=[text(BlockType.OOPS, {"lines": [1, 2]})]),
+    "tasks that are numbers": lambda: golden(more=[text(BlockType.TASKS, [1, 2, 3])]),
+    "every counter at its end": lambda: with_field("mapcount", [-(1 << 31), (1 << 31) - 1]),
+    "every time at its end": lambda: with_field("ts", [0, (1 << 63) - 1]),
+    "every page at its end": lambda: with_field("pfn", [0, (1 << 63) - 1, 1 << 62]),
+}  # fmt: skip
