@@ -89,6 +89,8 @@ def run_logged(command: Sequence[str], log: Path, what: str, cwd: Path | None = 
             if lines:
                 say.tick(lines[-1])
     if group.process.returncode != 0:
-        for line in log.read_text(errors="replace").splitlines()[-8:]:
-            say.quote(line)
-        raise say.LabError(f"{what} failed (status {group.process.returncode}): look into {log}")
+        tail = log.read_text(errors="replace").splitlines()[-8:]
+        raise say.LabError(
+            f"{what} failed (status {group.process.returncode}): look into {log}, which ends: "
+            + " | ".join(line.strip() for line in tail)
+        )

@@ -40,11 +40,6 @@ def note(text: str) -> None:
     _line(f"note: {text}")
 
 
-def quote(text: str) -> None:
-    """A line that another program said, above the error that it explains."""
-    _line(f"  {text}")
-
-
 def phase(text: str) -> None:
     """One line per phase of work, terminal or not."""
     _line(f"lab: {text}")
