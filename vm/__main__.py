@@ -165,7 +165,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _guest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--kernel", metavar="K", help="a name of `lab list`, a bzImage, or a built kernel tree"
+        "--kernel",
+        metavar="K",
+        help="a name of `lab list`, a linux-image .deb, a built kernel tree, or a bzImage "
+        "(its modules, if any, beside it in lib/modules/RELEASE)",
     )
     parser.add_argument(
         "--headers", metavar="DIR", help="headers for BCC (else packaged, the tree's, or built in)"
@@ -197,7 +200,9 @@ def _list() -> int:
     cli.result("kernels:")
     for kernel in kernels.BY_NAME.values():
         ready = "ready" if kernels.is_ready(kernel) else "to be fetched"
-        cli.result(f"  {kernel.name:10} Debian {kernel.suite}: {kernel.why} ({ready})")
+        root = chroot.find(kernel.suite)
+        suite = chroot.suite_of(root) if root else kernel.suite
+        cli.result(f"  {kernel.name:10} Debian {suite}: {kernel.why} ({ready})")
     cli.result("scenarios:")
     for scenario in scenarios.SCENARIOS.values():
         cli.result(f"  {scenario.name:10} {scenario.shows}")

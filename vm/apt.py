@@ -14,6 +14,8 @@ from vm.say import LabError
 # these suite names belong to Debian itself.
 SUITES = ("bullseye", "bookworm", "trixie", "forky", "sid")
 NICKNAMES = ("oldoldstable", "oldstable", "stable", "testing", "unstable")
+# These hold only what is newer than in another suite, which has to be there for all the rest.
+BASES = {"trixie-backports": "trixie", "experimental": "sid"}
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,16 @@ class Mirror:
 
     def lines(self, suite: str) -> list[str]:
         """The one-line sources that apt needs for SUITE."""
-        found = [_line(self.main, suite)]
-        if self.security is not None:
+        if suite in BASES:
+            return [*self.lines(BASES[suite]), self.line(suite)]
+        found = [self.line(suite)]
+        if self.security is not None and suite != "sid":  # sid needs no updates but its own
             found.append(_line(self.security, f"{suite}-security"))
         return found
+
+    def line(self, suite: str) -> str:
+        """The one-line source of SUITE alone."""
+        return _line(self.main, suite)
 
 
 def _line(source: Source, suite: str) -> str:

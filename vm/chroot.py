@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from vm import apt, cache, procs, say
+from vm import ahead, apt, cache, procs, say
 
 # The suite's own kernel, headers and BCC: the combination that Debian tests. xz-utils lets BCC
 # unpack a kernel's built-in headers (/sys/kernel/kheaders.tar.xz). bpftrace reads the same counters
@@ -39,15 +39,30 @@ def path_of(suite: str, packages: Sequence[str] = PACKAGES) -> Path:
     return cache.root() / "chroots" / f"{suite}-{key}"
 
 
+def find(suite: str, packages: Sequence[str] = PACKAGES) -> Path | None:
+    """The complete tree of SUITE with PACKAGES, if it was built before."""
+    suites = ahead.SUITES if suite == ahead.NEXT else (suite,)
+    paths = (path_of(each, packages) for each in suites)
+    return next((path for path in paths if path.is_dir()), None)
+
+
 def ensure(suite: str, packages: Sequence[str] = PACKAGES) -> Path:
     """The complete tree of SUITE with PACKAGES, built now if it is not there yet."""
-    path = path_of(suite, packages)
-    if path.is_dir():
-        return path
-    with cache.locked(f"chroot-{suite}"):
-        if not path.is_dir():
-            _build(suite, packages, path)
+    path = find(suite, packages)
+    if path is None:
+        with cache.locked(f"chroot-{suite}"):
+            path = find(suite, packages)
+            if path is None:
+                if suite == ahead.NEXT:
+                    suite = ahead.suite()
+                path = path_of(suite, packages)
+                _build(suite, packages, path)
     return path
+
+
+def suite_of(path: Path) -> str:
+    """The Debian suite that the tree at PATH was built from."""
+    return path.name.rpartition("-")[0]
 
 
 def versions(path: Path) -> dict[str, str]:
@@ -70,11 +85,11 @@ def _build(suite: str, packages: Sequence[str], path: Path) -> None:
         _debootstrap(suite, packages, part, sources, log)
     except say.LabError:
         # Not every mirror has security updates of every suite, testing's least of all.
-        if f"{suite}-security" not in _without(log):
+        if "-security" not in _without(log):
             raise
-        sources = sources[:1]
+        sources = [line for line in sources if not _is_security(line)]
         _debootstrap(suite, packages, part, sources, log)
-    if len(sources) == 1:
+    if suite not in apt.BASES and not any(map(_is_security, sources)):
         say.warning(f"no security archive for {suite} is known: the kernel may be an older one")
     for name in MOUNT_POINTS:
         (part / "mapcount" / name).mkdir(parents=True)
@@ -91,6 +106,9 @@ def _debootstrap(
 ) -> None:
     # What an interrupted build left; never follow a mount that it may have left too.
     subprocess.run(["rm", "-rf", "--one-file-system", str(part)], check=True)
+    # A kernel of backports wants other packages of backports, which apt takes from there only
+    # where the whole archive is preferred.
+    prefer = [f'--aptopt=APT::Default-Release "{suite}"'] if suite in apt.BASES else []
     procs.run_logged(
         [
             "mmdebstrap",
@@ -102,13 +120,18 @@ def _debootstrap(
             # Testing's lists run out after a week, and mirrors lag: late is as good here, and the
             # signature is checked all the same.
             '--aptopt=Acquire::Check-Valid-Until "false"',
-            suite,
+            *prefer,
+            apt.BASES.get(suite, suite),
             str(part),
             *sources,
         ],
         log,
         f"building the {suite} root",
     )
+
+
+def _is_security(line: str) -> bool:
+    return line.split()[-2].endswith("-security")
 
 
 def _without(log: Path) -> str:

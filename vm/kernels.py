@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import chroot, kbuild, mutants
+from vm import ahead, chroot, guest, kbuild, mutants, own
 from vm.say import LabError
 
 
@@ -27,6 +28,7 @@ LAB_KERNELS = (
     LabKernel("6.1", "bookworm", "page_* rmap functions, compound_mapcount and DoubleMap"),
     LabKernel("6.12", "trixie", "folio_* rmap functions, _entire_mapcount and _large_mapcount"),
     LabKernel("7.x", "forky", "per-mm map counts of folios, snapshots in the readers of /proc"),
+    LabKernel("next", ahead.NEXT, "of backports or experimental, what is newer than testing's"),
 )
 # What is built takes its time, so nobody gets one without asking for it by name.
 BUILT_KERNELS = (
@@ -56,6 +58,7 @@ class Kernel:
     image: Path | None = None  # None: the recipe's, or else the one of the suite's root
     headers: Path | None = None  # None: BCC finds them itself (packaged, or built in)
     recipe: kbuild.Recipe | None = None
+    shares: tuple[guest.Share, ...] = ()  # its modules and packaged headers, if not the root's
 
 
 def resolve(
@@ -66,7 +69,6 @@ def resolve(
     if argument is None or argument in BY_NAME:
         lab = BY_NAME[argument or DEFAULT]
         return Kernel(lab.name, root_suite or lab.suite, None, header_dir, lab.recipe)
-    suite = root_suite or BY_NAME[DEFAULT].suite
     path = Path(argument).expanduser().resolve()
     if path.is_dir():
         image = path / "arch/x86/boot/bzImage"
@@ -75,12 +77,18 @@ def resolve(
         # A tree that was built has everything that BCC's compile needs.
         if header_dir is None and (path / "include/generated/autoconf.h").is_file():
             header_dir = path
-        return Kernel(path.name, suite, _checked(image), header_dir)
+        suite = root_suite or _suite_for(_checked(image))
+        return Kernel(path.name, suite, image, header_dir)
     if path.is_file():
-        return Kernel(path.name, suite, _checked(path), header_dir)
-    names = ", ".join(BY_NAME)
+        image = _checked(own.unpack(path) if path.suffix == ".deb" else path)
+        found = own.beside(image)
+        name = path.name if image == path else own.release(image) or path.name
+        suite = root_suite or _suite_for(image)
+        return Kernel(name, suite, image, header_dir or found.headers, shares=found.shares)
     raise LabError(
-        f"unknown kernel {argument!r}: give one of {names}, a bzImage, or a built kernel tree", 2
+        f"unknown kernel {argument!r}: give one of {', '.join(BY_NAME)}, a bzImage or vmlinuz, "
+        "a linux-image .deb, or a built kernel tree",
+        2,
     )
 
 
@@ -99,7 +107,20 @@ def image_of(kernel: Kernel, root: Path) -> Path:
 def is_ready(kernel: LabKernel) -> bool:
     """True if a run would fetch or build nothing for KERNEL."""
     built = kernel.recipe is None or kernel.recipe.image.exists()
-    return built and chroot.path_of(kernel.suite).is_dir()
+    return built and chroot.find(kernel.suite) is not None
+
+
+def _suite_for(image: Path) -> str:
+    """The first suite whose kernel is not older than IMAGE: an old BCC cannot read new headers."""
+    version = tuple(map(int, re.findall(r"\d+", own.release(image) or "")))
+    if not version:
+        return BY_NAME[DEFAULT].suite
+    suites = [kernel for kernel in LAB_KERNELS if kernel.suite != ahead.NEXT]
+    for kernel in suites:
+        known = tuple(map(int, re.findall(r"\d+", kernel.name)))  # of "7.x" the 7
+        if version[: len(known)] <= known:
+            return kernel.suite
+    return suites[-1].suite
 
 
 def _header_dir(text: str) -> Path:

@@ -169,6 +169,7 @@ def prepare(options: Options, plan: Plan | None = None) -> tuple[guest.Machine, 
     kvm = not options.qemu and accel.usable_kvm(image)
     memory = options.memory or f"{plan.memory if plan else Plan.memory}G"
     machine = guest.Machine(image, root, kvm, options.cpus, memory, qemu=options.qemu)
+    machine = _with_shares(machine, *options.kernel.shares)
     if options.kernel.headers is not None:
         machine = _with_shares(machine, guest.Share(job.HEADERS, options.kernel.headers))
     # Also where nothing is recorded by the lab: a user's script may call the recorder.
@@ -245,7 +246,10 @@ def _report(name: str, result: guest.Result, options: Options) -> None:
     elif result.outcome is guest.Outcome.LOST:
         words = guest.last_words(result.run_dir)
         if "Unable to mount root fs" in words:
-            kept += "; a kernel of one's own needs 9p over virtio built in (see `vng --kconfig`)"
+            kept += (
+                "; a kernel of one's own needs 9p over virtio built in (see `vng --kconfig`), or "
+                "its modules beside the image (lib/modules/RELEASE)"
+            )
         say.error(f"the VM was lost after {result.seconds:.0f} s ({words}); {kept}")
     elif result.status != 0:
         say.error(f"{name} ended with status {result.status} in the guest; {kept}")

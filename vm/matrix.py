@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from probes.output import write_text
-from vm import audits, chroot, guest, job, kernels, lab, say, scenarios
+from vm import ahead, audits, chroot, guest, job, kernels, lab, say, scenarios
 
 RESULTS = "matrix.json"
 # Generous, for an emulated guest on a busy machine: a recording compiles its probes first.
@@ -133,6 +133,8 @@ def _kernel(
         options = lab.Options(kernel, limit=limit)
         everything = lab.plan_together(f"matrix-{kernel.name}", plans, traces)
         machine, run_dir = lab.prepare(options, everything)
+    except ahead.NothingNewer as problem:
+        return booted, [Cell(kernel.name, each, LEFT_OUT, str(problem)) for each in workloads]
     except (say.LabError, OSError) as problem:
         say.error(f"{kernel.name}: {problem}")
         return booted, [Cell(kernel.name, each, FAILED, str(problem)) for each in workloads]
@@ -163,7 +165,12 @@ def _describe(booted: Booted, machine: guest.Machine, result: guest.Result) -> B
     }
     seconds = round(result.seconds, 1)
     return replace(
-        booted, release=release, packages=packages, how=lab.how(machine), seconds=seconds
+        booted,
+        suite=chroot.suite_of(machine.root),
+        release=release,
+        packages=packages,
+        how=lab.how(machine),
+        seconds=seconds,
     )
 
 

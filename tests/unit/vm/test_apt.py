@@ -95,3 +95,20 @@ def test_error_says_what_to_set_when_there_is_no_debian_archive(tmp_path: Path) 
     # WHEN the mirror is looked up THEN the error names the variable to set
     with pytest.raises(LabError, match="set MAPCOUNT_MIRROR"):
         apt.mirror(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("suite", "suites"),
+    [
+        ("trixie-backports", ["trixie", "trixie-security", "trixie-backports"]),
+        ("experimental", ["sid", "experimental"]),
+    ],
+)
+def test_suite_comes_with_its_base_when_it_has_only_newer_packages(
+    tmp_path: Path, suite: str, suites: list[str]
+) -> None:
+    # GIVEN suites that are no system on their own WHEN their sources are made
+    write(tmp_path, "sources.list.d/debian.sources", DEB822)
+    lines = apt.mirror(tmp_path).lines(suite)
+    # THEN the suite that has all the rest comes first, with its security updates if it has any
+    assert [line.split()[2] for line in lines] == suites

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from vm import chroot
+from vm import ahead, chroot
 from vm.say import LabError
 
 GOOD = """\
 #!/bin/sh
 # The suite's root is the word before the sources.
-for word; do case $word in */.bookworm-*.part) mkdir -p "$word/boot" ;; esac; done
+for word; do case $word in */.*-*.part) mkdir -p "$word/boot" ;; esac; done
 """
 
 
@@ -79,3 +79,33 @@ def test_error_says_who_can_build_when_not_root(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(LabError, match="run this once as root"):
         chroot.ensure("bookworm")
+
+
+def test_root_prefers_the_newer_suite_when_it_lies_above_another(
+    mmdebstrap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN a mirror without security updates for testing's likes WHEN a root of backports is built
+    words = "E: The repository 'http://m trixie-security Release' does not have a Release file."
+    lacking = f'case $* in *-security*) echo "{words}"; exit 25 ;; esac\n'
+    keep = f"printf '%s\\n' \"$@\" >{tmp_path}/words\n"
+    put(mmdebstrap, "#!/bin/sh\n" + lacking + keep + GOOD.removeprefix("#!/bin/sh\n"))
+    root = chroot.ensure("trixie-backports")
+    # THEN its packages are taken from there, dependencies too, and the rest from the suite below
+    *options, suite, _, below, above = (tmp_path / "words").read_text().splitlines()
+    assert '--aptopt=APT::Default-Release "trixie-backports"' in options
+    assert (suite, below.split()[2], above.split()[2]) == ("trixie", "trixie", "trixie-backports")
+    assert chroot.suite_of(root) == "trixie-backports"
+
+
+def test_next_is_asked_for_once_when_its_root_is_kept(
+    mmdebstrap: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a mirror whose newest kernel is in experimental, and later in backports
+    put(mmdebstrap, GOOD)
+    monkeypatch.setattr(ahead, "suite", lambda: "experimental")
+    assert chroot.find(ahead.NEXT) is None
+    root = chroot.ensure(ahead.NEXT)
+    monkeypatch.setattr(ahead, "suite", lambda: "trixie-backports")
+    # WHEN the root is asked for again THEN it is the one that was built, of the suite it says
+    assert chroot.ensure(ahead.NEXT) == chroot.find(ahead.NEXT) == root
+    assert chroot.suite_of(root) == "experimental"

@@ -25,7 +25,10 @@ def test_kernel_is_the_suites_own_when_named_or_not_given() -> None:
 
 @pytest.mark.parametrize(
     ("name", "suite"),
-    [("5.10", "bullseye"), ("6.1", "bookworm"), ("6.12", "trixie"), ("7.x", "forky")],
+    [
+        *(("5.10", "bullseye"), ("6.1", "bookworm"), ("6.12", "trixie"), ("7.x", "forky")),
+        ("next", "next"),  # which suite that is, is asked when its root is built
+    ],
 )
 def test_kernel_has_its_own_suites_root_when_named(name: str, suite: str) -> None:
     # GIVEN the names that users type WHEN resolved THEN each has the BCC of its own suite

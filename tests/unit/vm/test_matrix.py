@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import vm.__main__
-from vm import audits, build, chroot, job, lab, matrix, matrix_text, scenarios
+from vm import ahead, audits, build, chroot, job, lab, matrix, matrix_text, scenarios
 
 WORKLOADS = ("lifecycle", "shmem-thp", "seed-2015")
 
@@ -138,6 +138,7 @@ def test_matrix_is_good_when_every_workload_was_verified(
     # AND the file says the same, for programs, and where the traces are
     data = json.loads((fake.output / "matrix.json").read_text())
     assert data["good"] is True
+    assert [kernel["suite"] for kernel in data["kernels"]] == ["bookworm", "trixie"]
     assert data["kernels"][0]["release"] == "6.1.0-fake"
     assert data["kernels"][0]["packages"] == {"python3-bpfcc": "0.26"}
     assert (fake.output / data["cells"][0]["trace"]).is_file()
@@ -271,6 +272,21 @@ def test_other_kernels_are_run_when_one_has_no_root(
     # THEN it has failed with the reason, and the other is done
     assert "needs root" in fake.cells()["5.10", "lifecycle"].reason
     assert fake.cells()["6.1", "lifecycle"].good
+
+
+def test_kernel_is_left_out_when_debian_has_none_that_is_newer(
+    fake: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a day on which testing has the newest kernel WHEN the matrix is run
+    def overtaken() -> str:
+        raise ahead.NothingNewer("no kernel is newer than the 7.4.2-1 of forky")
+
+    monkeypatch.setattr(ahead, "suite", overtaken)
+    fake.does(ALL_GOOD)
+    # THEN `next` is left out with that reason, and nothing has failed
+    assert fake.run("--kernel", "next", "6.1") == 0
+    cell = fake.cells()["next", "lifecycle"]
+    assert (cell.outcome, "7.4.2-1 of forky" in cell.reason) == (matrix.LEFT_OUT, True)
 
 
 def test_nothing_checked_is_a_failure_when_the_table_has_folios(fake: Lab) -> None:
