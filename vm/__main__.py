@@ -85,6 +85,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="K",
         help="only these (default: all of `lab list`)",
     )
+    every.add_argument(
+        "--configs",
+        action="store_true",
+        help="kernels built with other configurations (each takes minutes to build); what cannot "
+        "be recorded is left out where doctor says the same",
+    )
     every.add_argument("--workload", nargs="+", action="extend", metavar="W", help="only these")
     every.add_argument(
         "-o",
@@ -197,15 +203,20 @@ def _options(args: argparse.Namespace) -> lab.Options:
 
 
 def _list() -> int:
-    cli.result("kernels:")
-    for kernel in kernels.BY_NAME.values():
-        ready = "ready" if kernels.is_ready(kernel) else "to be fetched"
-        root = chroot.find(kernel.suite)
-        suite = chroot.suite_of(root) if root else kernel.suite
-        cli.result(f"  {kernel.name:10} Debian {suite}: {kernel.why} ({ready})")
+    for title, group in (
+        ("kernels:", kernels.LAB_KERNELS),
+        ("kernels built when they are asked for:", kernels.BUILT_KERNELS),
+        ("configurations, for `matrix --configs`:", kernels.CONFIG_KERNELS),
+    ):
+        cli.result(title)
+        for kernel in group:
+            ready = "ready" if kernels.is_ready(kernel) else "to be fetched"
+            root = chroot.find(kernel.suite, kernel.packages)
+            suite = chroot.suite_of(root) if root else kernel.suite
+            cli.result(f"  {kernel.name:20} Debian {suite}: {kernel.why} ({ready})")
     cli.result("scenarios:")
     for scenario in scenarios.SCENARIOS.values():
-        cli.result(f"  {scenario.name:10} {scenario.shows}")
+        cli.result(f"  {scenario.name:20} {scenario.shows}")
     return 0
 
 
@@ -213,7 +224,7 @@ def _fetch(name: str) -> int:
     if name not in kernels.BY_NAME:
         raise say.LabError(f"unknown kernel {name!r}: see `mapcount lab list`", 2)
     kernel = kernels.resolve(name)
-    root = chroot.ensure(kernel.suite)
+    root = chroot.ensure(kernel.suite, kernel.packages)
     image = kernels.image_of(kernel, root)
     program = pagetypes.ensure()
     cli.result(f"root        {root}")
@@ -239,15 +250,22 @@ def _run(args: argparse.Namespace, command: list[str]) -> int:
 
 
 def _matrix(args: argparse.Namespace) -> int:
-    names = args.kernel or [kernel.name for kernel in kernels.LAB_KERNELS]
-    workloads = args.workload or list(scenarios.SCENARIOS)
+    every = kernels.CONFIG_KERNELS if args.configs else kernels.LAB_KERNELS
+    names = args.kernel or [kernel.name for kernel in every]
+    workloads = args.workload or (
+        list(matrix.CONFIG_WORKLOADS) if args.configs else list(scenarios.SCENARIOS)
+    )
     for name in names:  # a slip of the pen shall not show after the first guest
         kernels.resolve(name)
     for workload in workloads:
         scenarios.find(workload)
     folder = _folder(args, matrix.RESULTS)
     results = matrix.run(
-        list(dict.fromkeys(names)), list(dict.fromkeys(workloads)), folder, args.seconds_per_guest
+        list(dict.fromkeys(names)),
+        list(dict.fromkeys(workloads)),
+        folder,
+        args.seconds_per_guest,
+        configs=args.configs,
     )
     cli.result(matrix_text.table(results))
     for cell in results.cells:

@@ -27,6 +27,8 @@ PACKAGES = (
     "xz-utils",
     "bpftrace",
 )
+# The same with Debian's kernel for real time, PREEMPT_RT.
+RT_PACKAGES = tuple(name.replace("-amd64", "-rt-amd64") for name in PACKAGES)
 # The guest's root is read-only, so whatever gets mounted there must have its place beforehand.
 MOUNT_POINTS = ("out", "trace", "src/probes", "cwd", "headers")
 RECIPE = 1  # raise it when the steps below change: then a new tree is built

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import cache, chroot, procs, say
+from vm import cache, chroot, guest, procs, say
 
 KCONFIG = Path(__file__).parent / "kconfig"
 # What a kernel of these small configurations needs to build, beside the package with its source.
@@ -22,6 +22,8 @@ TOOLS = (
 )
 # Below the suite's build root.
 SOURCE = "build/source"
+# Every option off that the files do not name.
+ALLNO = ("allnoconfig",)
 # The kernel's own banner shall not tell when and by whom, so that the same source is the same text.
 BANNER = ("KBUILD_BUILD_VERSION=1", "KBUILD_BUILD_USER=mapcount", "KBUILD_BUILD_HOST=lab")
 
@@ -56,6 +58,9 @@ class Recipe:
     package: str
     configs: tuple[str, ...]  # files of KCONFIG, later ones win
     edits: tuple[Edit, ...] = ()
+    options: tuple[str, ...] = ()  # lines like those of the files, and win over them
+    targets: tuple[str, ...] = ALLNO  # make's, for the configuration to begin with
+    virtme: bool = False  # with what `vng --kconfig` adds to a configuration
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -64,18 +69,27 @@ class Recipe:
     @property
     def fragment(self) -> str:
         """The options that are wanted, each once."""
-        options: dict[str, str] = {}
-        for name in self.configs:
-            for line in (KCONFIG / name).read_text().splitlines():
-                if line.startswith("CONFIG_"):
-                    options[line.partition("=")[0]] = line
+        lines = [
+            line for name in self.configs for line in (KCONFIG / name).read_text().splitlines()
+        ]
+        options = {
+            line.partition("=")[0]: line
+            for line in (*lines, *self.options)
+            if line.startswith("CONFIG_")
+        }
         return "".join(f"{line}\n" for line in options.values())
+
+    @property
+    def start(self) -> str:
+        """What the configuration begins with, if not with nothing at all."""
+        plain = self.targets == ALLNO and not self.virtme
+        return "" if plain else " ".join(self.targets) + " virtme" * self.virtme
 
     @property
     def image(self) -> Path:
         """Where the kernel lies once it is built; another recipe is another place."""
         root = chroot.path_of(self.suite, self.packages)
-        recipe = f"{root.name} {self.package} {self.fragment} {self.edits}"
+        recipe = f"{root.name} {self.package} {self.fragment} {self.edits}{self.start}"
         key = hashlib.sha256(recipe.encode()).hexdigest()[:10]
         return cache.root() / "kernels" / f"{self.name}-{key}" / "bzImage"
 
@@ -100,7 +114,9 @@ def _build(recipe: Recipe) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     tree = _source(root, recipe.package, log)
     edit(tree, recipe.edits)
-    out = root / "build" / "-".join(Path(name).stem for name in recipe.configs)
+    # One for each configuration, so that kernels that only differ in their edits share objects.
+    own = recipe.options or recipe.start
+    out = root / "build" / (recipe.name if own else "-".join(map(_stem, recipe.configs)))
     _configure(root, recipe, out, log)
     say.phase(f"building the kernel {recipe.name} (the first one takes some ten minutes)")
     _make(root, out, log, f"building {recipe.name}", f"-j{os.cpu_count() or 1}", "bzImage")
@@ -110,6 +126,10 @@ def _build(recipe: Recipe) -> None:
     shutil.copy2(out / "arch/x86/boot/bzImage", part)
     shutil.copy2(out / ".config", part / "config")
     part.rename(folder)
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem
 
 
 def _source(root: Path, package: str, log: Path) -> Path:
@@ -171,8 +191,15 @@ def _configure(root: Path, recipe: Recipe, out: Path, log: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     part = fragment.with_suffix(".part")
     part.write_text(recipe.fragment)
+    # Only allnoconfig heeds it.
     wanted = f"KCONFIG_ALLCONFIG=/{part.relative_to(root)}"
-    _make(root, out, log, f"configuring {recipe.name}", wanted, "allnoconfig")
+    what = f"configuring {recipe.name}"
+    for target in recipe.targets:
+        _make(root, out, log, what, wanted, target)
+    if recipe.start:
+        with open(out / ".config", "a") as file:  # of an option's lines the last one counts
+            file.write((_virtme_options() if recipe.virtme else "") + recipe.fragment)
+        _make(root, out, log, what, "olddefconfig")
     lost = missing_options(recipe.fragment, (out / ".config").read_text())
     if lost:
         raise say.LabError(
@@ -182,10 +209,18 @@ def _configure(root: Path, recipe: Recipe, out: Path, log: Path) -> None:
     part.rename(fragment)
 
 
+def _virtme_options() -> str:
+    """What `vng --kconfig` adds to the defconfig of any kernel."""
+    program = Path(guest.find_vng()).with_name("virtme-configkernel")
+    command = [str(program), "--defconfig", "--dry-run"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def missing_options(fragment: str, config: str) -> list[str]:
     """The lines of FRAGMENT that CONFIG lacks: kconfig drops in silence what it cannot do."""
-    have = set(config.splitlines())
-    return [line for line in fragment.splitlines() if line not in have]
+    have = dict(line.split("=", 1) for line in config.splitlines() if line.startswith("CONFIG_"))
+    wanted = (line.split("=", 1) for line in fragment.splitlines())
+    return [f"{name}={value}" for name, value in wanted if have.get(name, "n") != value]
 
 
 def _make(root: Path, out: Path, log: Path, what: str, *words: str) -> None:

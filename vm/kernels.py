@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import ahead, chroot, guest, kbuild, mutants, own
+from vm import ahead, chroot, configs, guest, kbuild, mutants, own
 from vm.say import LabError
 
 
@@ -19,6 +19,7 @@ class LabKernel:
     suite: str
     why: str
     recipe: kbuild.Recipe | None = None  # None: the suite's own
+    packages: tuple[str, ...] = chroot.PACKAGES
 
 
 # Names are for people's fingers and scripts, so they stay while the suite's kernel moves on: the
@@ -45,7 +46,24 @@ BUILT_KERNELS = (
         for base in mutants.BASES.values()
     ),
 )
-BY_NAME = {kernel.name: kernel for kernel in (*LAB_KERNELS, *BUILT_KERNELS)}
+# Kernels as others configure them, for `lab matrix --configs`.
+CONFIG_KERNELS = (
+    *(
+        LabKernel(recipe.name, recipe.suite, config.why, recipe)
+        for config in configs.CONFIGS
+        for recipe in config.recipes()
+    ),
+    *(
+        LabKernel(
+            f"{base.name}-rt",
+            base.suite,
+            "Debian's PREEMPT_RT: locks sleep, interrupts are threads",
+            packages=chroot.RT_PACKAGES,
+        )
+        for base in configs.BASES
+    ),
+)
+BY_NAME = {kernel.name: kernel for kernel in (*LAB_KERNELS, *BUILT_KERNELS, *CONFIG_KERNELS)}
 DEFAULT = "6.1"
 
 
@@ -58,6 +76,7 @@ class Kernel:
     image: Path | None = None  # None: the recipe's, or else the one of the suite's root
     headers: Path | None = None  # None: BCC finds them itself (packaged, or built in)
     recipe: kbuild.Recipe | None = None
+    packages: tuple[str, ...] = chroot.PACKAGES  # of the root
     shares: tuple[guest.Share, ...] = ()  # its modules and packaged headers, if not the root's
 
 
@@ -68,7 +87,8 @@ def resolve(
     header_dir = _header_dir(headers) if headers else None
     if argument is None or argument in BY_NAME:
         lab = BY_NAME[argument or DEFAULT]
-        return Kernel(lab.name, root_suite or lab.suite, None, header_dir, lab.recipe)
+        suite = root_suite or lab.suite
+        return Kernel(lab.name, suite, None, header_dir, lab.recipe, lab.packages)
     path = Path(argument).expanduser().resolve()
     if path.is_dir():
         image = path / "arch/x86/boot/bzImage"
@@ -107,7 +127,7 @@ def image_of(kernel: Kernel, root: Path) -> Path:
 def is_ready(kernel: LabKernel) -> bool:
     """True if a run would fetch or build nothing for KERNEL."""
     built = kernel.recipe is None or kernel.recipe.image.exists()
-    return built and chroot.find(kernel.suite) is not None
+    return built and chroot.find(kernel.suite, kernel.packages) is not None
 
 
 def _suite_for(image: Path) -> str:

@@ -150,6 +150,11 @@ def record_command(plan: Plan, trace: str, more: Sequence[str] = ()) -> list[str
     return [*recorder, *plan.record, *more, "--", *plan.command]
 
 
+def doctor_command() -> list[str]:
+    """What says in the guest whether recording can work there."""
+    return ["python3", "-m", "probes", "doctor"]
+
+
 def trace_share(traces: Path) -> guest.Share:
     """The share through which a guest records into the host's directory TRACES.
 
@@ -163,7 +168,7 @@ def trace_share(traces: Path) -> guest.Share:
 def prepare(options: Options, plan: Plan | None = None) -> tuple[guest.Machine, Path]:
     """Everything that has to be there before a boot: root, accelerator, run directory."""
     more = plan.packages if plan else ()
-    root = chroot.ensure(options.kernel.suite, (*chroot.PACKAGES, *more))
+    root = chroot.ensure(options.kernel.suite, (*options.kernel.packages, *more))
     image = kernels.image_of(options.kernel, root)
     # Options like -icount are the emulator's alone.
     kvm = not options.qemu and accel.usable_kvm(image)

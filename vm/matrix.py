@@ -18,6 +18,9 @@ from probes.output import write_text
 from vm import ahead, audits, chroot, guest, job, kernels, lab, say, scenarios
 
 RESULTS = "matrix.json"
+#: What is recorded on a kernel of another configuration: each family of operations once.
+CONFIG_WORKLOADS = ("lifecycle", "shmem-thp", "fork-thp", "anon-parts", "fuzz")
+DOCTOR = "doctor"  # a step beside the workloads
 # Generous, for an emulated guest on a busy machine: a recording compiles its probes first.
 STEP_SECONDS = 600.0
 BOOT_SECONDS = 180.0
@@ -69,6 +72,7 @@ class Booted:
     packages: dict[str, str] = field(default_factory=dict)
     how: str = ""
     seconds: float = 0.0
+    doctor: int | None = None  # the exit status of `mapcount doctor`, where it was asked
 
 
 @dataclass
@@ -77,6 +81,7 @@ class Matrix:
 
     kernels: list[Booted] = field(default_factory=list)
     cells: list[Cell] = field(default_factory=list)
+    configs: bool = False  # kernels of other configurations, some of which may not be recordable
 
     @property
     def good(self) -> bool:
@@ -86,6 +91,7 @@ class Matrix:
         return {
             "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "good": self.good,
+            "configs": self.configs,
             "kernels": [asdict(kernel) for kernel in self.kernels],
             "cells": [asdict(cell) for cell in self.cells],
         }
@@ -97,17 +103,21 @@ def run(
     folder: Path,
     limit: float | None = None,
     plan: Callable[[str], lab.Plan] = lab.plan_scenario,
+    configs: bool = False,
 ) -> Matrix:
     """Record WORKLOADS on the kernels NAMES into FOLDER, and verify each trace.
 
     LIMIT is the time in seconds that one guest may take (None: as its workloads need); PLAN says
-    how a workload is run. The results so far are in FOLDER/RESULTS after each kernel.
+    how a workload is run. The results so far are in FOLDER/RESULTS after each kernel. With CONFIGS
+    a kernel that cannot be recorded is left out if `mapcount doctor` says the same of it.
     """
-    matrix = Matrix()
+    matrix = Matrix(configs=configs)
     folder = folder.resolve()
     (folder / RESULTS).unlink(missing_ok=True)
     for name in names:
         booted, cells = _kernel(kernels.resolve(name), workloads, folder, limit, plan)
+        if configs:
+            cells = [agreed(cell, booted.doctor) for cell in cells]
         matrix.kernels.append(booted)
         matrix.cells += cells
         write_text(str(folder / RESULTS), json.dumps(matrix.as_json(), indent=1) + "\n")
@@ -142,36 +152,56 @@ def _kernel(
         job.Step(plan.name, lab.record_command(plan, f"{plan.name}.mapcount"), STEP_SECONDS)
         for plan in plans
     ]
-    say.phase(f"booting {kernel.name} ({lab.how(machine)}) for {len(steps)} workloads")
+    steps.insert(0, job.Step(DOCTOR, lab.doctor_command(), STEP_SECONDS))
+    say.phase(f"booting {kernel.name} ({lab.how(machine)}) for {len(plans)} workloads")
     with ThreadPoolExecutor(1) as pool:
         watch = Watch(kernel.name, list(workloads), run_dir, traces, pool)
         script = job.batch(steps, lab.environment(options), plans[0].policy)
         result = guest.run(machine, script, run_dir, limit, watch)
         _report(kernel.name, result)
         cells = watch.cells(result)
-    return _describe(booted, machine, result), cells
+    return _describe(booted, kernel, machine, result), cells
 
 
-def _describe(booted: Booted, machine: guest.Machine, result: guest.Result) -> Booted:
+def agreed(cell: Cell, doctor: int | None) -> Cell:
+    """CELL in the light of the doctor's exit status, which says whether recording can work."""
+    if doctor == 1 and cell.outcome == FAILED:
+        return replace(cell, outcome=LEFT_OUT)
+    if doctor != 0 and cell.outcome == CHECKED:
+        return replace(cell, outcome=FAILED, reason=f"recorded, but doctor's status is {doctor}")
+    return cell
+
+
+def _describe(
+    booted: Booted, kernel: kernels.Kernel, machine: guest.Machine, result: guest.Result
+) -> Booted:
     try:
         release = (result.run_dir / "release").read_text().strip()
     except OSError:
         release = ""
-    wanted = ("linux-image-", "python3-bpfcc")
-    packages = {
-        name: version
-        for name, version in chroot.versions(machine.root).items()
-        if name.startswith(wanted) and name != "linux-image-amd64"
-    }
     seconds = round(result.seconds, 1)
     return replace(
         booted,
         suite=chroot.suite_of(machine.root),
         release=release,
-        packages=packages,
+        packages=_packages(kernel, machine),
         how=lab.how(machine),
         seconds=seconds,
+        doctor=guest.read_status(result.run_dir / job.STEPS / DOCTOR / "status"),
     )
+
+
+def _packages(kernel: kernels.Kernel, machine: guest.Machine) -> dict[str, str]:
+    """The packages that the kernel and BCC are from, with their versions."""
+    found = chroot.versions(machine.root)
+    names = [name for name in found if name.startswith("python3-bpfcc")]
+    if kernel.recipe is not None:
+        recipe = kernel.recipe
+        source = chroot.versions(chroot.path_of(recipe.suite, recipe.packages))[recipe.package]
+        return {recipe.package: source, **{name: found[name] for name in names}}
+    if kernel.image is None:
+        names += [name for name in found if re.match(r"linux-image-\d", name)]
+    return {name: found[name] for name in sorted(names)}
 
 
 class Watch:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import chroot, kbuild
+from vm import chroot, guest, kbuild
 from vm.kbuild import Edit
 from vm.say import LabError
 
@@ -104,6 +104,14 @@ def test_missing_options_are_named_when_kconfig_dropped_them() -> None:
     assert kbuild.missing_options(wish, made) == ["CONFIG_9P_FS=y"]
 
 
+def test_missing_options_are_named_when_they_should_be_off() -> None:
+    # GIVEN options that shall be off, of which kconfig has selected one
+    wish = "CONFIG_SMP=n\nCONFIG_NUMA=n\nCONFIG_KSM=n\n"
+    made = "# CONFIG_SMP is not set\nCONFIG_NUMA=y\n"
+    # WHEN both are compared THEN only that one is named: off is off, said or not
+    assert kbuild.missing_options(wish, made) == ["CONFIG_NUMA=n"]
+
+
 def test_fragment_has_each_option_once_when_files_disagree() -> None:
     # GIVEN two files of which both name the version
     recipe = kbuild.Recipe("k", "bookworm", "linux-source-6.1", ("guest.config", "debug.config"))
@@ -120,6 +128,13 @@ def test_fragment_has_each_option_once_when_files_disagree() -> None:
         kbuild.Recipe("k", "bookworm", "linux-source-6.2", ("guest.config",)),
         kbuild.Recipe("k", "trixie", "linux-source-6.1", ("guest.config",)),
         kbuild.Recipe("j", "bookworm", "linux-source-6.1", ("guest.config",)),
+        kbuild.Recipe(
+            "k", "bookworm", "linux-source-6.1", ("guest.config",), options=("CONFIG_NUMA=n",)
+        ),
+        kbuild.Recipe(
+            "k", "bookworm", "linux-source-6.1", ("guest.config",), targets=("defconfig",)
+        ),
+        kbuild.Recipe("k", "bookworm", "linux-source-6.1", ("guest.config",), virtme=True),
     ],
 )
 def test_image_has_another_place_when_the_recipe_differs(other: kbuild.Recipe) -> None:
@@ -145,6 +160,10 @@ done
 echo "$word" >>"$root/targets"
 case $word in
 allnoconfig) cp "$fragment" "$out/.config" ;;
+defconfig) printf 'CONFIG_SMP=y\\nCONFIG_LOCALVERSION=""\\n' >"$out/.config" ;;
+*.config) echo CONFIG_KASAN=y >>"$out/.config" ;;
+olddefconfig) # of an option's lines the last one counts
+	tac "$out/.config" | sort -u -t= -k1,1 >"$out/sorted" && mv "$out/sorted" "$out/.config" ;;
 bzImage)
 	[ ! -e "$root/broken" ] || { echo "rmap.c: error"; exit 2; }
 	mkdir -p "$out/arch/x86/boot"
@@ -215,3 +234,32 @@ def test_source_is_the_packages_when_the_next_recipe_has_no_edits(root: Path) ->
     # WHEN one without is built from the same source THEN it has the package's text
     plain = kbuild.Recipe("plain", RECIPE.suite, RECIPE.package, RECIPE.configs)
     assert kbuild.ensure(plain).read_text() == RMAP
+
+
+def test_configuration_ends_with_the_recipes_options_when_it_begins_with_makes(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a recipe on top of a configuration of the kernel's own, and of virtme-ng's
+    vng = root.parent / "bin/vng"
+    vng.parent.mkdir()
+    vng.with_name("virtme-configkernel").write_text(
+        "#!/bin/sh\necho '##: virtme'; echo CONFIG_SMP=m; echo CONFIG_TTY=y\n"
+    )
+    for program in (vng, vng.with_name("virtme-configkernel")):
+        program.touch()
+        program.chmod(0o755)
+    monkeypatch.setattr(guest, "find_vng", lambda: str(vng))
+    recipe = kbuild.Recipe(
+        *("d", RECIPE.suite, RECIPE.package, ()),
+        options=("CONFIG_SMP=n",),
+        targets=("defconfig", "debug.config"),
+        virtme=True,
+    )
+    # WHEN its kernel is asked for
+    config = (kbuild.ensure(recipe).parent / "config").read_text().splitlines()
+    # THEN each has added its own, and the recipe has the last word
+    assert {"CONFIG_KASAN=y", "CONFIG_TTY=y", "CONFIG_SMP=n"} <= set(config)
+    assert "CONFIG_SMP=y" not in config and "CONFIG_SMP=m" not in config
+    assert (root / "targets").read_text().split() == [
+        *("defconfig", "debug.config", "olddefconfig", "bzImage")
+    ]
