@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 
 import vm.__main__
-from vm import ahead, audits, build, chroot, job, lab, matrix, matrix_text, scenarios
+from vm import (
+    ahead,
+    audits,
+    build,
+    chroot,
+    configs_text,
+    job,
+    kernels,
+    lab,
+    matrix,
+    matrix_text,
+    scenarios,
+)
 
 WORKLOADS = ("lifecycle", "shmem-thp", "seed-2015")
 
@@ -346,6 +358,118 @@ def test_page_has_every_combination_when_made(fake: Lab) -> None:
     assert "| `lifecycle` | 500: 0 (1) |" in page
     assert "**500: 1**" in page
     assert "- 6.12: folio_dup: not in this kernel; unseen: forks" in page
+
+
+# -- kernels of other configurations ---------------------------------------------------------------
+
+CONFIGURED = ("6.1-tiny", "6.1-no-btf")
+
+
+@pytest.fixture
+def built(fake: Lab) -> Lab:
+    """The same lab with two kernels of other configurations that look built."""
+    for name in CONFIGURED:
+        recipe = kernels.BY_NAME[name].recipe
+        assert recipe is not None
+        touched(recipe.image)
+        versions = chroot.path_of(recipe.suite, recipe.packages) / "mapcount/versions.json"
+        touched(versions).write_text('{"linux-source-6.1": "6.1.192-2"}')
+    return fake
+
+
+def configs_run(lab: Lab, doctor: str, steps: str) -> int:
+    """`lab matrix --configs` where doctor's status on each kernel is DOCTOR's value for it."""
+    lab.does(
+        f"declare -A doctor=({doctor})\nbegun doctor\n"
+        'case "$*" in *6.1-tiny*) kernel=6.1-tiny ;; *) kernel=6.1-no-btf ;; esac\n'
+        f'echo "${{doctor[$kernel]}}" >"$out/steps/doctor/status"\n{steps}\nfinished\n'
+    )
+    return lab.run("--configs", "--kernel", *CONFIGURED)
+
+
+def test_kernel_is_left_out_when_doctor_says_that_it_cannot_be_recorded(built: Lab) -> None:
+    # GIVEN two configurations, one of which lacks what recording needs, and doctor says so
+    fails = "ended $w 1 'error: the kernel has no kprobes'"
+    works = "[ $kernel = 6.1-no-btf ] && ended $w 0"
+    steps = f"for w in {' '.join(WORKLOADS)}; do {works} || {fails}; done"
+    # WHEN they are run THEN that one is left out, with the recorder's line
+    assert configs_run(built, "[6.1-tiny]=1 [6.1-no-btf]=0", steps) == 0
+    cell = built.cells()["6.1-tiny", "lifecycle"]
+    assert cell.outcome == matrix.LEFT_OUT and "the kernel has no kprobes" in cell.reason
+    # AND the other is verified, and the file says what it was built from, not what its root has
+    assert built.cells()["6.1-no-btf", "lifecycle"].good
+    data = json.loads((built.output / "matrix.json").read_text())
+    assert data["configs"] is True
+    assert [kernel["doctor"] for kernel in data["kernels"]] == [1, 0]
+    packages = {"linux-source-6.1": "6.1.192-2", "python3-bpfcc": "0.26"}
+    assert data["kernels"][0]["packages"] == packages
+
+
+@pytest.mark.parametrize(
+    ("doctor", "step", "words"),
+    [
+        ("1", "ended lifecycle 0", "recorded, but doctor's status is 1"),
+        ("0", "ended lifecycle 1 'error: no field owner'", "no field owner"),
+        ("124", "ended lifecycle 0", "recorded, but doctor's status is 124"),
+    ],
+)
+def test_matrix_is_bad_when_doctor_and_record_disagree(
+    built: Lab, doctor: str, step: str, words: str
+) -> None:
+    # GIVEN a kernel of which doctor says what is not so WHEN it is run
+    steps = f"{step}\nended shmem-thp 0\nended seed-2015 0"
+    assert configs_run(built, f"[6.1-tiny]={doctor} [6.1-no-btf]={doctor}", steps) == 1
+    # THEN the disagreement is a failure
+    cell = built.cells()["6.1-tiny", "lifecycle"]
+    assert cell.outcome == matrix.FAILED and words in cell.reason
+
+
+def test_page_has_only_the_configurations_that_were_run_when_made(
+    built: Lab, tmp_path: Path
+) -> None:
+    # GIVEN a page about Debian's kernels, and a run of two configurations
+    output = tmp_path / "support-matrix.md"
+    built.does(ALL_GOOD)
+    built.run()
+    results = str(built.output / "matrix.json")
+    assert matrix_text.main([results, str(output)]) == 0
+    debians = output.read_text()
+    built.compares(wrong=("shmem-thp",))
+    configs_run(built, "[6.1-tiny]=0 [6.1-no-btf]=0", ALL_GOOD)
+    # WHEN the part about configurations is made, twice
+    for _ in range(2):
+        assert configs_text.main([results, str(output)]) == 0
+    page = output.read_text()
+    # THEN it follows the first, once, with a row for each that was run, and names the others
+    assert page.startswith(debians)
+    assert page.count("## Other configurations") == 1
+    why = kernels.BY_NAME["6.1-tiny"].why
+    row = f"| 6.1-tiny | {why} | 6.1.192-2 | 6.1.0-fake | 0 | 500: 0 (1) | **500: 1** (2) |"
+    assert row in page
+    assert "| 6.12-tiny |" not in page and "`6.12-tiny`" in page
+    assert "- 6.1-tiny: folio_dup: not in this kernel; unseen: forks" in page
+    # AND the first part can be made anew without touching it
+    built.compares()
+    built.run()
+    assert matrix_text.main([results, str(output)]) == 0
+    assert output.read_text() == page
+
+
+def test_configurations_are_built_and_run_when_none_is_named(
+    built: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN no choice WHEN the configurations are run
+    asked: dict[str, object] = {}
+
+    def run(*args: object) -> matrix.Matrix:
+        asked["names"], asked["workloads"], *_ = args
+        return matrix.Matrix()
+
+    monkeypatch.setattr(matrix, "run", run)
+    assert vm.__main__.main(["matrix", "--configs", "-o", str(built.output)]) == 0
+    # THEN every one of them is recorded with one workload of each family
+    assert asked["names"] == [kernel.name for kernel in kernels.CONFIG_KERNELS]
+    assert asked["workloads"] == list(matrix.CONFIG_WORKLOADS)
 
 
 def test_every_workload_is_in_the_matrix_when_none_is_named(fake: Lab) -> None:
