@@ -18,22 +18,6 @@ static void act(char command)
 		must(munmap(middle, PAGE), "munmap in the child");
 }
 
-static void split_folio(void)
-{
-	char line[64];
-	int fd = open("/sys/kernel/debug/split_huge_pages", O_WRONLY | O_CLOEXEC);
-	int length = snprintf(line, sizeof(line), "%d,0x%lx,0x%lx", getpid(),
-			      (unsigned long)region, (unsigned long)region + HUGE);
-
-	if (fd < 0)
-		die(1, "debugfs split_huge_pages: %s: run as root with debugfs mounted",
-		    strerror(errno));
-	/* Kernels before 5.13 only know how to split every huge page there is. */
-	if (write(fd, line, length) < 0)
-		must(write(fd, "1", 1) < 0, "debugfs split_huge_pages");
-	close(fd);
-}
-
 int main(void)
 {
 	struct child splitter, keeper;
@@ -75,8 +59,10 @@ int main(void)
 
 	must(munmap(region + 64 * PAGE, 32 * PAGE), "munmap");
 	mark("partial");
-	split_folio();
-	mark("folio_split");
+	if (can_split("folio_split")) {
+		split_folios(region, HUGE);
+		mark("folio_split");
+	}
 	must(munmap(region, HUGE), "munmap");
 	mark("freed");
 	return 0;

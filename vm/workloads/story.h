@@ -133,7 +133,11 @@ static void child_exit(struct child *child)
 	close(child->answer);
 }
 
-/* The size in KiB of one line of /proc/self/smaps, for the mapping that starts at address. */
+/*
+ * The size in KiB of one line of /proc/self/smaps, for the mapping that starts at address. A kernel
+ * without CONFIG_PROC_PAGE_MONITOR has no such file: there a mapping is taken for the huge page
+ * that it should be, and the trace shows what it was.
+ */
 static long smaps_kib(const void *address, const char *key)
 {
 	FILE *file = fopen("/proc/self/smaps", "r");
@@ -141,6 +145,8 @@ static long smaps_kib(const void *address, const char *key)
 	long kib = -1;
 	int inside = 0;
 
+	if (!file && errno == ENOENT)
+		return HUGE / 1024;
 	if (!file)
 		die(1, "/proc/self/smaps: %s", strerror(errno));
 	snprintf(start, sizeof(start), "%lx-", (unsigned long)address);
@@ -238,17 +244,27 @@ static void map_huge(char *at)
 	must(madvise(at, HUGE, MADV_NOHUGEPAGE), "madvise");
 }
 
+#define SPLIT_HUGE_PAGES "/sys/kernel/debug/split_huge_pages"
+
+/* Whether the kernel splits folios when it is told to; where not, the step is left out. */
+static int can_split(const char *step)
+{
+	if (access(SPLIT_HUGE_PAGES, F_OK) == 0)
+		return 1;
+	note(step, "no debugfs");
+	return 0;
+}
+
 /* Splits the folios of this process's mapping. */
 static void split_folios(char *at, size_t size)
 {
-	static const char path[] = "/sys/kernel/debug/split_huge_pages";
 	char line[64];
 
 	snprintf(line, sizeof(line), "%d,0x%lx,0x%lx", getpid(), (unsigned long)at,
 		 (unsigned long)at + size);
 	/* Kernels before 5.13 only know how to split every huge page there is. */
-	if (put(path, line))
-		must(put(path, "1"), "debugfs split_huge_pages");
+	if (put(SPLIT_HUGE_PAGES, line))
+		must(put(SPLIT_HUGE_PAGES, "1"), "debugfs split_huge_pages");
 }
 
 /* The page frame behind an address, or 0. */
