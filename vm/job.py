@@ -17,6 +17,7 @@ HEADERS = "/mapcount/headers"
 # Below OUT: the guest's root is read-only and has no other place for it.
 COMPILED = f"{OUT}/compiled"
 
+FOLDERS = "folders.sh"  # below OUT: mounts what belongs to the kernel (vm.folders)
 STEPS = "steps"  # below OUT (and the run directory): a folder for each step of a batch
 
 _SETTINGS = """\
@@ -45,6 +46,8 @@ settle() {
 	# A kernel bug must end the guest, not leave half of one: the host then reports "VM lost".
 	put 1 /proc/sys/kernel/panic_on_oops
 }
+# The modules and headers of a kernel that has them not in the root.
+[ ! -e "$folders" ] || . "$folders"
 # BCC needs headers where none are installed: a kernel may carry its own. They are unpacked here
 # to where BCC looks: its own way renames a folder, which not every kernel's overlay can.
 if [ ! -e "/lib/modules/$(uname -r)/build" ]; then
@@ -142,6 +145,7 @@ def _head(env: Mapping[str, str] | None, policy: str) -> str:
 # One run of the lab; written by vm/job.py.
 exec >{OUT}/stdout 2>{OUT}/stderr </dev/null
 policy={policy}
+folders={OUT}/{FOLDERS}
 {_SETTINGS}
 {exports}
 uname -r >{OUT}/release"""

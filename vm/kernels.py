@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import ahead, chroot, configs, guest, kbuild, mutants, own
+from vm import ahead, chroot, configs, guest, job, kbuild, mutants, own
 from vm.say import LabError
 
 
@@ -78,6 +78,12 @@ class Kernel:
     recipe: kbuild.Recipe | None = None
     packages: tuple[str, ...] = chroot.PACKAGES  # of the root
     shares: tuple[guest.Share, ...] = ()  # its modules and packaged headers, if not the root's
+
+    @property
+    def folders(self) -> list[guest.Share]:
+        """What the guest has to see of it beside its root."""
+        given = [guest.Share(job.HEADERS, self.headers)] if self.headers is not None else []
+        return [*self.shares, *given]
 
 
 def resolve(

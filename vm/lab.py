@@ -13,7 +13,20 @@ from typing import BinaryIO
 
 from probes import cli
 from probes.output import OutputError, check
-from vm import accel, build, cache, chroot, flight, guest, job, kernels, pagetypes, say, scenarios
+from vm import (
+    accel,
+    build,
+    cache,
+    chroot,
+    flight,
+    folders,
+    guest,
+    job,
+    kernels,
+    pagetypes,
+    say,
+    scenarios,
+)
 
 PROBES = Path(__file__).resolve().parent.parent / "probes"
 
@@ -174,14 +187,12 @@ def prepare(options: Options, plan: Plan | None = None) -> tuple[guest.Machine, 
     kvm = not options.qemu and accel.usable_kvm(image)
     memory = options.memory or f"{plan.memory if plan else Plan.memory}G"
     machine = guest.Machine(image, root, kvm, options.cpus, memory, qemu=options.qemu)
-    machine = _with_shares(machine, *options.kernel.shares)
-    if options.kernel.headers is not None:
-        machine = _with_shares(machine, guest.Share(job.HEADERS, options.kernel.headers))
     # Also where nothing is recorded by the lab: a user's script may call the recorder.
     if (PROBES / "__main__.py").is_file():
         machine = _with_shares(machine, guest.Share(f"{job.SOURCE}/probes", PROBES))
     run_dir = cache.new_run_dir(plan.name if plan else "shell")
     machine = _with_shares(machine, compiled_share(run_dir))
+    machine = folders.attach(machine, run_dir, options.kernel.folders)
     if plan is not None:
         machine = replace(_with_shares(machine, *plan.shares), boot=plan.boot)
         for path in plan.files:
@@ -204,6 +215,8 @@ def shell(options: Options) -> int:
     machine = _with_shares(machine, guest.Share(job.CWD, Path.cwd(), writable=True))
     say.phase(f"booting {options.kernel.name}; this directory is {job.CWD}, leave with `exit`")
     say.phase(f"there, the recorder is `PYTHONPATH={job.SOURCE} python3 -m probes`")
+    if options.kernel.folders:
+        say.phase(f"`sh {job.OUT}/{job.FOLDERS}` mounts the kernel's modules and headers")
     command = guest.vng_command(machine, run_dir, None)
     # In the terminal's own session: job control and Ctrl-C belong to the guest's shell.
     return subprocess.run(command, env=guest.vng_environment(run_dir)).returncode

@@ -115,7 +115,7 @@ def run(
     folder = folder.resolve()
     (folder / RESULTS).unlink(missing_ok=True)
     for name in names:
-        booted, cells = _kernel(kernels.resolve(name), workloads, folder, limit, plan)
+        booted, cells = _kernel(kernels.resolve(name), workloads, folder, limit, plan, configs)
         if configs:
             cells = [agreed(cell, booted.doctor) for cell in cells]
         matrix.kernels.append(booted)
@@ -130,6 +130,7 @@ def _kernel(
     folder: Path,
     limit: float | None,
     plan_of: Callable[[str], lab.Plan],
+    doctor: bool,
 ) -> tuple[Booted, list[Cell]]:
     """One guest, all WORKLOADS; nothing that happens here ends the matrix."""
     booted = Booted(kernel.name, kernel.suite)
@@ -152,7 +153,8 @@ def _kernel(
         job.Step(plan.name, lab.record_command(plan, f"{plan.name}.mapcount"), STEP_SECONDS)
         for plan in plans
     ]
-    steps.insert(0, job.Step(DOCTOR, lab.doctor_command(), STEP_SECONDS))
+    if doctor:
+        steps.insert(0, job.Step(DOCTOR, lab.doctor_command(), STEP_SECONDS))
     say.phase(f"booting {kernel.name} ({lab.how(machine)}) for {len(plans)} workloads")
     with ThreadPoolExecutor(1) as pool:
         watch = Watch(kernel.name, list(workloads), run_dir, traces, pool)

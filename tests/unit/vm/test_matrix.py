@@ -461,8 +461,9 @@ def test_configurations_are_built_and_run_when_none_is_named(
     # GIVEN no choice WHEN the configurations are run
     asked: dict[str, object] = {}
 
-    def run(*args: object) -> matrix.Matrix:
+    def run(*args: object, configs: bool) -> matrix.Matrix:
         asked["names"], asked["workloads"], *_ = args
+        asked["configs"] = configs
         return matrix.Matrix()
 
     monkeypatch.setattr(matrix, "run", run)
@@ -470,6 +471,7 @@ def test_configurations_are_built_and_run_when_none_is_named(
     # THEN every one of them is recorded with one workload of each family
     assert asked["names"] == [kernel.name for kernel in kernels.CONFIG_KERNELS]
     assert asked["workloads"] == list(matrix.CONFIG_WORKLOADS)
+    assert asked["configs"] is True
 
 
 def test_every_workload_is_in_the_matrix_when_none_is_named(fake: Lab) -> None:
