@@ -7,9 +7,9 @@ page tables (/proc/PID/pagemap) of the traced tasks.
 
 A TRUTH block's payload is a u32 length, that many bytes of JSON (name, ts_begin, ts_end,
 frames, frame_pages, tasks, mms, skipped), and then, each over all frames: the struct pages,
-kpagecount (u64), kpageflags (u64), mappers (u16: page-table entries of the traced tasks
-that map the page, those of an address space counted once).  What probes/published.py kept of
-the tasks' files comes last.
+kpagecount (u64; all ones on a kernel without that file), kpageflags (u64; then 0), mappers (u16:
+page-table entries of the traced tasks that map the page, those of an address space counted once).
+What probes/published.py kept of the tasks' files comes last.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from probes.spaces import TaskList, address_spaces, living_thread
 
 #: More frames than this would stop a marked task for long; the rest is counted as skipped.
 MAX_FRAMES = 1024
+#: In place of a page's kpagecount: no kernel counts so far.
+UNKNOWN_COUNT = b"\xff" * 8
 _WATCHED = (b"\x01", b"\x03")
 _ANY_OFFSET = FRAME_PAGES + 8
 
@@ -85,8 +87,8 @@ class Snapshots:
         for pfn in frames:
             pages.append(self._kcore.read(self._layout.vmemmap + pfn * size, FRAME_PAGES * size))
             idle()
-        counts = _per_page("/proc/kpagecount", frames)
-        flags = _per_page("/proc/kpageflags", frames)
+        counts = _per_page("/proc/kpagecount", frames, UNKNOWN_COUNT)
+        flags = _per_page("/proc/kpageflags", frames, bytes(8))
         idle()
         published = Published()
         mms, mappers = _mappers(frames, tasks, idle, published, self._listed)
@@ -112,11 +114,15 @@ class Snapshots:
         return b"".join([head, *pages, *counts, *flags, *rest])
 
 
-def _per_page(path: str, frames: List[int]) -> List[bytes]:
-    """8 bytes per page from one of the /proc/kpage* files; zeros past its end."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _per_page(path: str, frames: List[int], unknown: bytes) -> List[bytes]:
+    """8 bytes per page from one of the /proc/kpage* files; zeros past its end, ``unknown``
+    where the kernel has no such file."""
+    size = FRAME_PAGES * 8
     try:
-        size = FRAME_PAGES * 8
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return [unknown * FRAME_PAGES] * len(frames)
+    try:
         return [os.pread(fd, size, pfn * 8).ljust(size, b"\0") for pfn in frames]
     finally:
         os.close(fd)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,8 @@ from tests.mock_kernel import FRAME_PAGES, MockKernel
 HEAD = 0x800
 ERAS = ("double_map", "large")
 RAW = FRAME_PAGES * 64
+#: What the recorder writes for a page where it has no kpagecount.
+NO_COUNT = (1 << 64) - 1
 
 
 def _verify(trace: MockTrace, folder: Path) -> Verification:
@@ -41,6 +44,29 @@ def test_verify_finds_nothing_when_the_story_is_whole(tmp_path: Path, story: str
     assert result.checked > 4000
     assert len(result.differences) == 0
     assert sum(len(one.row) for one in found) == 0
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_verify_checks_the_counters_when_the_kernel_has_no_kpagecount(
+    tmp_path: Path, era: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a story on a kernel without CONFIG_PROC_PAGE_MONITOR
+    whole = _verify(mock_stories.lifecycle(era), tmp_path)
+    truth = MockTrace.truth
+
+    def without(
+        self: MockTrace, name: str, frames: Any, pages: bytes, counts: Any, *rest: Any
+    ) -> None:
+        truth(self, name, frames, pages, [NO_COUNT] * len(counts), *rest)
+
+    monkeypatch.setattr(MockTrace, "truth", without)
+    # WHEN it is verified
+    result = _verify(mock_stories.lifecycle(era), tmp_path)
+    # THEN all else is checked as ever, and what is not there differs from nothing
+    assert len(result.differences) == 0
+    assert result.table["kpagecount"].sum() == 0
+    assert result.checked == whole.checked - whole.table["kpagecount"].sum()
+    assert len(analysis.open_trace(str(tmp_path / "t.mapcount")).df_findings()) == 0
 
 
 #: What is altered: (where in the block after its JSON, how).  One frame per snapshot.

@@ -73,3 +73,28 @@ def test_truth_payload_when_a_task_ran_meanwhile():
     about = json.loads(data[4:])
     spaces = {mm["tasks"][0]: mm.get("torn") for mm in about["mms"]}
     assert spaces == {os.getpid(): None, child.pid: "ran while it was read"}
+
+
+def test_truth_payload_when_the_kernel_has_no_page_monitor(monkeypatch):
+    # GIVEN a watched page on a kernel without /proc/kpagecount and /proc/kpageflags
+    from probes import snapshot
+
+    real = snapshot.os.open
+
+    def without(path, flags):
+        if str(path).startswith("/proc/kpage"):
+            raise FileNotFoundError(2, "No such file or directory", path)
+        return real(path, flags)
+
+    monkeypatch.setattr(snapshot.os, "open", without)
+    kcore = type("K", (), {"read": lambda self, address, size: b"\x55" * size})()
+    layout = type("L", (), {"struct_page": 64, "vmemmap": 0})()
+    # WHEN a snapshot is taken
+    data = snapshot.Snapshots(kcore, layout, frames_with({(2, 5): 1})).take("mark", [])
+    # THEN it has the counters, and no count where 0 would be one
+    (size,) = struct.unpack_from("<I", data)
+    at = 4 + size
+    assert data[at : at + FRAME_PAGES * 64] == b"\x55" * (FRAME_PAGES * 64)
+    counts = struct.unpack_from(f"<{FRAME_PAGES}q", data, at + FRAME_PAGES * 64)
+    assert set(counts) == {-1}
+    assert len(data) == at + FRAME_PAGES * (64 + 8 + 8 + 2)
