@@ -112,6 +112,11 @@ class Snapshot:
         # A flags word uses its low bits only; the sign of the rest does not matter.
         return raw.view(dtype)[:, 0].astype(np.int64)
 
+    @property
+    def page_files(self) -> bool:
+        """The kernel has /proc/kpagecount and /proc/kpageflags (CONFIG_PROC_PAGE_MONITOR)."""
+        return bool((self.kpagecount >= 0).all())
+
     def has(self, name: str) -> bool:
         """The kernel has this field and the recorder found it."""
         return name in self.layout.fields

@@ -139,8 +139,7 @@ def _check_pages(
     kept = known & (shot.layout.page_counts | (trace.lives.order[life] == 0))
     sheet.compare("mapcount", life, page, want.mapcount[some], mapcount[at], kept & is_count[at])
     count = shot.kpagecount[at]
-    # Of a kernel without that file it is -1.
-    sheet.compare("kpagecount", life, page, want.mappings[some], count, kept & (count >= 0))
+    sheet.compare("kpagecount", life, page, want.mappings[some], count, kept & shot.page_files)
     if shot.tasks:
         # A mapping in a task that was not read may be missing, but none can be too many.
         mappers, (full, most) = shot.mappers[at], walks.of(shot)

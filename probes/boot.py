@@ -3,28 +3,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
-from typing import Dict
+from typing import Dict, List
 
 from probes.compiled import Compiled
+from probes.errors import ProbeError
 from probes.hooks import MARK_OPS
-from probes.kernel import Kcore, text_start
+from probes.kernel import Memory, text_start
 from probes.layout import vmemmap
-from probes.plan import Probe
+from probes.memory import BpfMemory, marker_ops
+from probes.plan import MARKS, Missing, Plan, Probe
 from probes.sites import same_update
 
 
 class Boot:
     """The running kernel as compiled programs meet it.  Raises ProbeError."""
 
-    def __init__(self, made: Compiled, kcore: Kcore) -> None:
+    def __init__(self, made: Compiled, kcore: Memory) -> None:
         self._kcore = kcore
         self.start = text_start()
         self.address: Dict[str, int] = {
             name: self.start + distance for name, distance in made.symbols.items()
         }
+        #: A task in the kernel's list, and the f_op of trace_marker; 0: not known.
+        self.task = self.address.get("init_task", 0)
+        self.marker_ops = self.address.get(MARK_OPS, 0)
+        if not self.task or not self.marker_ops:
+            self._look(made.layout.task)
         self.layout = replace(made.layout, vmemmap=vmemmap(self.address.get("vmemmap_base"), kcore))
+
+    def _look(self, offsets: Dict[str, int]) -> None:
+        """Find without symbols what has none in a kernel without CONFIG_KALLSYMS_ALL."""
+        with contextlib.suppress(ProbeError):
+            own = BpfMemory()
+            self.task = self.task or own.current()
+            if not self.marker_ops and "fdt" in offsets:
+                self.marker_ops = marker_ops(own, offsets)
+
+    def missing(self, plan: Plan) -> List[Missing]:
+        """What of a plan this boot does not allow."""
+        if self.marker_ops or not any(probe.op == "mark" for probe in plan.probes):
+            return []
+        reason = "no such symbol, and no file of trace_marker to ask"
+        return [Missing("mark", (MARK_OPS,), reason, MARKS)]
 
     def has_site(self, probe: Probe) -> bool:
         """Whether the inlined update that a probe sits on is where it was when it was found."""
@@ -39,6 +62,6 @@ class Boot:
         return {
             "VMEMMAP": self.layout.vmemmap,
             "HUGE_ZERO": address("huge_zero_folio", address("huge_zero_page", 0)),
-            "TRACE_MARKER_OPS": address(MARK_OPS, 0),
+            "TRACE_MARKER_OPS": self.marker_ops,
             "SELF": os.getpid(),
         }

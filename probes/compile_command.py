@@ -9,9 +9,10 @@ from probes.boot import Boot
 from probes.compiled import Compiled, pack
 from probes.errors import ProbeError
 from probes.kept import find_or_make, make_and_keep
-from probes.kernel import Kcore, check_kprobes, possible_cpus
+from probes.kernel import Memory, check_kprobes, possible_cpus
 from probes.loader import Filters, Program, Refused
 from probes.maps import Shape
+from probes.memory import kernel_memory
 from probes.output import Output, check
 from probes.record import require_root
 from probes.say import say
@@ -25,7 +26,7 @@ def compile_programs(path: str, force: bool) -> int:
     require_root()
     check(path, force)
     check_kprobes()
-    kcore = Kcore()
+    kcore = kernel_memory()
     made = find_or_make(None, True, kcore).made
     try:
         _try_out(made, kcore)
@@ -47,7 +48,7 @@ def compile_programs(path: str, force: bool) -> int:
     return 0
 
 
-def _try_out(made: Compiled, kcore: Kcore) -> None:
+def _try_out(made: Compiled, kcore: Memory) -> None:
     """Load the programs, attached nowhere.  Raises Refused, or ProbeError."""
     shape = Shape(possible_cpus(), 1, mmap.PAGESIZE, len(made.plan.probes))
     Program(made, shape, Filters(), Boot(made, kcore)).detach()

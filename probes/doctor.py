@@ -13,10 +13,12 @@ from probes.compiled import Compiled
 from probes.errors import ProbeError
 from probes.headers import find_types, read_headers
 from probes.kept import COMPILED, directory, find
-from probes.kernel import Kcore, Symbols, check_kprobes, text_start
+from probes.kernel import Kcore, Memory, Symbols, check_kprobes, text_start
 from probes.layout import Layout, find_layout
+from probes.memory import BpfMemory
 from probes.plan import Plan, by_trampoline, resolve
 from probes.program import NO_BCC, bcc_version
+from probes.snapshot import unpublished
 from probes.visible import visible
 
 #: A test returns what it found, and raises ProbeError where something is lacking.
@@ -48,22 +50,20 @@ def doctor(given: Optional[str] = None, use_cache: bool = True) -> int:
             text_start()
         return "/proc/kallsyms shows addresses"
 
-    def memory() -> str:
-        found[1] = Kcore()
-        return "/proc/kcore is readable"
-
     def types() -> str:
         found[2] = known = find_types()
         if known.enumerators("bpf_map_type").get("BPF_MAP_TYPE_RINGBUF") is None:
             raise ProbeError("this kernel has no BPF ring buffer: use one that has (5.8 and later)")
         return f"from the kernel's {known.source}; it has the BPF ring buffer"
 
-    good &= _print("symbols", symbols, ALL) & _print("memory", memory, ALL)
+    good &= _print("symbols", symbols, ALL)
+    found[1] = _print_memory()
+    good &= found[1] is not None
     if programs.made is not None:
         _print_probes(programs.made.layout, programs.made.plan)
         return 0 if good else 1
     good &= _print("types", types, ALL)
-    if isinstance(found[0], Symbols) and isinstance(found[1], Kcore) and isinstance(found[2], Btf):
+    if isinstance(found[0], Symbols) and isinstance(found[1], Memory) and isinstance(found[2], Btf):
         good &= _print_plan(found[0], found[1], found[2])
     return 0 if good else 1
 
@@ -99,7 +99,23 @@ def _print(name: str, test: Test, lost: str) -> bool:
     return True
 
 
-def _print_plan(symbols: Symbols, kcore: Kcore, types: Btf) -> bool:
+def _print_memory() -> Optional[Memory]:
+    """The line about the kernel's memory.  Returns the way to read it, if there is one."""
+    try:
+        memory = Kcore()
+    except ProbeError as no_kcore:
+        try:
+            second = BpfMemory()
+        except ProbeError as no_bpf:
+            _line(f"LACKS  memory: {no_kcore}; {no_bpf}; not seen: {ALL}")
+            return None
+        _line(f"LACKS  memory: {no_kcore}; not seen: nothing, BPF reads the memory instead")
+        return second
+    _line("ok     memory: /proc/kcore is readable")
+    return memory
+
+
+def _print_plan(symbols: Symbols, kcore: Memory, types: Btf) -> bool:
     try:
         layout = find_layout(types, symbols, kcore)
         plan = by_trampoline(resolve(types, symbols, kcore, layout), types)
@@ -116,7 +132,7 @@ def _print_probes(layout: Layout, plan: Plan) -> None:
         if probe.phase != "return":
             where = f"{probe.function}+{probe.offset:#x}" if probe.offset else probe.function
             _line(f"ok     {probe.op}: {where} ({probe.attach})")
-    for missing in plan.missing:
+    for missing in plan.missing + unpublished():
         _line(f"LACKS  {missing.op}: {missing}")
 
 

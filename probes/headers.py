@@ -26,6 +26,8 @@ TYPES = {
     "struct mm_struct": "linux/mm_types.h",
     "struct task_struct": "linux/sched.h",
     "struct file": "linux/fs.h",
+    "struct files_struct": "linux/fdtable.h",
+    "struct fdtable": "linux/fdtable.h",
     "enum pageflags": "linux/page-flags.h",
     "enum pagetype": "linux/page-flags.h",
     "enum compound_dtor_id": "linux/mm.h",

@@ -18,7 +18,7 @@ from typing import List, Optional
 from probes.compiled import Compiled, Damaged, pack, unpack
 from probes.digest import sources
 from probes.errors import ProbeError
-from probes.kernel import Kcore, build_id
+from probes.kernel import Memory, build_id
 from probes.program import bcc_version
 from probes.say import say
 
@@ -63,12 +63,12 @@ def find(given: Optional[str], use_cache: bool) -> Optional[Found]:
     return None
 
 
-def find_or_make(given: Optional[str], use_cache: bool, kcore: Kcore) -> Found:
+def find_or_make(given: Optional[str], use_cache: bool, kcore: Memory) -> Found:
     """The programs for the running kernel.  Raises ProbeError."""
     return find(given, use_cache) or make_and_keep(use_cache, kcore)
 
 
-def make_and_keep(use_cache: bool, kcore: Kcore, trampolines: bool = True) -> Found:
+def make_and_keep(use_cache: bool, kcore: Memory, trampolines: bool = True) -> Found:
     """Compile, and keep what was made for the next time.  Raises ProbeError."""
     # What is needed for this takes a while to import, for nothing where programs are kept.
     from probes.make import make

@@ -7,6 +7,7 @@ import bisect
 import os
 import re
 import struct
+from abc import ABC, abstractmethod
 from typing import Dict, List, Optional, Set, Tuple
 
 from probes.errors import ProbeError
@@ -101,8 +102,20 @@ def _words(path: str, column: int) -> Optional[Set[str]]:
         return None
 
 
-class Kcore:
-    """The kernel's virtual memory, read only, through the ELF core /proc/kcore."""
+class Memory(ABC):
+    """The kernel's virtual memory, read only."""
+
+    @abstractmethod
+    def read(self, address: int, size: int) -> bytes:
+        """``size`` bytes from a kernel address.  Raises ProbeError where none are."""
+
+    def u64(self, address: int) -> int:
+        """The 8 bytes at a kernel address as a number."""
+        return int.from_bytes(self.read(address, 8), "little")
+
+
+class Kcore(Memory):
+    """The kernel's memory through the ELF core /proc/kcore."""
 
     _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
     _SEGMENT = struct.Struct("<IIQQQQQQ")
@@ -130,7 +143,6 @@ class Kcore:
         ]
 
     def read(self, address: int, size: int) -> bytes:
-        """``size`` bytes from a kernel address.  Raises ProbeError where none are."""
         for start, end, at in self._segments:
             if start <= address and address + size <= end:
                 data = os.pread(self._fd, size, at + address - start)
@@ -142,10 +154,6 @@ class Kcore:
                 if len(data) == size:
                     return data
         raise ProbeError(f"/proc/kcore does not hold {size} bytes at {address:#x}")
-
-    def u64(self, address: int) -> int:
-        """The 8 bytes at a kernel address as a number."""
-        return int.from_bytes(self.read(address, 8), "little")
 
     def close(self) -> None:
         """Close the file."""

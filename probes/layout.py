@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional
 from probes.btf import Btf
 from probes.config import built_with
 from probes.errors import ProbeError
-from probes.kernel import Kcore, Symbols
+from probes.kernel import Memory, Symbols
 from probes.selftest import counts_pages
 
 #: __VMEMMAP_BASE_L4: where x86-64 has its struct pages if it is built to place nothing at random
@@ -53,7 +53,7 @@ class Layout:
         return asdict(self)
 
 
-def find_layout(btf: Btf, symbols: Symbols, kcore: Kcore) -> Layout:
+def find_layout(btf: Btf, symbols: Symbols, kcore: Memory) -> Layout:
     """The layout of the running kernel.  Raises ProbeError naming the field it lacks."""
     size = btf.size("page")
     if size is None:
@@ -77,7 +77,9 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Kcore) -> Layout:
     }
     if bits["head"] is None:
         raise ProbeError("enum pageflags has no PG_head: this kernel's layout is unknown")
-    if bits["hugetlb_dtor"] is None and bits["hugetlb_type"] is None:
+    # An enum of destructors without that one: the kernel is built without hugetlb.
+    told = bits["hugetlb_type"] is not None or btf.enumerators("compound_dtor_id")
+    if not told:
         raise ProbeError(
             "neither HUGETLB_PAGE_DTOR nor PGTY_hugetlb exists: this kernel's layout is unknown"
         )
@@ -96,6 +98,7 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Kcore) -> Layout:
             "tgid": _need(btf, "task_struct", "tgid"),
             "comm": _need(btf, "task_struct", "comm"),
             "f_op": _need(btf, "file", "f_op"),
+            **_open_files(btf),
         },
         page_counts=_page_counts(fields, kcore, base, size),
     )
@@ -134,7 +137,7 @@ def _compound_fields(btf: Btf, size: int) -> Dict[str, Optional[int]]:
 
 
 def _page_counts(
-    fields: Dict[str, Optional[int]], kcore: Kcore, base: int, size: int
+    fields: Dict[str, Optional[int]], kcore: Memory, base: int, size: int
 ) -> Optional[bool]:
     """Whether the pages of a large folio are counted: the fields are there in any case."""
     if fields["mm_id"] is None:
@@ -145,6 +148,17 @@ def _page_counts(
     return counts_pages(kcore, base, size, fields)
 
 
+def _open_files(btf: Btf) -> Dict[str, int]:
+    """The way from a task to its open files, where the types tell all of it."""
+    way = {
+        "files": btf.offset("task_struct", "files"),
+        "fdt": btf.offset("files_struct", "fdt"),
+        "fd": btf.offset("fdtable", "fd"),
+    }
+    known = {name: at for name, at in way.items() if at is not None}
+    return known if len(known) == len(way) else {}
+
+
 def _need(btf: Btf, struct: str, field: str) -> int:
     offset = btf.offset(struct, field)
     if offset is None:
@@ -152,7 +166,7 @@ def _need(btf: Btf, struct: str, field: str) -> int:
     return offset
 
 
-def vmemmap(address: Optional[int], kcore: Kcore) -> int:
+def vmemmap(address: Optional[int], kcore: Memory) -> int:
     """Where the struct pages begin; ADDRESS: that of the variable vmemmap_base.
 
     Raises ProbeError where that cannot be told.
@@ -163,7 +177,8 @@ def vmemmap(address: Optional[int], kcore: Kcore) -> int:
         kcore.u64(VMEMMAP_L4)
     except ProbeError:
         raise ProbeError(
-            "the kernel has no vmemmap_base, and no struct pages where an x86-64 kernel without "
-            "it has them: mapcount knows x86-64 alone so far"
+            "/proc/kallsyms has no vmemmap_base (a kernel without CONFIG_KALLSYMS_ALL), and at "
+            f"{VMEMMAP_L4:#x}, where struct pages begin if nothing is placed at random, there are "
+            "none: boot with nokaslr"
         ) from None
     return VMEMMAP_L4

@@ -13,7 +13,7 @@ from probes.compiled import INSN_SIZE, Compiled, Function, Map
 from probes.digest import sources
 from probes.headers import find_types
 from probes.hooks import MARK_OPS
-from probes.kernel import Kcore, Symbols, build_id
+from probes.kernel import Memory, Symbols, build_id
 from probes.layout import find_layout
 from probes.plan import FENTRY, FEXIT, Probe, by_trampoline, resolve
 from probes.program import bcc_version, compiled
@@ -28,7 +28,7 @@ _MAP_FD = 1
 _INSN = struct.Struct("<BBhI")
 
 
-def make(kcore: Kcore, trampolines: bool = True) -> Compiled:
+def make(kcore: Memory, trampolines: bool = True) -> Compiled:
     """Compile for the running kernel.  Raises ProbeError.
 
     TRAMPOLINES: use fentry and fexit where the kernel offers them, not kprobes alone.

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Tuple
 
 from probes.btf import Btf
 from probes.hooks import HOOKS, MARK_FUNCTION, MARK_OPS, SITES, TRACEPOINTS, Candidate, Hook, Site
-from probes.kernel import Kcore, Symbols
+from probes.kernel import Memory, Symbols
 from probes.layout import Layout
 from probes.sites import instruction, updates
 
@@ -16,6 +16,9 @@ from probes.sites import instruction, updates
 KPROBE, KRETPROBE, RAW_TRACEPOINT = "kprobe", "kretprobe", "raw_tracepoint"
 #: The cheaper way into a whole function, and out of it.
 FENTRY, FEXIT = "fentry", "fexit"
+
+#: What is lost where marks are not seen.
+MARKS = "marks of the workload"
 
 #: Integer arguments of a function call on x86-64, as pt_regs names them.  In a probe's call
 #: they are a0 to a5, and what the function returned is ``result``.
@@ -121,7 +124,7 @@ class _Unfit(Exception):
     """Why a candidate cannot be used on this kernel."""
 
 
-def resolve(btf: Btf, symbols: Symbols, kcore: Kcore, layout: Layout) -> Plan:
+def resolve(btf: Btf, symbols: Symbols, kcore: Memory, layout: Layout) -> Plan:
     """The plan for the running kernel.
 
     A function that is absent, or whose arguments are not known, becomes a Missing.
@@ -143,7 +146,7 @@ def resolve(btf: Btf, symbols: Symbols, kcore: Kcore, layout: Layout) -> Plan:
             phase="point",
             group="life",
         )
-    if MARK_OPS in symbols.address:
+    if MARK_OPS in symbols.address or "fdt" in layout.task:
         plan.add(
             function=MARK_FUNCTION,
             attach=KPROBE,
@@ -154,7 +157,7 @@ def resolve(btf: Btf, symbols: Symbols, kcore: Kcore, layout: Layout) -> Plan:
             group="life",
         )
     else:
-        plan.missing.append(Missing("mark", (MARK_OPS,), "no such symbol", "marks of the workload"))
+        plan.missing.append(Missing("mark", (MARK_OPS,), "no such symbol", MARKS))
     return plan
 
 
@@ -316,7 +319,7 @@ def _within(plan: Plan, hook: Hook) -> int:
     return -1
 
 
-def _resolve_sites(plan: Plan, symbols: Symbols, kcore: Kcore, layout: Layout) -> None:
+def _resolve_sites(plan: Plan, symbols: Symbols, kcore: Memory, layout: Layout) -> None:
     empty: Dict[Tuple[str, str], List[Site]] = {}
     seen = set()
     for site in SITES:
@@ -353,7 +356,7 @@ def _no_site(sites: List[Site], exists: bool) -> Missing:
 
 
 def _add_sites(
-    plan: Plan, site: Site, names: List[str], symbols: Symbols, kcore: Kcore, layout: Layout
+    plan: Plan, site: Site, names: List[str], symbols: Symbols, kcore: Memory, layout: Layout
 ) -> int:
     """Plan a probe at each update in these functions.  Returns how many there are."""
     offset = layout.fields[site.field]

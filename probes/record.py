@@ -22,15 +22,16 @@ from probes.errors import ProbeError
 from probes.guardian import Guardian
 from probes.hold import Freezer, Hold, members
 from probes.kept import GIVEN, Found, find_or_make, make_and_keep
-from probes.kernel import Kcore, Symbols, build_id, check_kprobes, end_pfn, possible_cpus
+from probes.kernel import Symbols, build_id, check_kprobes, end_pfn, possible_cpus
 from probes.loader import Filters, Program, Refused
 from probes.losses import Misses, RingLosses
 from probes.maps import FRAME_BYTES, FRAME_PAGES, MARK_SLOTS, Shape
+from probes.memory import kernel_memory
 from probes.output import Output, reason
 from probes.plan import Missing, Plan
 from probes.ring import Ring
 from probes.say import say
-from probes.snapshot import Snapshots
+from probes.snapshot import Snapshots, unpublished
 from probes.spaces import TaskList
 from probes.spill import Spills
 from probes.tasks import Command, descendants, process_of, running_tasks, state
@@ -103,7 +104,7 @@ class Recording:
         # Forked first: it must not inherit the compiler's memory.
         self.guardian = Guardian()
         check_kprobes()
-        self.kcore = Kcore()
+        self.kcore = kernel_memory()
         self._start(find_or_make(self.request.compiled, self.request.cache, self.kcore))
         self.ring = Ring(self.program.ring_fd, self.request.ring_bytes)
         self.spills = Spills(self.program.spills)
@@ -139,8 +140,9 @@ class Recording:
         say(f"attaching {len(self.plan.probes)} probes" + (f", {found}" if found.path else ""))
         frames = -(-end_pfn() // FRAME_PAGES)
         self.shape = Shape(possible_cpus(), frames, self.request.ring_bytes, len(self.plan.probes))
-        init_task = self.boot.address.get("init_task")
-        self.listed = TaskList(self.kcore, self.layout.task, init_task) if init_task else None
+        self.plan.missing += self.boot.missing(self.plan) + unpublished()
+        task = self.boot.task
+        self.listed = TaskList(self.kcore, self.layout.task, task) if task else None
         self.program = Program(made, self.shape, self.request.filters, self.boot)
         try:
             self._attach()

@@ -7,7 +7,7 @@ import ctypes
 import mmap
 from typing import Dict, Optional
 
-from probes.kernel import Kcore
+from probes.kernel import Memory
 
 HUGE = 2 << 20
 PAGE = mmap.PAGESIZE
@@ -15,11 +15,11 @@ PFN_MASK = (1 << 55) - 1
 
 
 def counts_pages(
-    kcore: Kcore, vmemmap: int, struct_page: int, fields: Dict[str, Optional[int]]
+    kcore: Memory, vmemmap: int, struct_page: int, fields: Dict[str, Optional[int]]
 ) -> Optional[bool]:
     """Whether a PTE mapping shows in the ``_mapcount`` of a page of a large folio.
 
-    None where the kernel gives no huge page.
+    None where the kernel gives no huge page, or does not tell where it lies.
     """
     area = mmap.mmap(-1, 2 * HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     area.madvise(mmap.MADV_HUGEPAGE)
@@ -28,7 +28,10 @@ def counts_pages(
     area[first] = area[first + PAGE] = 1
     # Without its last page the huge page is mapped by PTEs: those of the others.
     area.madvise(mmap.MADV_DONTNEED, first + HUGE - PAGE, PAGE)
-    pfn = _pfn(address + first + PAGE)
+    try:
+        pfn = _pfn(address + first + PAGE)
+    except FileNotFoundError:  # built without CONFIG_PROC_PAGE_MONITOR
+        return None
     page = kcore.read(vmemmap + pfn * struct_page, struct_page)
     link, count = fields["compound_head"], fields["mapcount"]
     assert link is not None and count is not None  # the layout is known

@@ -22,10 +22,11 @@ import struct
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from probes.kernel import Kcore
+from probes.kernel import Memory
 from probes.layout import Layout
 from probes.maps import FRAME_BYTES, FRAME_PAGES
 from probes.pagetables import PFN_MASK, walk
+from probes.plan import Missing
 from probes.published import Published, runs_of
 from probes.spaces import TaskList, address_spaces, living_thread
 
@@ -35,6 +36,16 @@ MAX_FRAMES = 1024
 UNKNOWN_COUNT = b"\xff" * 8
 _WATCHED = (b"\x01", b"\x03")
 _ANY_OFFSET = FRAME_PAGES + 8
+
+
+def unpublished() -> List[Missing]:
+    """What snapshots lack on this kernel."""
+    if os.path.exists("/proc/kpagecount"):
+        return []
+    files = ("/proc/kpagecount", "/proc/kpageflags", "/proc/PID/pagemap")
+    reason = "the kernel is built without CONFIG_PROC_PAGE_MONITOR"
+    lost = "what /proc says of a page, and page tables; snapshots have the counters alone"
+    return [Missing("truth", files, reason, lost)]
 
 
 def watched_frames(frames: memoryview) -> List[int]:
@@ -59,7 +70,7 @@ class Snapshots:
     """Takes snapshots of the watched frames."""
 
     def __init__(
-        self, kcore: Kcore, layout: Layout, frames: memoryview, listed: Optional[TaskList] = None
+        self, kcore: Memory, layout: Layout, frames: memoryview, listed: Optional[TaskList] = None
     ) -> None:
         """``listed``: see ``address_spaces``."""
         self._kcore = kcore

@@ -16,7 +16,7 @@ from typing import Callable, Dict, Iterable, List, Optional
 
 from probes.errors import ProbeError
 from probes.hold import ENDED, threads
-from probes.kernel import Kcore
+from probes.kernel import Memory
 
 #: kcmp(2), for which the C library has no function.
 _NUMBERS = {"x86_64": 312, "aarch64": 272}
@@ -45,14 +45,14 @@ def living_thread(pid: int) -> int:
 
 
 class TaskList:
-    """The kernel's own list of processes, read through /proc/kcore from init_task on."""
+    """The kernel's own list of processes, read from the kernel's memory, from one task on."""
 
     #: More processes than Linux can have: the list was changed under the walk.
     MOST = 1 << 22
 
-    def __init__(self, kcore: Kcore, offsets: Dict[str, int], init_task: int) -> None:
+    def __init__(self, kcore: Memory, offsets: Dict[str, int], start: int) -> None:
         self._kcore = kcore
-        self._init = init_task
+        self._start = start
         self._at = {name: offsets[name] for name in ("tasks", "mm", "tgid")}
         self._first = min(self._at.values())
         self._size = max(self._at.values()) + 8 - self._first
@@ -61,9 +61,9 @@ class TaskList:
         """The address of each process's mm_struct; 0 for a kernel thread.  Raises OSError
         where the list cannot be read."""
         found: Dict[int, int] = {}
-        task = self._next(self._init, found)
+        task = self._next(self._start, found)
         for _ in range(self.MOST):
-            if task == self._init:
+            if task == self._start:
                 return found
             task = self._next(task, found)
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))

@@ -19,7 +19,7 @@ _NUMBERS = {"x86_64": (321, 298), "aarch64": (280, 241)}
 
 # enum bpf_cmd
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_NEXT_KEY, _PROG_LOAD = 0, 1, 2, 4, 5
-_RAW_TRACEPOINT_OPEN = 17
+_PROG_TEST_RUN, _RAW_TRACEPOINT_OPEN = 10, 17
 # enum bpf_prog_type
 PROG_KPROBE, PROG_RAW_TRACEPOINT, PROG_TRACING = 2, 17, 26
 # enum bpf_attach_type
@@ -30,6 +30,7 @@ _MAP = struct.Struct("=IIIIIIi16s")
 _ELEMENT = struct.Struct("=IxxxxQQQ")
 _PROGRAM = struct.Struct("=IIQQIIQII16sIIIIQIIQII")
 _TRACEPOINT = struct.Struct("=QI")
+_RUN = struct.Struct("=IIIIQQIIIIQQII")
 #: struct perf_event_attr up to config2 (PERF_ATTR_SIZE_VER1).
 _PERF = struct.Struct("=IIQQQQQIIQQ")
 
@@ -130,6 +131,22 @@ def load_program(
             told = [line for line in said if not line.startswith(("processed ", "verification "))]
             why = f"{refused.strerror}: {told[-1]}" if told else refused.strerror
             raise OSError(refused.errno, why) from None
+
+
+def run(program: int, *arguments: int) -> int:
+    """Run a raw tracepoint's program now, as the calling task.  Returns what it returned."""
+    context = ctypes.create_string_buffer(struct.pack(f"={len(arguments)}Q", *arguments))
+    size = 8 * len(arguments)
+    attributes = ctypes.create_string_buffer(
+        _RUN.pack(
+            *(program, 0, 0, 0, 0, 0, 0, 0),
+            *(size, 0, ctypes.addressof(context) if size else 0, 0, 0, 0),
+        ),
+        _RUN.size,
+    )
+    _call(0, ctypes.c_long(_PROG_TEST_RUN), attributes, ctypes.c_long(_RUN.size))
+    (returned,) = struct.unpack_from("=i", attributes, 4)
+    return int(returned)
 
 
 def attach_tracing(program: int, tracepoint: Optional[str] = None) -> int:

@@ -76,8 +76,9 @@ class Readers:
 
     def findings(self) -> Iterator[Finding]:
         """Everything that is told wrong."""
-        yield from self._kpagecount()
-        yield from self._kpageflags()
+        if self.shot.page_files:
+            yield from self._kpagecount()
+            yield from self._kpageflags()
         yield from self._pagemap()
         for area in self.areas:
             yield from self._area({name: int(area[name]) for name in area.dtype.names or ()})

@@ -76,8 +76,32 @@ def test_vmemmap_when_it_is_nowhere():
         def u64(self, address):
             raise ProbeError("does not hold")
 
-    with pytest.raises(ProbeError, match="x86-64 alone"):
+    with pytest.raises(ProbeError, match="boot with nokaslr"):
         find_layout(FakeTypes(), Nowhere(), Empty())
+
+
+def test_layout_when_the_kernel_is_built_without_hugetlb(monkeypatch):
+    # GIVEN the destructors of a kernel of the era that had them, without that of hugetlb
+    monkeypatch.setitem(ENUMS, "compound_dtor_id", {"COMPOUND_PAGE_DTOR": 1})
+    # THEN no folio is of hugetlb, and all else is known
+    layout = layout_without("PGTY_hugetlb")
+    assert (layout.bits["hugetlb_dtor"], layout.bits["hugetlb_type"]) == (None, None)
+    # AND where neither word is known, nothing is guessed
+    monkeypatch.delitem(ENUMS, "compound_dtor_id")
+    with pytest.raises(ProbeError, match="HUGETLB_PAGE_DTOR nor PGTY_hugetlb"):
+        layout_without("PGTY_hugetlb")
+
+
+@pytest.mark.parametrize("lacking", [None, "files", "fdt", "fd"])
+def test_way_to_open_files_is_known_when_the_types_tell_all_of_it(monkeypatch, lacking):
+    # GIVEN types of a task's open files, of which one may be unknown
+    way = {"task_struct": "files", "files_struct": "fdt", "fdtable": "fd"}
+    for number, (struct, field) in enumerate(way.items()):
+        monkeypatch.setitem(OFFSETS, struct, {**OFFSETS.get(struct, {}), field: 100 + number})
+    # THEN it is there whole or not at all
+    task = layout_without(*[lacking] if lacking else []).task
+    expected = {} if lacking else {"files": 100, "fdt": 101, "fd": 102}
+    assert {name: task[name] for name in way.values() if name in task} == expected
 
 
 def test_layout_when_no_whole_folio_count_is_known():

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The plan: which functions are attached on which kernel, and what is named as missing."""
 
+from dataclasses import replace
+
 import pytest
 
 from probes.hooks import HOOKS, SITES
@@ -118,6 +120,27 @@ def test_plan_when_functions_are_missing(tmp_path):
     assert any(t.startswith("copy_hugetlb_page_range: no such symbol") for t in told)
     # AND an optional one is not
     assert not any("folio_remove_rmap_pud" in t for t in told)
+
+
+@pytest.mark.parametrize(
+    ("more", "task", "planned"),
+    [
+        (("tracing_mark_fops",), {}, True),
+        ((), {"files": 8, "fdt": 16, "fd": 24}, True),  # found at the boot
+        ((), {}, False),
+    ],
+)
+def test_plan_when_the_marks_operations_have_no_symbol(tmp_path, more, task, planned):
+    # GIVEN a kernel that names what tells a mark, or lets it be found, or neither
+    symbols = symbols_of(tmp_path, ["vfs_write", *more])
+    layout = replace(layout_of(6), task=task)
+    # WHEN the plan is made
+    plan = resolve(FakeBtf(["vfs_write"]), symbols, FakeKcore(), layout)
+    # THEN marks are looked for unless there is no way, which is told
+    assert [probe.op for probe in plan.probes if probe.function == "vfs_write"] == (
+        ["mark"] if planned else []
+    )
+    assert any(missing.op == "mark" for missing in plan.missing) == (not planned)
 
 
 def test_plan_when_btf_does_not_know_a_function(tmp_path):

@@ -98,3 +98,15 @@ def test_truth_payload_when_the_kernel_has_no_page_monitor(monkeypatch):
     counts = struct.unpack_from(f"<{FRAME_PAGES}q", data, at + FRAME_PAGES * 64)
     assert set(counts) == {-1}
     assert len(data) == at + FRAME_PAGES * (64 + 8 + 8 + 2)
+
+
+def test_lack_is_told_when_the_kernel_has_no_page_monitor(monkeypatch):
+    # GIVEN a kernel with, and one without /proc/kpagecount
+    from probes import snapshot
+
+    monkeypatch.setattr(snapshot.os.path, "exists", lambda path: True)
+    assert snapshot.unpublished() == []
+    monkeypatch.setattr(snapshot.os.path, "exists", lambda path: path != "/proc/kpagecount")
+    # THEN one line names the option and what snapshots do without
+    (missing,) = snapshot.unpublished()
+    assert "CONFIG_PROC_PAGE_MONITOR; not seen: what /proc says of a page" in str(missing)

@@ -35,6 +35,27 @@ class BpfProgLoad(ctypes.Structure):
     ]
 
 
+class BpfTestRun(ctypes.Structure):
+    """The member of union bpf_attr for BPF_PROG_TEST_RUN, by its declaration in linux/bpf.h."""
+
+    _fields_ = [
+        ("prog_fd", ctypes.c_uint32),
+        ("retval", ctypes.c_uint32),
+        ("data_size_in", ctypes.c_uint32),
+        ("data_size_out", ctypes.c_uint32),
+        ("data_in", ctypes.c_uint64),
+        ("data_out", ctypes.c_uint64),
+        ("repeat", ctypes.c_uint32),
+        ("duration", ctypes.c_uint32),
+        ("ctx_size_in", ctypes.c_uint32),
+        ("ctx_size_out", ctypes.c_uint32),
+        ("ctx_in", ctypes.c_uint64),
+        ("ctx_out", ctypes.c_uint64),
+        ("flags", ctypes.c_uint32),
+        ("cpu", ctypes.c_uint32),
+    ]
+
+
 class PerfEventAttr(ctypes.Structure):
     """struct perf_event_attr up to config2, by its declaration in linux/perf_event.h."""
 
@@ -111,3 +132,24 @@ def test_load_when_the_verifier_refuses(monkeypatch):
     # THEN the error has its last word
     with pytest.raises(OSError, match="Permission denied: R1 invalid mem access"):
         syscalls.load_program(syscalls.PROG_KPROBE, bytes(8), "GPL", "probe_0")
+
+
+@pytest.mark.parametrize("arguments", [(), (0xFFFFEA0000000000, 64)])
+def test_run_when_a_program_is_run_at_once(monkeypatch, arguments):
+    # GIVEN a kernel that runs a program and writes what it returned into the request
+    asked = []
+
+    def call(number, command, attributes, size):
+        request = BpfTestRun.from_buffer(attributes)
+        words = ctypes.string_at(request.ctx_in, request.ctx_size_in) if request.ctx_in else b""
+        asked.append((number, command.value, size.value, request.prog_fd, words))
+        others = ("data_size_in", "data_in", "data_out", "repeat", "ctx_out", "flags", "cpu")
+        assert not any(getattr(request, name) for name in others)  # -EINVAL for a raw tracepoint
+        request.retval = 0xFFFFFFF2
+        return 0
+
+    monkeypatch.setattr(syscalls, "_call", call)
+    # WHEN one is run THEN it gets its arguments as a tracepoint would give them
+    assert syscalls.run(9, *arguments) == -14
+    words = b"".join(word.to_bytes(8, "little") for word in arguments)
+    assert asked == [(0, 10, ctypes.sizeof(BpfTestRun), 9, words)]
