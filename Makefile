@@ -33,7 +33,7 @@ matrix: setup ## every kernel with every workload: out/matrix/, and docs/support
 	exit $$status
 
 configs: setup ## kernels of other configurations: out/configs/, and their part of that page
-	@status=0; $(PYTHON) mapcount.py lab matrix --configs $(CONFIGS) -o out/configs || status=$$?; \
+	@status=0; $(PYTHON) mapcount.py lab matrix --configs $(CONFIGS) -f -o out/configs || status=$$?; \
 	[ $$status -gt 1 ] || \
 	$(PYTHON) -m vm.configs_text out/configs/matrix.json docs/support-matrix.md || status=1; \
 	exit $$status

@@ -51,7 +51,9 @@ def _versions(folder: Path, sources: list[str]) -> list[tuple[str, str]]:
         f"--option=Dir::Cache={folder}",
         "--option=Acquire::Check-Valid-Until=false",  # as for the roots, in vm.chroot
     ]
-    procs.run_logged(["apt-get", *settings, "update"], folder / "log", "asking the mirror")
+    procs.run_logged(
+        ["apt-get", *settings, "update"], cache.root() / "ahead.log", "asking the mirror"
+    )
     command = ["apt-cache", *settings, "madison", KERNEL]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     # linux-image-amd64 | 7.3.4-1~bpo13+1 | http://HOST/debian trixie-backports/main amd64 Packages

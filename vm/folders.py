@@ -27,12 +27,30 @@ def attach(machine: guest.Machine, run_dir: Path, folders: Sequence[guest.Share]
             if set(path) & set(",= \t\"'"):
                 raise LabError(f"QEMU cannot share {path!r}: use a path without , = space or quote")
         tag = f"mapcount{number}"
-        options += [
-            "-fsdev",
-            f"local,id={tag},path={folder.host},security_model=none,multidevs=remap,readonly=on",
-            "-device",
-            f"virtio-9p-pci,fsdev={tag},mount_tag={tag}",
-        ]
+        options += _export(tag, folder.host)
         lines.append(f"mkdir -p {folder.guest} && mount -t 9p -o {MOUNT} {tag} {folder.guest}\n")
     (run_dir / job.FOLDERS).write_text("".join(lines))
     return replace(machine, qemu=tuple(options))
+
+
+def with_root(machine: guest.Machine) -> guest.Machine:
+    """MACHINE with its root under a second name.
+
+    virtme-ng calls it /dev/root, and a kernel without block devices looks for nothing below /dev.
+    """
+    tag = "mapcountroot"
+    return replace(
+        machine,
+        qemu=(*machine.qemu, *_export(tag, machine.root)),
+        boot=(*machine.boot, f"root={tag}"),
+    )
+
+
+def _export(tag: str, folder: Path) -> list[str]:
+    """QEMU's options for a read-only 9p folder."""
+    return [
+        "-fsdev",
+        f"local,id={tag},path={folder},security_model=none,multidevs=remap,readonly=on",
+        "-device",
+        f"virtio-9p-pci,fsdev={tag},mount_tag={tag}",
+    ]

@@ -130,6 +130,15 @@ def image_of(kernel: Kernel, root: Path) -> Path:
     return images[-1]
 
 
+def lacks(image: Path, option: str) -> bool:
+    """True if the lab built IMAGE without an OPTION of its configuration."""
+    try:
+        lines = image.with_name("config").read_text().splitlines()
+    except OSError:  # not of ours
+        return False
+    return f"{option}=y" not in lines
+
+
 def is_ready(kernel: LabKernel) -> bool:
     """True if a run would fetch or build nothing for KERNEL."""
     built = kernel.recipe is None or kernel.recipe.image.exists()

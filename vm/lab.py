@@ -197,6 +197,8 @@ def prepare(options: Options, plan: Plan | None = None) -> tuple[guest.Machine, 
         machine = replace(_with_shares(machine, *plan.shares), boot=plan.boot)
         for path in plan.files:
             shutil.copy2(path, run_dir / path.name)
+    if kernels.lacks(image, "CONFIG_BLOCK"):
+        machine = folders.with_root(machine)
     return machine, run_dir
 
 

@@ -49,3 +49,13 @@ def test_folders_are_refused_when_qemu_could_not_parse_them(tmp_path: Path) -> N
     # GIVEN a folder with a comma in its name WHEN it is attached THEN it is refused
     with pytest.raises(LabError, match="use a path without"):
         folders.attach(machine(), tmp_path, [guest.Share("/mapcount/headers", tmp_path / "a,b")])
+
+
+def test_root_has_a_name_that_a_kernel_without_block_devices_finds() -> None:
+    # GIVEN a machine WHEN its root is to be found by such a kernel
+    found = folders.with_root(machine())
+    # THEN the kernel is told a name that is not below /dev, and QEMU exports the root by it
+    (root,) = [word.partition("=")[2] for word in found.boot]
+    assert "/" not in root
+    assert f"mount_tag={root}" in found.qemu[-1]
+    assert "path=/root-of-suite" in found.qemu[-3] and "readonly=on" in found.qemu[-3]

@@ -111,3 +111,18 @@ def test_headers_are_refused_when_they_are_none(tmp_path: Path) -> None:
     # GIVEN a directory without include/ WHEN it is given as headers THEN it is refused
     with pytest.raises(LabError, match="include"):
         kernels.resolve("6.1", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("config", "lacks"),
+    [("CONFIG_BLOCK=y\n", False), ("# CONFIG_BLOCK is not set\n", True), (None, False)],
+)
+def test_kernel_lacks_an_option_when_it_was_built_without(
+    tmp_path: Path, config: str | None, lacks: bool
+) -> None:
+    # GIVEN an image with the configuration that it was built with beside it, or none
+    image = write_image(tmp_path / "bzImage")
+    if config is not None:
+        (tmp_path / "config").write_text(config)
+    # WHEN it is asked THEN only what is known to be missing is
+    assert kernels.lacks(image, "CONFIG_BLOCK") == lacks

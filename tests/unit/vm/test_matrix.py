@@ -384,7 +384,7 @@ def configs_run(lab: Lab, doctor: str, steps: str) -> int:
         'case "$*" in *6.1-tiny*) kernel=6.1-tiny ;; *) kernel=6.1-no-btf ;; esac\n'
         f'echo "${{doctor[$kernel]}}" >"$out/steps/doctor/status"\n{steps}\nfinished\n'
     )
-    return lab.run("--configs", "--kernel", *CONFIGURED)
+    return lab.run("--configs", "-f", "--kernel", *CONFIGURED)
 
 
 def test_kernel_is_left_out_when_doctor_says_that_it_cannot_be_recorded(built: Lab) -> None:
@@ -450,7 +450,7 @@ def test_page_has_only_the_configurations_that_were_run_when_made(
     assert "- 6.1-tiny: folio_dup: not in this kernel; unseen: forks" in page
     # AND the first part can be made anew without touching it
     built.compares()
-    built.run()
+    built.run("-f")
     assert matrix_text.main([results, str(output)]) == 0
     assert output.read_text() == page
 
