@@ -47,7 +47,8 @@ def effects(log: Log, lives: Lives, rows: Ints, double_map_era: bool) -> Effects
     delta = np.where(among(op, RMAP), log.delta[rows], 0)
     is_split = op == OP["split_pmd"]
     # Only the old kernels' anon split writes counters itself; elsewhere its parts are
-    # rmap calls with records of their own.
+    # rmap calls with records of their own: of file folios always, of anonymous ones since
+    # commit cb67f4282bf9 ("mm,thp,rmap: simplify compound page mapcount handling") (in v6.2).
     own_split = is_split & lives.anon[life] & double_map_era
     delta = np.where(is_split & ~own_split, 0, delta)
 

@@ -64,11 +64,16 @@ class Hook:
 C = Candidate
 
 #: Functions of the kernels before the folio_*_rmap_* names serve PTE and PMD alike.
+#: commit 4d8f7418e8ba ("mm/rmap: remove page_remove_rmap()") (in v6.8) is the last of the series
+#: that names the level in the function.
 _OLD_ADD_ANON = (
-    # 5.10 has both, and page_add_anon_rmap() only calls the other.
+    # 5.10 has both, and page_add_anon_rmap() only calls the other, until
+    # commit f1e2db12e45b ("mm/rmap: remove do_page_add_anon_rmap()") (in v5.19).
     C("do_page_add_anon_rmap", page="page", level="flags:2"),
     C("page_add_anon_rmap", page="page", level="flags:2"),
 )
+# compound is their second argument, and their third since commit cea86fe246b6 ("mm/munlock: rmap
+# call mlock_vma_page() munlock_vma_page()") (in v5.18): hence asked for by its name.
 _OLD_ADD_FILE = (C("page_add_file_rmap", page="page", level="compound:0xff"),)
 _OLD_REMOVE = (C("page_remove_rmap", page="page", level="compound:0xff"),)
 
@@ -95,6 +100,8 @@ HOOKS: Tuple[Hook, ...] = (
         "point",
         "rmap",
         (
+            # commit 4d510f3da4c2 ("mm: add folio_add_new_anon_rmap()") (in v6.3); the other
+            # only calls it from then on.
             C("folio_add_new_anon_rmap", page="folio", level="folio"),
             C("page_add_new_anon_rmap", page="page", level="folio"),
         ),
@@ -156,6 +163,7 @@ HOOKS: Tuple[Hook, ...] = (
         "point",
         "rmap",
         (
+            # commit 9d5fafd5d882 ("mm/rmap: rename hugepage_add* to hugetlb_add*") (in v6.8)
             C("hugetlb_add_anon_rmap", page="folio", level="pmd"),
             C("hugepage_add_anon_rmap", page="page", level="pmd"),
         ),
@@ -208,7 +216,10 @@ HOOKS: Tuple[Hook, ...] = (
         "folio",
         "split",
         (
+            # commit 58729c04cf10 ("mm/huge_memory: add buddy allocator like (non-uniform)
+            # folio_split()") (in v6.15): every folio split goes through it.
             C("__folio_split", page="folio", known=("folio",)),
+            # commit c010d47f107f ("mm: thp: split huge page to any lower order pages") (in v6.9)
             C("split_huge_page_to_list_to_order", page="page"),
             C("split_huge_page_to_list", page="page"),
         ),
@@ -219,6 +230,8 @@ HOOKS: Tuple[Hook, ...] = (
         "point",
         "split",
         (
+            # commit f158ed6195ef ("mm: convert deferred_split_huge_page() to
+            # deferred_split_folio()") (in v6.3)
             C("deferred_split_folio", page="folio"),
             C("deferred_split_huge_page", page="page"),
         ),
@@ -242,6 +255,7 @@ HOOKS: Tuple[Hook, ...] = (
         "migrate",
         "point",
         "migrate",
+        # commit 19138349ed59 ("mm/migrate: Add folio_migrate_flags()") (in v5.16)
         (C("folio_migrate_flags", page="folio"), C("migrate_page_states", page="page")),
         "migration is not named as such",
     ),
@@ -275,6 +289,8 @@ HOOKS: Tuple[Hook, ...] = (
         "readers",
         (
             C("get_kpage_count", page="page", known=("page",)),
+            # Inline since commit cb67f4282bf9 ("mm,thp,rmap: simplify compound page mapcount
+            # handling") (in v6.2).
             C("__page_mapcount", page="page"),
         ),
         "readers of /proc/kpagecount, page by page",
@@ -401,7 +417,8 @@ SITES: Tuple[Site, ...] = (
         "hugetlb mappings copied by fork",
         hugetlb=True,
     ),
-    # page_dup_file_rmap() and hugetlb_add_file_rmap(): a shared hugetlb page is mapped.
+    # A shared hugetlb page is mapped: page_dup_file_rmap(), and hugetlb_add_file_rmap() since
+    # commit 44887f399455 ("mm/rmap: introduce and use hugetlb_add_file_rmap()") (in v6.8).
     *_hugetlb(
         "map",
         1,
@@ -411,7 +428,8 @@ SITES: Tuple[Site, ...] = (
         "hugetlb_mfill_atomic_pte",
         "remove_migration_pte",
     ),
-    # hugetlb_remove_rmap() of 6.7+; before, page_remove_rmap() was called.
+    # page_remove_rmap() was called until commit e135826b2da0 ("mm/rmap: introduce and use
+    # hugetlb_remove_rmap()") (in v6.8).
     *_hugetlb(
         "unmap",
         -1,

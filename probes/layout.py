@@ -59,6 +59,7 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Memory) -> Layout:
     if size is None:
         raise ProbeError(f"the kernel's {btf.source} has no struct page: its layout is unknown")
     base = vmemmap(symbols.address.get("vmemmap_base"), kcore)
+    # 7.1+: "mm: rename the 'compound_head' field in the 'struct page' to 'compound_info'".
     link = btf.offset("page", "compound_info")
     flags = btf.enumerators("pageflags")
     fields: Dict[str, Optional[int]] = {
@@ -71,8 +72,11 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Memory) -> Layout:
     }
     bits: Dict[str, Optional[int]] = {
         "head": flags.get("PG_head"),
+        # Gone with commit cb67f4282bf9 ("mm,thp,rmap: simplify compound page mapcount handling")
+        # (in v6.2).
         "double_map": flags.get("PG_double_map"),
         "hugetlb_dtor": btf.enumerators("compound_dtor_id").get("HUGETLB_PAGE_DTOR"),
+        # commit 4ffca5a96678 ("mm: support only one page_type per page") (in v6.12)
         "hugetlb_type": btf.enumerators("pagetype").get("PGTY_hugetlb"),
     }
     if bits["head"] is None:
@@ -111,6 +115,9 @@ def _compound_fields(btf: Btf, size: int) -> Dict[str, Optional[int]]:
         offset = btf.offset("page", field)
         return None if offset is None else size + offset
 
+    # In struct folio with the series of commit eec20426d48b ("mm: convert
+    # head_subpages_mapcount() into folio_nr_pages_mapped()") (in v6.3), in page[1] since
+    # commit 53f9263baba6 ("mm: rework mapcount accounting to enable 4k mapping of THPs") (in v4.5).
     entire = btf.offset("folio", "_entire_mapcount")
     if entire is None:
         entire = second("compound_mapcount")
@@ -121,16 +128,20 @@ def _compound_fields(btf: Btf, size: int) -> Dict[str, Optional[int]]:
         )
     order = second("compound_order")
     if order is None:
-        # 6.12+: the low byte of the second page's flags word.
+        # The low byte of the second page's flags word since
+        # commit ebc1baf5c9b4 ("mm: free up a word in the first tail page") (in v6.6).
         order = btf.offset("folio", "_flags_1")
     if order is None:
         raise ProbeError("neither page.compound_order nor folio._flags_1 exists")
     return {
         "entire": entire,
         "nr_mapped": btf.offset("folio", "_nr_pages_mapped"),
+        # commit 05c5323b2a34 ("mm: track mapcount of large folios in single value") (in v6.10)
         "large": btf.offset("folio", "_large_mapcount"),
         "order": order,
         "dtor": second("compound_dtor"),
+        # commit 6af8cb80d3a9 ("mm/rmap: basic MM owner tracking for large folios (!hugetlb)")
+        # (in v6.15)
         "mm_id": btf.offset("folio", "_mm_id"),
         "mm_id_mapcount": btf.offset("folio", "_mm_id_mapcount"),
     }
@@ -141,7 +152,10 @@ def _page_counts(
 ) -> Optional[bool]:
     """Whether the pages of a large folio are counted: the fields are there in any case."""
     if fields["mm_id"] is None:
-        return True  # kernels before the per-mm ids know no other way
+        # Kernels before the per-mm ids know no other way; with them came
+        # commit 749492229e3b ("mm: stop maintaining the per-page mapcount of large folios
+        # (CONFIG_NO_PAGE_MAPCOUNT)") (in v6.15).
+        return True
     without = built_with("CONFIG_NO_PAGE_MAPCOUNT")
     if without is not None:
         return not without

@@ -93,7 +93,9 @@ class Books:
         for one in divergences(log, lives, self.run, self.trace.counters):
             aside = in_flight(log, lives, one.row)
             if one.counter == "large_mapcount":
-                # Fork raises the pages one by one and then, at once, the sum.
+                # Fork raises the pages one by one and then, at once, the sum:
+                # commit 05c5323b2a34 ("mm: track mapcount of large folios in single value")
+                # (in v6.10).
                 aside |= log.op[one.row] == OP["dup"]
             self.set_aside += int(aside.sum())
             keep = np.flatnonzero(~aside)

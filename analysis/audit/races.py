@@ -20,7 +20,7 @@ LOOKS = {
     "get_kpage_count": "a copy of the page and its head, made without a reference",
     "snapshot_page": "the page, then its head and page[1], to copy them",
 }
-#: Since 7.0 the flags come from a copy.
+#: Since "mm/util: introduce snapshot_page()" (seen in 6.18) the flags come from a copy.
 COPIES = "snapshot_page"
 
 

@@ -24,6 +24,9 @@ RULES: dict[str, Rule] = {
         "error",
         "a counter is what it began with plus the changes of mm/rmap.c and of fork's copies",
     ),
+    # From commit 53f9263baba6 ("mm: rework mapcount accounting to enable 4k mapping of THPs")
+    # (in v4.5) to commit cb67f4282bf9 ("mm,thp,rmap: simplify compound page mapcount handling")
+    # (in v6.2).
     "double-map": Rule(
         "error",
         "__split_huge_pmd_locked() sets PG_double_map and adds one to every page's _mapcount "
@@ -33,6 +36,9 @@ RULES: dict[str, Rule] = {
         "error",
         "each page-table entry that maps a page is one in its map count (mm/rmap.c)",
     ),
+    # _nr_pages_mapped: commit be5ef2d9b006 ("mm,thp,rmap: subpages_mapcount of PTE-mapped
+    # subpages") (in v6.2); _large_mapcount: commit 05c5323b2a34 ("mm: track mapcount of large
+    # folios in single value") (in v6.10).
     "counters-disagree": Rule(
         "error",
         "at rest the folio's counters say the same as its pages': _large_mapcount is all "
