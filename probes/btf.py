@@ -152,10 +152,13 @@ class Btf:
         if not id_:
             return {}
         type_, at = self._type(id_)
-        if type_.kind == _ENUM64:
-            raise ProbeError(f"enum {enum} has 64-bit values: this mapcount cannot read it")
-        pairs = ((ctypes.c_uint32 * 2).from_address(at + 8 * i) for i in range(type_.vlen))
-        return {self._name(name_off): int(value) for name_off, value in pairs}
+        # A value of 64 bits is two words, the lower first.
+        words = 3 if type_.kind == _ENUM64 else 2
+        found = {}
+        for i in range(type_.vlen):
+            name_off, low, *high = (ctypes.c_uint32 * words).from_address(at + 4 * words * i)
+            found[self._name(name_off)] = low | sum(high) << 32
+        return found
 
     def function_id(self, function: str) -> int:
         """The id of a function's type, 0 if BTF does not know it."""

@@ -74,7 +74,12 @@ _OLD_ADD_ANON = (
 )
 # compound is their second argument, and their third since commit cea86fe246b6 ("mm/munlock: rmap
 # call mlock_vma_page() munlock_vma_page()") (in v5.18): hence asked for by its name.
-_OLD_ADD_FILE = (C("page_add_file_rmap", page="page", level="compound:0xff"),)
+_OLD_ADD_FILE = (
+    # commit 86f35f69db8e ("rmap: add folio_add_file_rmap_range()") (in v6.6); the other only
+    # calls it from then on.
+    C("folio_add_file_rmap_range", page="page", nr="nr_pages", level="compound:0xff"),
+    C("page_add_file_rmap", page="page", level="compound:0xff"),
+)
 _OLD_REMOVE = (C("page_remove_rmap", page="page", level="compound:0xff"),)
 
 HOOKS: Tuple[Hook, ...] = (
@@ -165,6 +170,8 @@ HOOKS: Tuple[Hook, ...] = (
         (
             # commit 9d5fafd5d882 ("mm/rmap: rename hugepage_add* to hugetlb_add*") (in v6.8)
             C("hugetlb_add_anon_rmap", page="folio", level="pmd"),
+            # They got a folio for a page at different times, under their old names.
+            C("hugepage_add_anon_rmap", page="folio", level="pmd"),
             C("hugepage_add_anon_rmap", page="page", level="pmd"),
         ),
         "anonymous hugetlb pages mapped again",
@@ -176,6 +183,7 @@ HOOKS: Tuple[Hook, ...] = (
         "rmap",
         (
             C("hugetlb_add_new_anon_rmap", page="folio", level="pmd"),
+            C("hugepage_add_new_anon_rmap", page="folio", level="pmd"),
             C("hugepage_add_new_anon_rmap", page="page", level="pmd"),
         ),
         "the first mapping of new hugetlb pages",

@@ -8,7 +8,7 @@ version number: distributions backport.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from probes.btf import Btf
 from probes.config import built_with
@@ -19,6 +19,9 @@ from probes.selftest import counts_pages
 #: __VMEMMAP_BASE_L4: where x86-64 has its struct pages if it is built to place nothing at random
 #: (without CONFIG_DYNAMIC_MEMORY_LAYOUT), and so needs no variable for it.
 VMEMMAP_L4 = 0xFFFFEA0000000000
+
+#: Macros of include/linux/page-flags.h, in kernels where no type tells them.
+PAGE_TYPE_BASE, PG_HUGETLB = 0xF0000000, 0x00000800
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,16 @@ class Layout:
     def counters(self) -> List[str]:
         """The counters that this era keeps, by their logical names."""
         has = ["mapcount"] if self.page_counts else []
-        has.append("entire_mapcount")
+        if self.fields["entire"] is not None:
+            has.append("entire_mapcount")
         if self.bits["double_map"] is not None:
             has.append("double_map")
         if self.fields["nr_mapped"] is not None and self.page_counts:
             has.append("nr_pages_mapped")
         if self.fields["large"] is not None:
             has.append("large_mapcount")
+        if self.fields.get("total") is not None:
+            has.append("total_mapped_pages")
         return has
 
     def as_json(self) -> Dict[str, Any]:
@@ -75,18 +81,10 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Memory) -> Layout:
         # Gone with commit cb67f4282bf9 ("mm,thp,rmap: simplify compound page mapcount handling")
         # (in v6.2).
         "double_map": flags.get("PG_double_map"),
-        "hugetlb_dtor": btf.enumerators("compound_dtor_id").get("HUGETLB_PAGE_DTOR"),
-        # commit 4ffca5a96678 ("mm: support only one page_type per page") (in v6.12)
-        "hugetlb_type": btf.enumerators("pagetype").get("PGTY_hugetlb"),
+        **_hugetlb_bits(btf, flags),
     }
     if bits["head"] is None:
         raise ProbeError("enum pageflags has no PG_head: this kernel's layout is unknown")
-    # An enum of destructors without that one: the kernel is built without hugetlb.
-    told = bits["hugetlb_type"] is not None or btf.enumerators("compound_dtor_id")
-    if not told:
-        raise ProbeError(
-            "neither HUGETLB_PAGE_DTOR nor PGTY_hugetlb exists: this kernel's layout is unknown"
-        )
     return Layout(
         source=btf.source,
         struct_page=size,
@@ -108,43 +106,88 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Memory) -> Layout:
     )
 
 
-def _compound_fields(btf: Btf, size: int) -> Dict[str, Optional[int]]:
-    """The counters of a whole folio: in struct folio, or before it in page[1]."""
+def _hugetlb_bits(btf: Btf, flags: Dict[str, int]) -> Dict[str, Optional[int]]:
+    """What tells a hugetlb folio: the bits of its head's page_type under a mask, a flag of its
+    second page, or its destructor.  None of them: the kernel is built without hugetlb.
 
-    def second(field: str) -> Optional[int]:
-        offset = btf.offset("page", field)
-        return None if offset is None else size + offset
-
-    # In struct folio with the series of commit eec20426d48b ("mm: convert
-    # head_subpages_mapcount() into folio_nr_pages_mapped()") (in v6.3), in page[1] since
-    # commit 53f9263baba6 ("mm: rework mapcount accounting to enable 4k mapping of THPs") (in v4.5).
-    entire = btf.offset("folio", "_entire_mapcount")
-    if entire is None:
-        entire = second("compound_mapcount")
-    if entire is None:
+    Raises ProbeError where none is known.
+    """
+    names = ("hugetlb_type", "hugetlb_type_mask", "hugetlb_flag", "hugetlb_dtor")
+    bits: Dict[str, Optional[int]] = dict.fromkeys(names)
+    types, dtors = btf.enumerators("pagetype"), btf.enumerators("compound_dtor_id")
+    if "PGTY_hugetlb" in types:
+        # commit 4ffca5a96678 ("mm: support only one page_type per page") (in v6.12)
+        bits["hugetlb_type"] = types["PGTY_hugetlb"] << 24
+        bits["hugetlb_type_mask"] = 0xFF << 24
+    elif "PG_hugetlb" in types:
+        # commit ff202303c398 ("mm: convert page type macros to enum") (in v6.10): a cleared bit.
+        bits["hugetlb_type"] = types["PAGE_TYPE_BASE"]
+        bits["hugetlb_type_mask"] = types["PAGE_TYPE_BASE"] | types["PG_hugetlb"]
+    elif "PG_hugetlb" in flags:
+        # commit 9c5ccf2db04b ("mm: remove HUGETLB_PAGE_DTOR") (in v6.6)
+        bits["hugetlb_flag"] = flags["PG_hugetlb"]
+    elif dtors:
+        bits["hugetlb_dtor"] = dtors.get("HUGETLB_PAGE_DTOR")
+    elif not types and btf.offset("folio", "_folio_avail") is not None:
+        # commit d99e3140a4d3 ("mm: turn folio_test_hugetlb into a PageType") (in v6.9, and in
+        # 6.6.y and 6.8.y), where the word was free that _large_mapcount has taken since.
+        bits["hugetlb_type"] = PAGE_TYPE_BASE
+        bits["hugetlb_type_mask"] = PAGE_TYPE_BASE | PG_HUGETLB
+    else:
         raise ProbeError(
-            "neither folio._entire_mapcount nor page.compound_mapcount exists: this kernel "
-            "counts maps in a way that mapcount does not know"
+            "neither PG_hugetlb nor HUGETLB_PAGE_DTOR nor PGTY_hugetlb exists: this kernel's "
+            "layout is unknown"
         )
-    order = second("compound_order")
-    if order is None:
-        # The low byte of the second page's flags word since
-        # commit ebc1baf5c9b4 ("mm: free up a word in the first tail page") (in v6.6).
-        order = btf.offset("folio", "_flags_1")
-    if order is None:
-        raise ProbeError("neither page.compound_order nor folio._flags_1 exists")
-    return {
-        "entire": entire,
-        "nr_mapped": btf.offset("folio", "_nr_pages_mapped"),
+    return bits
+
+
+def _compound_fields(btf: Btf, size: int) -> Dict[str, Optional[int]]:
+    """The counters of a whole folio: in struct folio, or before it in page[1].
+
+    The whole-folio count and the order have names in both in some kernels, for the same place.
+    """
+
+    def find(*names: Tuple[str, str]) -> Optional[int]:
+        for struct, field in names:
+            offset = btf.offset(struct, field)
+            if offset is not None:
+                return offset + (size if struct == "page" else 0)
+        return None
+
+    fields = {
+        # In page[1] since commit 53f9263baba6 ("mm: rework mapcount accounting to enable 4k
+        # mapping of THPs") (in v4.5).
+        "entire": find(("folio", "_entire_mapcount"), ("page", "compound_mapcount")),
+        # In page[1] since commit cb67f4282bf9 ("mm,thp,rmap: simplify compound page mapcount
+        # handling") (in v6.2), in struct folio, as the other, since commit eec20426d48b ("mm:
+        # convert head_subpages_mapcount() into folio_nr_pages_mapped()") (in v6.3).
+        "nr_mapped": find(("folio", "_nr_pages_mapped"), ("page", "subpages_mapcount")),
         # commit 05c5323b2a34 ("mm: track mapcount of large folios in single value") (in v6.10)
-        "large": btf.offset("folio", "_large_mapcount"),
-        "order": order,
-        "dtor": second("compound_dtor"),
+        "large": find(("folio", "_large_mapcount")),
+        # "mm/rmap: support arbitrary folio mappings" (announced in April 2026): it takes the
+        # place of _entire_mapcount.
+        "total": find(("folio", "_total_mapped_pages")),
+        # Out of page[1] since commit 1c5509be58f6 ("mm: remove 'First tail page' members from
+        # struct page") (in v6.3); the low byte of the second page's flags word since
+        # commit ebc1baf5c9b4 ("mm: free up a word in the first tail page") (in v6.6).
+        "order": find(("page", "compound_order"), ("folio", "_folio_order"), ("folio", "_flags_1")),
+        "dtor": find(("page", "compound_dtor"), ("folio", "_folio_dtor")),
         # commit 6af8cb80d3a9 ("mm/rmap: basic MM owner tracking for large folios (!hugetlb)")
         # (in v6.15)
-        "mm_id": btf.offset("folio", "_mm_id"),
-        "mm_id_mapcount": btf.offset("folio", "_mm_id_mapcount"),
+        "mm_id": find(("folio", "_mm_id")),
+        "mm_id_mapcount": find(("folio", "_mm_id_mapcount")),
     }
+    if fields["entire"] is None and (fields["total"] is None or fields["large"] is None):
+        raise ProbeError(
+            "neither folio._entire_mapcount nor page.compound_mapcount exists, nor "
+            "folio._total_mapped_pages beside _large_mapcount: this kernel counts maps in a way "
+            "that mapcount does not know"
+        )
+    if fields["order"] is None:
+        raise ProbeError(
+            "none of page.compound_order, folio._folio_order and folio._flags_1 exists"
+        )
+    return fields
 
 
 def _page_counts(
@@ -156,6 +199,8 @@ def _page_counts(
         # commit 749492229e3b ("mm: stop maintaining the per-page mapcount of large folios
         # (CONFIG_NO_PAGE_MAPCOUNT)") (in v6.15).
         return True
+    if fields["nr_mapped"] is None:
+        return False  # what they were summed up in is gone, and they with it
     without = built_with("CONFIG_NO_PAGE_MAPCOUNT")
     if without is not None:
         return not without

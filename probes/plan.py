@@ -253,6 +253,8 @@ def _add(
             nr = "0"
         elif ":" in candidate.level:
             nr = f"({args.level}) == PTE"  # a PMD mapping covers the whole folio: 0
+            if candidate.nr:
+                nr = f"({nr}) ? {args.nr} : 0"
         plan.add(
             attach=KPROBE,
             call=f"on_point(ctx, {probe}, {args.page}, {args.vma}, {nr}, {args.level})",
@@ -338,7 +340,9 @@ def _resolve_sites(plan: Plan, symbols: Symbols, kcore: Memory, layout: Layout) 
 def _without_page_counts(layout: Layout) -> List[Missing]:
     """What a kernel that does not count the pages of a large folio leaves invisible."""
     reason = "the kernel is built with CONFIG_NO_PAGE_MAPCOUNT"
-    if layout.page_counts is None:
+    if layout.fields.get("nr_mapped") is None:
+        reason = "the kernel has no folio._nr_pages_mapped: it counts no pages of a large folio"
+    elif layout.page_counts is None:
         reason = "neither the kernel's configuration nor a huge page tells whether it keeps them"
     lost = "map counts of a large folio's pages; they come from the operations alone"
     found = [Missing("counters", ("_mapcount", "_nr_pages_mapped"), reason, lost)]

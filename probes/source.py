@@ -64,6 +64,7 @@ def source(plan: Plan, layout: Layout) -> str:
         "OFF_ENTIRE": layout.fields["entire"],
         "OFF_NR_MAPPED": layout.fields["nr_mapped"],
         "OFF_LARGE": layout.fields["large"],
+        "OFF_TOTAL": layout.fields.get("total"),
         "OFF_ORDER": layout.fields["order"],
         "OFF_DTOR": layout.fields["dtor"],
         "OFF_VM_MM": layout.task["vm_mm"],
@@ -73,8 +74,10 @@ def source(plan: Plan, layout: Layout) -> str:
         "OFF_TASK_COMM": layout.task["comm"],
         "PG_HEAD": layout.bits["head"],
         "PG_DOUBLE_MAP": layout.bits["double_map"],
+        "PG_HUGETLB": layout.bits.get("hugetlb_flag"),
         "HUGETLB_DTOR": layout.bits["hugetlb_dtor"],
-        "HUGETLB_PAGE_TYPE": layout.bits["hugetlb_type"],
+        "HUGETLB_TYPE": layout.bits["hugetlb_type"],
+        "HUGETLB_TYPE_MASK": layout.bits.get("hugetlb_type_mask"),
         "OFF_FILE_F_OP": layout.task["f_op"],
         "WITH_TRAMPOLINES": 1 if any(p.attach in (FENTRY, FEXIT) for p in plan.probes) else None,
         "NO_STACK": events.NO_STACK,
@@ -115,10 +118,12 @@ def _reads(layout: Layout) -> Dict[str, Optional[int]]:
         return max(offset // 8 + 1 for offset in offsets if offset is not None) * 8
 
     second_flags = None
-    if layout.bits["double_map"] is not None:
+    if any(layout.bits.get(name) is not None for name in ("double_map", "hugetlb_flag")):
         second_flags = layout.struct_page + words(field("flags")) - 8
     page = words(*map(field, ("flags", "compound_head", "mapping", "mapcount", "refcount")))
-    folio = words(second_flags, *map(field, ("entire", "nr_mapped", "large", "order", "dtor")))
+    folio = words(
+        second_flags, *map(field, ("entire", "nr_mapped", "large", "total", "order", "dtor"))
+    )
     return {
         "LINK_BYTES": words(field("flags"), field("compound_head")),
         "PAGE_BYTES": page,

@@ -83,9 +83,15 @@ static __always_inline void look(u64 page, struct seen *s)
 	if (!(s->flags & (1U << PG_HEAD)))
 		return;
 	s->order = FIELD(u8, buf, OFF_ORDER);
+#ifdef OFF_ENTIRE
 	s->entire = FIELD(s32, buf, OFF_ENTIRE);
+#endif
 #ifdef OFF_NR_MAPPED
 	s->nr_mapped = FIELD(s32, buf, OFF_NR_MAPPED);
+#endif
+#ifdef OFF_TOTAL
+	/* The low word of a long: enough for 2^31 mapped pages. */
+	s->nr_mapped = FIELD(s32, buf, OFF_TOTAL);
 #endif
 #ifdef OFF_LARGE
 	s->large = FIELD(s32, buf, OFF_LARGE);
@@ -94,11 +100,17 @@ static __always_inline void look(u64 page, struct seen *s)
 	if (FIELD(u64, buf, STRUCT_PAGE + OFF_FLAGS) & (1ULL << PG_DOUBLE_MAP))
 		s->bits |= BIT_DOUBLE_MAP;
 #endif
-#ifdef OFF_DTOR
+	/* A kernel without hugetlb has none of these. */
+#ifdef HUGETLB_DTOR
 	if (FIELD(u8, buf, OFF_DTOR) == HUGETLB_DTOR)
 		s->bits |= BIT_HUGETLB;
-#else
-	if (FIELD(u32, buf, OFF_MAPCOUNT) >> 24 == HUGETLB_PAGE_TYPE)
+#endif
+#ifdef PG_HUGETLB
+	if (FIELD(u64, buf, STRUCT_PAGE + OFF_FLAGS) & (1ULL << PG_HUGETLB))
+		s->bits |= BIT_HUGETLB;
+#endif
+#ifdef HUGETLB_TYPE
+	if ((FIELD(u32, buf, OFF_MAPCOUNT) & HUGETLB_TYPE_MASK) == HUGETLB_TYPE)
 		s->bits |= BIT_HUGETLB;
 #endif
 }
