@@ -103,12 +103,15 @@ def expected(lives: Lives, run: Replay, here: Present, counters: frozenset[str])
     mapped = np.bincount(owner[pte > 0], minlength=len(at)).astype(np.int64)
     all_known = np.bincount(owner[~known], minlength=len(at)) == 0
     large = order > 0
+    pte_sum = run.pte_sum[at] + run.pte_start[batch]
+    all_sums_known = large & run.pte_start_known[batch] & entire_known
     folio = {
         "entire_mapcount": (entire, large & entire_known),
         "double_map": (run.double_map[at], large & lives.anon[here.life]),
-        "large_mapcount": (
-            entire + run.pte_sum[at] + run.pte_start[batch],
-            large & run.pte_start_known[batch] & entire_known,
+        "large_mapcount": (entire + pte_sum, all_sums_known),
+        "total_mapped_pages": (
+            (entire << order) + pte_sum,
+            all_sums_known & ~lives.hugetlb[here.life],
         ),
         "nr_pages_mapped": (
             np.where(lives.hugetlb[here.life], 0, mapped + ENTIRELY_MAPPED * (entire > 0)),

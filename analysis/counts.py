@@ -137,6 +137,11 @@ class Counts:
         total, known = self.pte_total()
         return total + self.entire, known & self.entire_known
 
+    def total_mapped_pages(self) -> tuple[Ints, Bools]:
+        """The pages that all mappings map, at each position and where known."""
+        total, known = self.pte_total()
+        return total + (self.entire << self.order), known & self.entire_known
+
     def position(self, ts: int) -> int:
         """The last record at or before a time; AnalysisError before the first."""
         at = int(np.searchsorted(self.ts, ts, side="right")) - 1

@@ -15,7 +15,7 @@ from analysis.log import Log
 
 COUNTERS = (
     "entire_mapcount", "mapcount", "pte_mappings", "double_map", "nr_pages_mapped",
-    "large_mapcount",
+    "large_mapcount", "total_mapped_pages",
 )  # fmt: skip
 SOURCES = ("replayed", "observed")
 
@@ -61,6 +61,8 @@ def _replayed(counts: Counts, pages: Ints) -> dict[str, Part]:
         parts["nr_pages_mapped"] = _signal(*counts.nr_pages_mapped())
     if "large_mapcount" in counts.counters:
         parts["large_mapcount"] = _signal(*counts.large_mapcount())
+    if "total_mapped_pages" in counts.counters and not counts.hugetlb:
+        parts["total_mapped_pages"] = _signal(*counts.total_mapped_pages())
     return parts
 
 

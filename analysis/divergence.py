@@ -13,7 +13,7 @@ from analysis.log import Log
 from analysis.replay import Replay
 
 #: The counters that are compared record by record.
-COMPARED = ("entire_mapcount", "double_map", "mapcount", "large_mapcount")
+COMPARED = ("entire_mapcount", "double_map", "mapcount", "large_mapcount", "total_mapped_pages")
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,13 @@ def divergences(log: Log, lives: Lives, run: Replay, counters: frozenset[str]) -
     offset = np.where(anon, double_map, entire) if era else np.zeros_like(entire)
     offset = np.where(lives.order[life] > 0, offset, 0)
     entire_known = run.entire_known[batch]
+    sums_known = run.pte_start_known[batch] & entire_known
     expected: dict[str, tuple[Ints, Bools]] = {
         "entire_mapcount": (entire, entire_known),
         "double_map": (double_map, anon & has_pages),
         "mapcount": (pte + offset, pte_known & entire_known),
-        "large_mapcount": (entire + pte_sum, run.pte_start_known[batch] & entire_known),
+        "large_mapcount": (entire + pte_sum, sums_known),
+        "total_mapped_pages": ((entire << lives.order[life]) + pte_sum, sums_known & has_pages),
     }
     found = []
     for counter in COMPARED:

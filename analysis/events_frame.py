@@ -13,7 +13,9 @@ from analysis.plan import RETURN
 from analysis.tasks import TaskNames
 from probes.events import LEVELS, MARK_FIRST, OPS, PHASES
 
-COUNTERS = ("mapcount", "entire_mapcount", "nr_pages_mapped", "large_mapcount")
+COUNTERS = (
+    "mapcount", "entire_mapcount", "nr_pages_mapped", "large_mapcount", "total_mapped_pages",
+)  # fmt: skip
 
 
 def events_frame(

@@ -11,6 +11,7 @@ from analysis.arrays import Bools, Ints, pair_returns
 from analysis.order import Rank, following
 from analysis.plan import ENTER, OP, RETURN, Plan, among
 from analysis.records import RECORD, Chunk, joined, picked
+from analysis.total_mapped import pmd_mappings
 from probes.events import (
     BIT_ANON,
     BIT_DOUBLE_MAP,
@@ -205,13 +206,24 @@ class Log:
             kept = (self.order == 0) | self.plan.page_counts
             return raw + 1, self.read & kept & (raw >= LOWEST_COUNT) & ~self.hugetlb
         if name == "entire_mapcount":
-            return self._column("entire") + 1, whole
+            return self._entire(whole)
         if name == "large_mapcount":
             return self._column("large") + 1, whole
         if name == "nr_pages_mapped":
             return self._column("nr_mapped"), whole
+        if name == "total_mapped_pages":
+            return self._column("nr_mapped"), whole & ~self.hugetlb
         assert name == "double_map"
         return self.double_map.astype(np.int64), whole
+
+    def _entire(self, whole: Bools) -> tuple[Ints, Bools]:
+        if not self.plan.sums_pages:
+            return self._column("entire") + 1, whole
+        total, summed = self.counter("total_mapped_pages")
+        large = self._column("large") + 1
+        value, possible = pmd_mappings(total, large, self.order)
+        # hugetlb is mapped as a whole only, and its pages are not summed up.
+        return np.where(summed, value, large), whole & (possible | ~summed)
 
     @cached_property
     def enter_of(self) -> Ints:

@@ -36,6 +36,8 @@ class Plan:
         #: Each page of a large folio has a map count of its own; else (CONFIG_NO_PAGE_MAPCOUNT)
         #: only pages of order 0 have, and what others have comes from the operations alone.
         self.page_counts = "mapcount" in header.get("counters", ["mapcount"])
+        #: Whole-folio mappings are not counted, but mapped pages are summed up.
+        self.sums_pages = "total_mapped_pages" in header.get("counters", ())
         functions = [str(entry["function"]) for entry in self.entries]
         self.functions = list(dict.fromkeys([*functions, *MARKS.values()]))
         self.sites = list(dict.fromkeys(e["site"] for e in self.entries if e.get("site")))

@@ -38,7 +38,7 @@ def start_values(
         here = (np.array([head[one]]), np.array([frame[one]]))
         entire = double_map = 0
         if lives.order[one] > 0:
-            entire = int(shot.word("entire", "<i4", *here)[0]) + 1
+            entire = int(shot.entire(*here)[0])
             if "double_map" in counters:
                 double_map = int(shot.double_map(*here)[0])
         first = lives.first[one]

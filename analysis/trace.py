@@ -135,8 +135,8 @@ class Trace:
         * ``order``: int16, of the folio; ``nr``: int32, pages that the operation covers
         * ``delta``: int8, declared change of each mapping; 0 where the function failed
         * ``mapcount`` (of the page), ``entire_mapcount``, ``nr_pages_mapped``,
-          ``large_mapcount``, ``refcount``: Int32, observed; NA where the kernel or the
-          page has none or it could not be read
+          ``large_mapcount``, ``total_mapped_pages``, ``refcount``: Int32, observed; NA where
+          the kernel or the page has none or it could not be read
         * ``flags``: Int64, low 32 bits of the head's page flags
         * ``double_map``: boolean, PG_double_map, observed; NA on kernels without it
         * ``anon``, ``hugetlb``, ``freed``: bool, what the folio was at that instant
@@ -226,7 +226,7 @@ class Trace:
         * ``ts``: int64, ns; ``event``: int64, label in ``df_events``
         * ``counter``: category: entire_mapcount, mapcount (a page's, logical),
           pte_mappings (a page's PTE mappings alone), double_map, nr_pages_mapped,
-          large_mapcount
+          large_mapcount, total_mapped_pages
         * ``subpage``: int32, page within the folio; -1: a counter of the folio
         * ``value``: Int64, replayed: AFTER the event; observed: what the record read,
           which for a probe at a function's entry is BEFORE the event
@@ -294,8 +294,9 @@ class Trace:
         * ``snapshot``: int64, number; ``name``: category, start, end or a mark's name
         * ``ts_begin``, ``ts_end``: int64, ns, span in which the pages were read
         * ``pfn``, ``head_pfn``: int64; ``order``: int16, of the folio
-        * ``mapcount``, ``entire_mapcount``, ``nr_pages_mapped``, ``large_mapcount``:
-          Int32, logical; NA where there is none; the folio's on each of its pages
+        * ``mapcount``, ``entire_mapcount``, ``nr_pages_mapped``, ``large_mapcount``,
+          ``total_mapped_pages``: Int32, logical; NA where there is none; the folio's on each
+          of its pages
         * ``double_map``: boolean
         * ``kpagecount``: int64; ``kpageflags``: uint64, as /proc had them
         * ``mappers``: int64, page-table entries found in the tasks that were read

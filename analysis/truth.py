@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from analysis.arrays import Bools, Ints, Records, number
 from analysis.log import LOWEST_COUNT
+from analysis.total_mapped import pmd_mappings
 from probes.tracefile import TraceError, decoded
 
 FRAME_PAGES = 512
@@ -144,6 +145,13 @@ class Snapshot:
         """The folio's mapping says that it is anonymous."""
         flag: Bools = self.word("mapping", "<i8", head, frame) & 1 == 1
         return flag
+
+    def entire(self, head: Ints, frame: Ints) -> Ints:
+        """Mappings of whole large folios, counted by the kernel or told by what it sums up."""
+        if self.has("entire"):
+            return self.word("entire", "<i4", head, frame) + 1
+        total, large = (self.word(name, "<i4", head, frame) for name in ("total", "large"))
+        return pmd_mappings(total, large + 1, self.orders(head, frame))[0]
 
     def double_map(self, head: Ints, frame: Ints) -> Ints:
         """PG_double_map, which lies in the flags of the folio's second page."""

@@ -14,6 +14,7 @@ FIELD_OF = {
     "entire_mapcount": ("entire", 1),
     "nr_pages_mapped": ("nr_mapped", 0),
     "large_mapcount": ("large", 1),
+    "total_mapped_pages": ("total", 0),
 }
 
 
@@ -61,7 +62,7 @@ def _one(number: int, shot: Snapshot, counters: frozenset[str]) -> pd.DataFrame:
         "mapcount": integers(value.ravel(), kept),
     }
     large = np.flatnonzero(order > 0)
-    for counter in ("entire_mapcount", "nr_pages_mapped", "large_mapcount", "double_map"):
+    for counter in (*FIELD_OF, "double_map"):
         values = np.zeros(len(frame), dtype=np.int64)
         known = np.zeros(len(frame), dtype=bool)
         if has_counter(shot, counter, counters):

@@ -24,7 +24,9 @@ from analysis.truth import Snapshot
 from analysis.truth_frame import folio_values, has_counter
 from analysis.walked import Walks
 
-FOLIO_COUNTERS = ("entire_mapcount", "double_map", "large_mapcount", "nr_pages_mapped")
+FOLIO_COUNTERS = (
+    "entire_mapcount", "double_map", "large_mapcount", "nr_pages_mapped", "total_mapped_pages",
+)  # fmt: skip
 CHECKS = (*FOLIO_COUNTERS, "mapcount", "kpagecount", "page tables")
 #: What the kernel itself keeps of a folio and its pages.
 COUNTERS = ("order", *FOLIO_COUNTERS, "mapcount")

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Builds valid trace files from literals, for tests without a kernel.
 
-One probe plan and one layout per era: "double_map" (as 6.1), "large" (as 6.12), and
-"uncounted" (as 7.x would be with CONFIG_NO_PAGE_MAPCOUNT; no such kernel is at hand).
+One probe plan and one layout per era: "double_map" (as 6.1), "subpages" (as 6.2), "large" (as
+6.12), "uncounted" (as 7.x would be with CONFIG_NO_PAGE_MAPCOUNT) and "summed" (as announced in
+April 2026); of the second and the last two no kernel is at hand.
 Counters are given as LOGICAL values and written raw, as a recorder would.
 """
 
@@ -71,7 +72,10 @@ PROBES: dict[str, dict[str, Probe]] = {
         **COMMON,
     },
 }
-PROBES["uncounted"] = PROBES["large"]
+PROBES["subpages"] = {**PROBES["double_map"], "split_pmd": PROBES["large"]["split_pmd"]}
+PROBES["uncounted"] = PROBES["summed"] = PROBES["large"]
+#: Eras whose rmap functions take a page at a time.
+PAGE_BY_PAGE = ("double_map", "subpages")
 LAYOUT: dict[str, dict[str, Any]] = {
     "double_map": {
         "fields": {"flags": 0, "compound_head": 8, "mapping": 24, "mapcount": 48,
@@ -85,14 +89,31 @@ LAYOUT: dict[str, dict[str, Any]] = {
                    "entire": 84, "nr_mapped": 88},
         "bits": {"head": 6, "double_map": None},
     },
+    "subpages": {
+        "fields": {"flags": 0, "compound_head": 8, "mapping": 24, "mapcount": 48,
+                   "refcount": 52, "flags_1": 64, "dtor": 80, "order": 81, "entire": 84,
+                   "nr_mapped": 88, "large": None},
+        "bits": {"head": 16, "double_map": None},
+    },
+    "summed": {
+        "fields": {"flags": 0, "compound_head": 8, "mapping": 24, "mapcount": 48,
+                   "refcount": 52, "flags_1": 64, "order": None, "total": 88, "large": 112,
+                   "entire": None, "nr_mapped": None},
+        "bits": {"head": 6, "double_map": None},
+    },
 }  # fmt: skip
 LAYOUT["uncounted"] = LAYOUT["large"]
 COUNTERS = {
     "double_map": ["mapcount", "entire_mapcount", "double_map"],
     "large": ["mapcount", "entire_mapcount", "nr_pages_mapped", "large_mapcount"],
+    "subpages": ["mapcount", "entire_mapcount", "nr_pages_mapped"],
     "uncounted": ["entire_mapcount", "large_mapcount"],
+    "summed": ["large_mapcount", "total_mapped_pages"],
 }
-RELEASE = {"double_map": "6.1.0-mock", "large": "6.12.0-mock", "uncounted": "7.2.0-mock"}
+RELEASE = {
+    "double_map": "6.1.0-mock", "subpages": "6.2.0-mock", "large": "6.12.0-mock",
+    "uncounted": "7.2.0-mock", "summed": "announced-mock",
+}  # fmt: skip
 START_NS = 1_000_000_000_000
 
 

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from itertools import product
 
-from tests.mock import MockTrace
+from tests.mock import LAYOUT, PAGE_BY_PAGE, MockTrace
 
 FRAME_PAGES = 512
 PAGE = 4096
@@ -40,7 +40,7 @@ class Folio:
     @property
     def uncounted(self) -> bool:
         """Its pages have no map counts of their own."""
-        return self.era == "uncounted" and self.order > 0
+        return self.era in ("uncounted", "summed") and self.order > 0
 
     def mapcount(self, page: int) -> int:
         if self.uncounted:
@@ -78,6 +78,9 @@ class Folio:
     def large_mapcount(self) -> int:
         return len(self.pmds) + len(self.ptes)
 
+    def total_mapped_pages(self) -> int:
+        return len(self.pmds) * self.pages + len(self.ptes)
+
     def nr_pages_mapped(self) -> int:
         if self.uncounted:
             return 0
@@ -91,16 +94,26 @@ class MockKernel:
         self.trace = trace
         self.folios: list[Folio] = []
 
+    @property
+    def _fields(self) -> dict[str, int | None]:
+        found: dict[str, int | None] = LAYOUT[self.trace.era]["fields"]
+        return found
+
+    def _nr_mapped(self, folio: Folio) -> int:
+        """What the record's word of that name holds."""
+        if self.trace.era == "double_map":
+            return 0
+        return folio.nr_pages_mapped() if self._fields["nr_mapped"] else folio.total_mapped_pages()
+
     def emit(self, name: str, folio: Folio, page: int = 0, **more: object) -> None:
         """Record what a probe sees of a folio now."""
-        large = self.trace.era != "double_map"
         seen: dict[str, object] = dict(
             order=folio.order, mapcount=folio.mapcount(page), entire=len(folio.pmds),
             double_map=folio.doubled, anon=folio.anon,
             # One reference for each mapping and for each that an operation may add.
             refcount=folio.large_mapcount() + folio.pages,
-            nr_mapped=folio.nr_pages_mapped() if large else 0,
-            large=folio.large_mapcount() if large else 0,
+            nr_mapped=self._nr_mapped(folio),
+            large=folio.large_mapcount() if self._fields["large"] else 0,
         )  # fmt: skip
         self.trace.record(name, folio.head + page, **(seen | more))  # type: ignore[arg-type]
 
@@ -125,13 +138,13 @@ class MockKernel:
         folio.pmds.append(pid)
 
     def map_pte(self, folio: Folio, pid: int, page: int, nr: int = 1) -> None:
-        step = 1 if self.trace.era == "double_map" else nr
+        step = 1 if self.trace.era in PAGE_BY_PAGE else nr
         for first in range(page, page + nr, step):
             self.emit(self._rmap_name(folio), folio, first, nr=step, tid=pid)
             folio.ptes |= {(pid, one) for one in range(first, first + step)}
 
     def unmap_pte(self, folio: Folio, pid: int, page: int, nr: int = 1) -> None:
-        step = 1 if self.trace.era == "double_map" else nr
+        step = 1 if self.trace.era in PAGE_BY_PAGE else nr
         for first in range(page, page + nr, step):
             self.emit("unmap", folio, first, nr=step, tid=pid)
             folio.ptes -= {(pid, one) for one in range(first, first + step)}
@@ -153,8 +166,10 @@ class MockKernel:
         if not folio.anon:
             self.emit("unmap", folio, nr=0, level="pmd", tid=tid)
         elif self.trace.era != "double_map":
-            self.emit("map_anon", folio, nr=folio.pages, tid=tid)
-            folio.ptes |= every
+            step = 1 if self.trace.era in PAGE_BY_PAGE else folio.pages
+            for first in range(0, folio.pages, step):
+                self.emit("map_anon", folio, first, nr=step, tid=tid)
+                folio.ptes |= {(pid, page) for page in range(first, first + step)}
             self.emit("unmap", folio, nr=0, level="pmd", tid=tid)
         else:
             folio.ptes |= every
@@ -244,7 +259,7 @@ class MockKernel:
         return 4 * len(counts), pss, 4 * len(counts) - private, private
 
     def _struct_pages(self, raw: bytearray, at: int, folio: Folio) -> None:
-        old = self.trace.era == "double_map"
+        fields, head = self._fields, LAYOUT[self.trace.era]["bits"]["head"]
         for page in range(folio.pages):
             struct.pack_into("<i", raw, at + page * 64 + 48, folio.mapcount(page) - 1)
             if page:
@@ -252,12 +267,18 @@ class MockKernel:
         struct.pack_into("<Q", raw, at + 24, 0xFFFF8000 | folio.anon)
         if folio.order == 0:
             return
-        struct.pack_into("<Q", raw, at, 1 << (16 if old else 6))
-        struct.pack_into("<i", raw, at + 84, len(folio.pmds) - 1)
-        if old:
-            struct.pack_into("<B", raw, at + 81, folio.order)
+        struct.pack_into("<Q", raw, at, 1 << head)
+        if fields["order"]:
+            struct.pack_into("<B", raw, at + fields["order"], folio.order)
             struct.pack_into("<Q", raw, at + 64, int(folio.doubled) << 6)
         else:
             struct.pack_into("<Q", raw, at + 64, folio.order | 1 << 9)
-            struct.pack_into("<i", raw, at + 80, folio.large_mapcount() - 1)
-            struct.pack_into("<i", raw, at + 88, folio.nr_pages_mapped())
+        for name, format_, value in (
+            ("entire", "<i", len(folio.pmds) - 1),
+            ("nr_mapped", "<i", folio.nr_pages_mapped()),
+            ("large", "<i", folio.large_mapcount() - 1),
+            ("total", "<q", folio.total_mapped_pages()),
+        ):
+            offset = fields.get(name)
+            if offset is not None:
+                struct.pack_into(format_, raw, at + offset, value)

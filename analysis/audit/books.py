@@ -92,7 +92,7 @@ class Books:
         found: list[Break] = []
         for one in divergences(log, lives, self.run, self.trace.counters):
             aside = in_flight(log, lives, one.row)
-            if one.counter == "large_mapcount":
+            if one.counter in ("large_mapcount", "total_mapped_pages"):
                 # Fork raises the pages one by one and then, at once, the sum:
                 # commit 05c5323b2a34 ("mm: track mapcount of large folios in single value")
                 # (in v6.10).

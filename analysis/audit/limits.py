@@ -16,7 +16,7 @@ from analysis.part import Part
 from analysis.plan import OP, RETURN, among
 from analysis.replay import Replay
 
-COUNTED = ("mapcount", "entire_mapcount", "large_mapcount")
+COUNTED = ("mapcount", "entire_mapcount", "large_mapcount", "total_mapped_pages")
 
 
 class Limits:

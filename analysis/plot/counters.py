@@ -58,8 +58,10 @@ def draw_counters(panel: Panel, scene: Scene) -> list[Line2D]:
     ax, counts = panel.ax, scene.counts
     old = "double_map" in counts.counters
     everywhere = np.full(len(counts.ts), counts.entire_known)
-    name = "compound_mapcount" if old else "_entire_mapcount"
-    ax.set_ylabel(f"PMD mappings\n({name} + 1)", color=PMD)
+    name = "compound_mapcount + 1" if old else "_entire_mapcount + 1"
+    if scene.trace.plan.sums_pages:
+        name = "by _total_mapped_pages"
+    ax.set_ylabel(f"PMD mappings\n({name})", color=PMD)
     ax.tick_params(axis="y", colors=PMD)
     named = _draw_signal(ax, scene, (counts.entire, everywhere), "PMD mappings", PMD, 2.2)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
