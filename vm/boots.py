@@ -11,7 +11,7 @@ from pathlib import Path
 from vm import cache
 
 #: Seconds that a guest may take of which no earlier boot is known.
-FIRST_SECONDS = 300.0
+FIRST_SECONDS = 600.0
 #: A guest hangs when it takes so many times the longest boot of late, and this long at least:
 #: a busy machine makes a boot several times as long, and a hang lasts for ever.
 TIMES = 5.0
