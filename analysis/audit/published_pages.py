@@ -19,6 +19,9 @@ from analysis.truth import PFN_MASK, Snapshot
 
 #: page->mapping of a page that KSM merged (include/linux/page-flags.h).
 MAPPING_KSM = 3
+#: Flag of /proc/kpageflags: the page is the kernel's own, as those of the vDSO are, of which
+#: readers leave out some (can_gather_numa_stats() in fs/proc/task_mmu.c).
+RESERVED = 32
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,9 @@ def known_pages(part: Part, run: Replay, shot: Snapshot, wrong: Ints) -> Pages:
     fit = ~here.busy & ~np.isin(here.life, wrong)
     fit &= shot.orders(here.head, here.frame) == order
     fit &= part.plan.page_counts | (order == 0)
-    some = np.flatnonzero(fit[want.owner] & want.known)
+    flags = shot.kpageflags[here.frame[want.owner], here.head[want.owner] + want.page]
+    own = (flags >> np.uint64(RESERVED) & np.uint64(1)).astype(bool)
+    some = np.flatnonzero(fit[want.owner] & want.known & ~own)
     pfn = lives.head[here.life[want.owner[some]]] + want.page[some]
     some = some[np.argsort(pfn)]
     who = want.owner[some]

@@ -351,3 +351,12 @@ def test_snapshot_is_left_out_when_an_area_has_a_number_of_no_kernel(tmp_path: P
 def test_pages_are_ranges_when_told(pages: tuple[int, ...], text: str) -> None:
     # GIVEN pages in any order WHEN they are told THEN as ranges, while these are few
     assert pages_text(pages) == text
+
+
+def test_nothing_is_said_when_the_pages_are_the_kernels_own(tmp_path: Path) -> None:
+    # GIVEN pages that are reserved, as the vDSO's are, of which numa_maps counts none
+    story = Story().drop(0)
+    flags = story.folio.kpageflags
+    story.tells(kpageflags=lambda page: flags(page) | 1 << 32, mapmax=lambda _pages: 1)
+    # WHEN audited THEN nothing is held against it
+    assert len(story.findings(tmp_path)) == 0
