@@ -53,19 +53,16 @@ case_ no_huge_pages mount --bind $empty /sys/kernel/mm/transparent_hugepage
 
 # What was compiled before, in a root that has nothing to compile with: no bcc and so no libbcc
 # through it, no headers, no BTF, and no library of LLVM or BPF.
-bare() {
-	mount --bind $empty /usr/lib/python3/dist-packages && mount --bind $empty "$build" &&
-		mount --bind /dev/null /sys/kernel/btf/vmlinux || return 1
+# A text, as a function of bash does not get through sh.
+bare="mount --bind $empty /usr/lib/python3/dist-packages && mount --bind $empty '$build' &&
+	mount --bind /dev/null /sys/kernel/btf/vmlinux || exit 1
 	for library in /usr/lib/x86_64-linux-gnu/lib{bcc,bpf,clang,LLVM}*.so.*; do
-		[ ! -f "$library" ] || mount --bind /dev/null "$library" || return 1
-	done
-}
-export -f bare
-export build empty
+		[ ! -f \"\$library\" ] || mount --bind /dev/null \"\$library\" || exit 1
+	done"
 python3 -m probes compile -o this.programs 2>compile.err
-case_ kept bash -c bare # found by itself where the line above has kept it
+case_ kept bash -c "$bare" # found by itself where the line above has kept it
 programs="--compiled this.programs"
-case_ given bash -c bare
+case_ given bash -c "$bare"
 head -c 1000 this.programs >cut.programs
 programs="--compiled cut.programs"
 case_ given_cut true

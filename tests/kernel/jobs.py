@@ -33,7 +33,7 @@ LAB_KERNELS = tuple(kernel.name for kernel in kernels.LAB_KERNELS)
 KERNEL = os.environ.get("MAPCOUNT_KERNEL", "6.1")
 OTHER_KERNEL = "6.12"
 #: The cases of doctor_cases.sh of every landing.
-DOCTOR_AT_LANDING = ("complete", "no_btf", "no_symbols", "kept", "given")
+DOCTOR_AT_LANDING = ("complete", "no_btf", "no_symbols")
 #: So many events of the killed guest must have reached the host.
 KILLED_EVENTS = 1000
 #: Programs of docs/trophies that say by their exit status what they see of a kernel.

@@ -118,7 +118,9 @@ def test_trace_when_there_is_no_btf(case, capsys):
     assert "0 differences, 0 possible" in capsys.readouterr().out
 
 
+@pytest.mark.truth
 @pytest.mark.guest("doctor")
+@pytest.mark.guest("doctor-all")
 @pytest.mark.parametrize("name, way", [("given", "given in"), ("kept", "kept in")])
 def test_record_when_there_is_nothing_to_compile_with(case, capsys, name, way):
     # GIVEN a root without bcc, headers, BTF and LLVM, and programs that were compiled before
