@@ -68,6 +68,42 @@ while True:
 	return $status
 }
 
+# Begin a Python that touches 8 MiB in small pages which khugepaged may make huge, and sleeps.
+sleeper() {
+	rm -f asleep
+	python3 -c '
+import mmap, time
+area = mmap.mmap(-1, 8 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+area.madvise(mmap.MADV_NOHUGEPAGE)
+area.write(b"x" * len(area))
+area.madvise(mmap.MADV_HUGEPAGE)
+open("asleep", "w").close()
+time.sleep(1000)' &
+	while [ ! -e asleep ]; do sleep 0.1; done
+}
+
+wait_for_recording() {
+	until grep -q "^mapcount: recording" "$1"; do sleep 0.1; done
+}
+
+# khugepaged works on the memory of a process that does nothing itself while it is recorded.
+asleep() {
+	local settings=/sys/kernel/mm/transparent_hugepage/khugepaged
+	sleeper
+	local process=$!
+	echo $process >asleep.pid
+	record -d 10 --pid $process -o asleep.mapcount 2>asleep.told &
+	local recorder=$!
+	wait_for_recording asleep.told
+	echo 4096 >$settings/pages_to_scan
+	echo 100 >$settings/scan_sleep_millisecs
+	wait $recorder
+	local status=$?
+	echo 3600000 >$settings/scan_sleep_millisecs
+	kill $process
+	return $status
+}
+
 by_pfn() {
 	# Frames of the guest's upper memory, from which the allocator serves first.
 	record --pfn 0x100000+0x20000 -o pfn.mapcount -- python3 -c 'b"x" * (32 << 20)'
@@ -98,6 +134,7 @@ case_ interrupted interrupted
 case_ full_disk full_disk
 case_ by_pid by_pid_for_a_time
 case_ by_pfn by_pfn
+case_ asleep asleep
 case_ failing failing_command
 # Room for all of it: this workload makes more in a second than the view looks at under emulation.
 case_ top python3 -m probes top --delay 1 --buffer 64 -- "$workload" 5

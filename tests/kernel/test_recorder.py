@@ -107,6 +107,18 @@ def test_trace_when_recorded_by_pid_with_stacks(case):
     assert "do_huge_pmd_anonymous_page" in stack
 
 
+def test_trace_when_khugepaged_works_on_a_process_that_sleeps(case):
+    # GIVEN a recorded process that was there before, and did nothing while it was recorded
+    assert case("asleep").status == 0
+    sleeper = int((case("asleep").folder / "asleep.pid").read_text())
+    events = case("asleep").trace("asleep").df_events()
+    maps = events[events["op"] == "map"]
+    # THEN the huge pages that khugepaged made of its memory are there
+    assert len(maps) >= 2
+    assert set(maps["comm"]) == {"khugepaged"}
+    assert sleeper not in set(maps["pid"])
+
+
 def test_trace_when_recorded_by_pfn(case):
     # GIVEN a span of page frames THEN records of other frames are not there
     assert case("by_pfn").status == 0
