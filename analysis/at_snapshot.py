@@ -67,7 +67,8 @@ def present(log: Log, lives: Lives, shot: Snapshot) -> Present:
 
 
 def _unfinished(log: Log, lives: Lives, shot: Snapshot, begin: int) -> Ints:
-    """The lives on which the last operation of a CPU before row ``begin`` may be under way."""
+    """The lives on which the last operation of a CPU before row ``begin`` may be under way, or
+    one that was entered before it returns after it."""
     if len(shot.tasks) == 0 or begin == 0:
         return np.zeros(0, dtype=np.int64)
     since = int(np.searchsorted(log.ts, shot.ts_begin - IN_FLIGHT_NS, "right"))
@@ -76,7 +77,10 @@ def _unfinished(log: Log, lives: Lives, shot: Snapshot, begin: int) -> Ints:
     free = among(log.op[last], RMAP) & np.isin(log.pid[last], shot.tasks, invert=True)
     # Other parts of the trace may have a later one.
     next_rank = int(log.rank[begin] if begin < len(log) else log.rank[-1] + 1)
-    return lives.of[last[free & (log.following[last] >= next_rank) & (lives.of[last] >= 0)]]
+    last = last[free & (log.following[last] >= next_rank)]
+    inside = np.flatnonzero((log.return_of[:begin] >= begin) & among(log.op[:begin], RMAP))
+    life = lives.of[np.concatenate([last, inside])]
+    return np.asarray(life[life >= 0])
 
 
 def expected(lives: Lives, run: Replay, here: Present, counters: frozenset[str]) -> Expected:

@@ -18,31 +18,50 @@ BOOKED = ("map", "unmap", "dup", "split_pmd", "split_folio")
 
 
 def in_flight(log: Log, lives: Lives, rows: Ints) -> Bools:
-    """Where another CPU was at work on the same folio when ``rows`` looked.
+    """Where another task was at work on the same folio when ``rows`` looked.
 
-    Either its last record is an operation that may not have been finished; or it began one
-    before the CPU that looked recorded anything else: a probe takes the time first and
-    looks then, so that what it saw may be later than its time.
+    Either the operation that it began may not have been finished.  One whose return is recorded
+    lasts until then: __split_huge_pmd() may sleep before it takes the page-table lock, and its
+    CPU run another task.  Any other one holds that lock, so that its CPU records nothing else
+    before it is over.  Or another CPU began one before the CPU that looked recorded anything
+    else: a probe takes the time first and looks then, so that what it saw may be later than its
+    time.
     """
-    ts, rank = log.ts, log.rank
-    acts = among(log.op, RMAP) & (lives.of >= 0)
-    at = np.flatnonzero(acts)
+    ts, rank, size = log.ts, log.rank, len(log) + 1
+    at = np.flatnonzero(among(log.op, RMAP) & (lives.of >= 0))
     at = at[np.argsort(lives.of[at], kind="stable")]
-    size = len(log) + 1
-    # An operation may last until the next record of its CPU, which other parts may have: so many
-    # have begun before a row, and so many of these are over.  Those of its own CPU all are.
+    bracket = log.return_of[at] >= 0
+    # Other parts of the trace may have the next record of the CPU.
     over = np.minimum(
         np.searchsorted(rank, log.following[at]), np.searchsorted(ts, ts[at] + IN_FLIGHT_NS)
     )
-    key, wanted = lives.of[at] * size + at, lives.of[rows] * size + rows
-    begun = np.searchsorted(key, wanted)
-    done = np.searchsorted(np.sort(lives.of[at] * size + over), wanted, "right")
-    busy = (begun > done) & (lives.of[rows] >= 0)
-    place = np.searchsorted(key, wanted, "right")
+    over = np.where(bracket, log.return_of[at], over)
+    life = lives.of[rows]
+    busy = _under_way(lives.of[at], at, over, life, rows, size)
+    # What its own task sees inside a bracket is of its own making.
+    opened = at[bracket]
+    _, task = np.unique(
+        np.concatenate([lives.of[opened], life]) << 32
+        | np.concatenate([log.tid[opened], log.tid[rows]]),
+        return_inverse=True,
+    )
+    busy -= _under_way(
+        task[: len(opened)], opened, log.return_of[opened], task[len(opened) :], rows, size
+    )
+    place = np.searchsorted(lives.of[at] * size + at, life * size + rows, "right")
     following = at[np.minimum(place, max(0, len(at) - 1))] if len(at) else rows
-    same = (place < len(at)) & (lives.of[following] == lives.of[rows])
+    same = (place < len(at)) & (lives.of[following] == life)
     same &= (following > rows) & (rank[following] < log.following[rows])
-    return np.asarray(busy | (same & (ts[following] - ts[rows] < IN_FLIGHT_NS)))
+    same &= ts[following] - ts[rows] < IN_FLIGHT_NS
+    return np.asarray((life >= 0) & ((busy > 0) | same))
+
+
+def _under_way(owner: Ints, begin: Ints, end: Ints, wanted: Ints, rows: Ints, size: int) -> Ints:
+    """How many of an owner's spans ``begin`` to ``end`` (rows below ``size``) hold each of
+    ``rows`` of the ``wanted`` owners; neither bound is inside."""
+    key = wanted * size + rows
+    begun = np.searchsorted(np.sort(owner * size + begin), key)
+    return np.asarray(begun - np.searchsorted(np.sort(owner * size + end), key, "right"))
 
 
 class Doubt:

@@ -238,6 +238,14 @@ class Log:
         result[rows] = np.where(partner < 0, -1, rows[partner])
         return result
 
+    @cached_property
+    def return_of(self) -> Ints:
+        """For each enter record the row of its return record, else -1."""
+        result = np.full(len(self), -1, dtype=np.int64)
+        paired = np.flatnonzero(self.enter_of >= 0)
+        result[self.enter_of[paired]] = paired
+        return result
+
     def texts(self, op: str) -> tuple[Ints, list[str]]:
         """Rows and texts of the records of one kind that carry text."""
         rows = np.flatnonzero(self.is_text & (self.op == OP[op]))

@@ -354,6 +354,39 @@ def test_observation_is_set_aside_when_another_cpu_was_at_work(tmp_path: Path) -
     assert trace.audit.set_aside == 1
 
 
+@pytest.mark.parametrize("cpu", [0, 1])
+def test_observation_is_set_aside_when_a_split_was_entered_and_not_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpu: int
+) -> None:
+    # GIVEN a split of a PMD whose task is preempted before it begins, by one that looks
+    monkeypatch.setitem(
+        mock.PROBES["double_map"], "split_pmd", ("__split_huge_pmd", "split_pmd", "enter", -1, {})
+    )
+    monkeypatch.setitem(
+        mock.PROBES["double_map"], "split_done", ("__split_huge_pmd", "split_pmd", "return", 0, {})
+    )
+    story = Story(order=9)
+    for pid in (PARENT, CHILD, READER):
+        story.kernel.map_pmd(story.folio, pid, new=pid == PARENT)
+    story.kernel.emit("split_pmd", story.folio, nr=0, level="pmd", tid=PARENT, cpu=0)
+    story.kernel.emit("unmap", story.folio, nr=0, level="pmd", tid=CHILD, cpu=cpu)
+    story.folio.pmds.remove(CHILD)
+    # AND it goes on, and the split is done
+    story.folio.pmds.remove(PARENT)
+    story.folio.ptes |= {(PARENT, page) for page in range(512)}
+    story.folio.doubled = True
+    story.kernel.emit("split_done", story.folio, nr=0, level="pmd", tid=PARENT, cpu=0)
+    story.kernel.unmap_pte(story.folio, PARENT, 0)
+    # WHEN it is audited
+    trace = analysis.open_trace(str(story.trace.write(tmp_path / "t.mapcount")))
+    # THEN what was seen in between is no evidence, and is counted; a wrong count after it is
+    assert trace.df_findings().empty
+    assert trace.audit.set_aside >= 1
+    story.kernel.emit("deferred", story.folio, tid=CHILD, cpu=cpu)
+    story.kernel.emit("deferred", story.folio, tid=CHILD, cpu=0, entire=5)
+    assert story.only(tmp_path)["counter"] == "entire_mapcount"
+
+
 def test_observation_is_set_aside_when_it_is_later_than_its_time(tmp_path: Path) -> None:
     # GIVEN a CPU that took the time, was held up, and saw what another CPU did after that
     story = Story(order=2)
