@@ -66,35 +66,56 @@ def process_of(tid: int) -> int:
     return 0
 
 
+#: Waits for a line on the descriptor %d, then becomes the command that its arguments are.
+WAIT = 'read -r go <&%d && exec "$@" %d<&-; exit 127'
+
+
+def _spare() -> int:
+    """A descriptor of one digit, as sh wants it, that is nobody's: not open, or ours."""
+    for descriptor in range(3, 10):
+        try:
+            if not os.get_inheritable(descriptor):
+                return descriptor
+        except OSError:
+            return descriptor
+    raise ProbeError("descriptors 3 to 9 are all in use: close one, as in `9<&-`")
+
+
 class Command:
     """A command that waits, already forked, until the recorder is ready for it.
 
-    Its pid is known, and watched, before it runs its first instruction.
+    Its pid is known, and watched, before it runs its first instruction.  It waits as a shell:
+    a copy of the recorder would share its pages, and they would be watched as the command's,
+    while the recorder goes on to write to them.
     """
 
     def __init__(self, argv: List[str]) -> None:
         if shutil.which(argv[0]) is None:
             raise ProbeError(f"cannot find the command {argv[0]}: give its path")
         go, self._go = os.pipe()
+        descriptor = _spare()
         self.pid = os.fork()
         if self.pid == 0:
-            self._run(go, argv)
+            self._run(go, descriptor, argv)
         os.close(go)
         self._status: Optional[int] = None
 
-    def _run(self, go: int, argv: List[str]) -> None:
-        """The child: wait for a byte (or for the recorder's death), become the command."""
-        os.close(self._go)
+    def _run(self, go: int, descriptor: int, argv: List[str]) -> None:
+        """The child: wait for a line (or for the recorder's death), become the command."""
         try:
-            if os.read(go, 1):
-                os.execvp(argv[0], argv)
+            if go == descriptor:
+                os.set_inheritable(go, True)
+            else:
+                os.dup2(go, descriptor)
+            wait = WAIT % (descriptor, descriptor)
+            os.execv("/bin/sh", ["sh", "-c", wait, "sh", *argv])
         except OSError as error:
-            cli.tell("error", f"cannot run {argv[0]}: {error.strerror}: give another command")
+            cli.tell("error", f"cannot run /bin/sh: {error.strerror}: the command waits as it")
         os._exit(127)
 
     def start(self) -> None:
         """Let the command run."""
-        os.write(self._go, b"!")
+        os.write(self._go, b"\n")
 
     def status(self) -> Optional[int]:
         """The exit status (negative: the signal that ended it), None while it runs."""
