@@ -178,9 +178,7 @@ def _deaths(
 
     split = np.zeros(count, dtype=bool)
     asked = np.flatnonzero((log.op == OP["split_folio"]) & (log.phase == ENTER) & (of >= 0))
-    returned = np.zeros(len(log), dtype=bool)
-    returned[log.enter_of[log.enter_of >= 0]] = True
-    open_ended = asked[~returned[asked]]
+    open_ended = asked[log.return_of[asked] < 0]
     # A split whose return is missing was done if smaller folios turned up in its place.
     split[of[open_ended]] = overlap[of[open_ended]] >= 0
     held = of[enters] >= 0

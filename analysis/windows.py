@@ -72,11 +72,9 @@ def _unreturned(log: Log, counted: Census) -> Ints:
 
     A kernel that dies dumps the page, for which it may ask the same question of it again.
     """
-    returned = np.zeros(len(log), dtype=bool)
-    returned[log.enter_of[log.enter_of >= 0]] = True
     reads = (log.op == OP["read"]) & (log.phase == ENTER)
     last = []
-    for row in np.flatnonzero(reads & ~returned).tolist():
+    for row in np.flatnonzero(reads & (log.return_of < 0)).tolist():
         tid, ts = int(log.tid[row]), log.ts[row]
         latest = counted.last_entry[tid, int(log.function[row])]
         if latest > ts and tid in counted.died:

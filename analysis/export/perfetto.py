@@ -134,9 +134,7 @@ def _operations(part: Part, numbers: Ints, first: int) -> Iterator[Event]:
     raced = np.zeros(len(log), dtype=bool)
     windows = part.reader_windows
     raced[windows.enter[windows.over_death]] = True
-    left = np.full(len(log), -1, dtype=np.int64)
-    returns = np.flatnonzero((log.phase == RETURN) & (log.enter_of >= 0))
-    left[log.enter_of[returns]] = returns
+    left = log.return_of
     shown = (log.raw["probe"] < MARK_FIRST) & (log.op >= 0) & (log.phase != RETURN)
     for row in np.flatnonzero(shown).tolist():
         event: Event = {
