@@ -135,11 +135,15 @@ def test_hold_when_a_task_never_comes_to_rest(guardian, monkeypatch, spinner):
 
 def recorder_that_dies(pid, tell, limit=60.0):
     """Holds a task in a child process, which is killed or hangs; returns the child's pid."""
+    ours, ended = os.pipe()
     child = os.fork()
     if child == 0:
+        os.close(ended)
         with hold([pid], Guardian(limit)):
             os.write(tell, b"!")
-            time.sleep(60)
+            os.read(ours, 1)  # until the test is over, however it ends
+        os._exit(0)
+    os.close(ours)
     return child
 
 
