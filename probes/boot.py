@@ -8,14 +8,13 @@ import os
 from dataclasses import replace
 from typing import Dict, List
 
+from probes import arch
 from probes.compiled import Compiled
 from probes.errors import ProbeError
 from probes.hooks import MARK_OPS
 from probes.kernel import Memory, text_start
-from probes.layout import vmemmap
 from probes.memory import BpfMemory, marker_ops
 from probes.plan import MARKS, Missing, Plan, Probe
-from probes.sites import same_update
 
 
 class Boot:
@@ -32,7 +31,7 @@ class Boot:
         self.marker_ops = self.address.get(MARK_OPS, 0)
         if not self.task or not self.marker_ops:
             self._look(made.layout.task)
-        self.layout = replace(made.layout, vmemmap=vmemmap(self.address.get("vmemmap_base"), kcore))
+        self.layout = replace(made.layout, vmemmap=arch.here().vmemmap(self.address, kcore))
 
     def _look(self, offsets: Dict[str, int]) -> None:
         """Find without symbols what has none in a kernel without CONFIG_KALLSYMS_ALL."""
@@ -53,7 +52,7 @@ class Boot:
         """Whether the inlined update that a probe sits on is where it was when it was found."""
         kept = bytes.fromhex(probe.code)
         at = self.address[probe.function] + probe.offset
-        return same_update(kept, self._kcore.read(at, len(kept)))
+        return arch.here().same_update(kept, self._kcore.read(at, len(kept)))
 
     @property
     def constants(self) -> Dict[str, int]:

@@ -13,7 +13,9 @@ SOURCES = (
     "bpf/handlers.h",
     "bpf/record.h",
     "bpf/watch.h",
+    "bpf/x86_64.h",
     "__init__.py",
+    "arch.py",
     "btf.py",
     "cli.py",
     "compiled.py",
@@ -32,9 +34,9 @@ SOURCES = (
     "program.py",
     "say.py",
     "selftest.py",
-    "sites.py",
     "source.py",
     "visible.py",
+    "x86_64.py",
 )
 
 

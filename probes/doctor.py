@@ -7,7 +7,7 @@ import os
 import platform
 from typing import Callable, List, Optional
 
-from probes import cli
+from probes import arch, cli
 from probes.btf import Btf
 from probes.compiled import Compiled
 from probes.errors import ProbeError
@@ -137,9 +137,7 @@ def _print_probes(layout: Layout, plan: Plan) -> None:
 
 
 def _machine() -> str:
-    if platform.machine() != "x86_64":
-        raise ProbeError(f"{platform.machine()} is not known to mapcount: use an x86-64 machine")
-    return f"{platform.machine()}, Linux {platform.release()}"
+    return f"{arch.name()}, Linux {platform.release()}"
 
 
 def _root() -> str:

@@ -10,15 +10,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, Optional, Tuple
 
+from probes import arch
 from probes.btf import Btf
 from probes.config import built_with
 from probes.errors import ProbeError
 from probes.kernel import Memory, Symbols
 from probes.selftest import counts_pages
-
-#: __VMEMMAP_BASE_L4: where x86-64 has its struct pages if it is built to place nothing at random
-#: (without CONFIG_DYNAMIC_MEMORY_LAYOUT), and so needs no variable for it.
-VMEMMAP_L4 = 0xFFFFEA0000000000
 
 #: Macros of include/linux/page-flags.h, in kernels where no type tells them.
 PAGE_TYPE_BASE, PG_HUGETLB = 0xF0000000, 0x00000800
@@ -64,7 +61,7 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Memory) -> Layout:
     size = btf.size("page")
     if size is None:
         raise ProbeError(f"the kernel's {btf.source} has no struct page: its layout is unknown")
-    base = vmemmap(symbols.address.get("vmemmap_base"), kcore)
+    base = arch.here().vmemmap(symbols.address, kcore)
     # 7.1+: "mm: rename the 'compound_head' field in the 'struct page' to 'compound_info'".
     link = btf.offset("page", "compound_info")
     flags = btf.enumerators("pageflags")
@@ -223,21 +220,3 @@ def _need(btf: Btf, struct: str, field: str) -> int:
     if offset is None:
         raise ProbeError(f"struct {struct} has no field {field}: this kernel's layout is unknown")
     return offset
-
-
-def vmemmap(address: Optional[int], kcore: Memory) -> int:
-    """Where the struct pages begin; ADDRESS: that of the variable vmemmap_base.
-
-    Raises ProbeError where that cannot be told.
-    """
-    if address is not None:
-        return kcore.u64(address)
-    try:
-        kcore.u64(VMEMMAP_L4)
-    except ProbeError:
-        raise ProbeError(
-            "/proc/kallsyms has no vmemmap_base (a kernel without CONFIG_KALLSYMS_ALL), and at "
-            f"{VMEMMAP_L4:#x}, where struct pages begin if nothing is placed at random, there are "
-            "none: boot with nokaslr"
-        ) from None
-    return VMEMMAP_L4

@@ -8,6 +8,7 @@ import struct
 from dataclasses import replace
 from typing import Dict, List, Tuple
 
+from probes import arch
 from probes.btf import Btf
 from probes.compiled import INSN_SIZE, Compiled, Function, Map
 from probes.digest import sources
@@ -21,7 +22,7 @@ from probes.say import say
 from probes.source import PATCH_MARK, PATCHED, source, stub
 
 #: Symbols whose addresses a recording needs, where the kernel has them.
-SYMBOLS = ("_etext", "vmemmap_base", "huge_zero_folio", "huge_zero_page", MARK_OPS, "init_task")
+SYMBOLS = ("_etext", "huge_zero_folio", "huge_zero_page", MARK_OPS, "init_task")
 #: The instruction that loads a 64-bit constant takes the place of two.
 _LOAD_64 = 0x18
 _MAP_FD = 1
@@ -45,7 +46,11 @@ def make(kcore: Memory, trampolines: bool = True) -> Compiled:
     say(f"compiling {len(plan.probes)} probes")
     code, maps, licence = compiled(source(plan, layout), [stub(probe) for probe in plan.probes])
     start = symbols.address["_stext"]
-    wanted = {*SYMBOLS, *(probe.function for probe in plan.probes if probe.code)}
+    wanted = {
+        *SYMBOLS,
+        *arch.here().SYMBOLS,
+        *(probe.function for probe in plan.probes if probe.code),
+    }
     return Compiled(
         build_id=build_id() or "",
         release=platform.release(),

@@ -6,11 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, List, Tuple
 
+from probes import arch
 from probes.btf import Btf
 from probes.hooks import HOOKS, MARK_FUNCTION, MARK_OPS, SITES, TRACEPOINTS, Candidate, Hook, Site
 from probes.kernel import Memory, Symbols
 from probes.layout import Layout
-from probes.sites import instruction, updates
 
 #: How the kernel attaches a stub.
 KPROBE, KRETPROBE, RAW_TRACEPOINT = "kprobe", "kretprobe", "raw_tracepoint"
@@ -20,14 +20,14 @@ FENTRY, FEXIT = "fentry", "fexit"
 #: What is lost where marks are not seen.
 MARKS = "marks of the workload"
 
-#: Integer arguments of a function call on x86-64, as pt_regs names them.  In a probe's call
-#: they are a0 to a5, and what the function returned is ``result``.
-ARGUMENTS = ("di", "si", "dx", "cx", "r8", "r9")
-
 
 @dataclass(frozen=True)
 class Probe:
-    """One BPF stub and where it is attached.  ``id`` is what its records carry."""
+    """One BPF stub and where it is attached.  ``id`` is what its records carry.
+
+    call: of its handler, in C, where a0 to a5 are the function's arguments and ``result`` is
+          what it returned.
+    """
 
     id: int
     function: str
@@ -110,7 +110,7 @@ def by_trampoline(plan: Plan, btf: Btf) -> Plan:
             and attach
             and not probe.offset
             and parameters is not None
-            and len(parameters) <= len(ARGUMENTS)
+            and len(parameters) <= len(arch.here().ARGUMENTS)
             and "" not in parameters
             and (probe.function, attach) not in taken
         ):
@@ -211,7 +211,7 @@ class _Arguments:
     """The C expressions for a candidate's parameters.  Raises _Unfit where one is missing."""
 
     def __init__(self, candidate: Candidate, parameters: List[str]) -> None:
-        self._parameters = parameters[: len(ARGUMENTS)]
+        self._parameters = parameters[: len(arch.here().ARGUMENTS)]
         self.page = self._get(candidate.page)
         self.pmd = self._get(candidate.pmd)
         self.only = self._get(candidate.only)
@@ -366,23 +366,24 @@ def _add_sites(
     offset = layout.fields[site.field]
     if offset is None:
         return 0
+    machine = arch.here()
     before = len(plan.probes)
     nr = 1 if site.level == "pte" else 0
     need = "BIT_HUGETLB" if site.hugetlb else "0"
     for name in names:
         start = symbols.address[name]
         text = kcore.read(start, symbols.end_of(name) - start)
-        for at, register in updates(text, offset, site.delta):
+        for at, page in machine.updates(text, offset, site.delta):
             plan.add(
                 function=name,
                 attach=KPROBE,
                 offset=at,
-                call=f"on_site(ctx, {len(plan.probes)}, ctx->{register}, {nr}, "
+                call=f"on_site(ctx, {len(plan.probes)}, ctx->{page}, {nr}, "
                 f"{site.level.upper()}, {need})",
                 op=site.op,
                 phase="point",
                 group="dup" if site.op == "dup" else "rmap",
                 delta=site.delta,
-                code=instruction(text, at).hex(),
+                code=machine.instruction(text, at).hex(),
             )
     return len(plan.probes) - before

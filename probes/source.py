@@ -12,21 +12,13 @@ import re
 import signal
 from typing import Dict, Optional
 
-from probes import events
+from probes import arch, events
 from probes.layout import Layout
 from probes.maps import MARK_SLOTS, SPILL_SLOTS, count_words
-from probes.plan import (
-    ARGUMENTS,
-    FENTRY,
-    FEXIT,
-    KPROBE,
-    KRETPROBE,
-    RAW_TRACEPOINT,
-    Plan,
-    Probe,
-)
+from probes.plan import FENTRY, FEXIT, KPROBE, KRETPROBE, RAW_TRACEPOINT, Plan, Probe
 
-SOURCES = ("record.h", "folio.h", "watch.h", "handlers.h")
+#: In the order of their use; "" stands for that of the machine.
+SOURCES = ("record.h", "folio.h", "", "watch.h", "handlers.h")
 MARK_PREFIX = b"mapcount: "
 MIGRATE_MOVABLE = 1
 
@@ -102,7 +94,7 @@ def source(plan: Plan, layout: Layout) -> str:
     lines += [f"#define {name} PATCHED({number})" for number, name in enumerate(PATCHED)]
     folder = os.path.join(os.path.dirname(__file__), "bpf")
     for name in SOURCES:
-        with open(os.path.join(folder, name)) as file:
+        with open(os.path.join(folder, name or f"{arch.name()}.h")) as file:
             lines.append(file.read())
     for probe in plan.probes:
         lines.append(f"/* {probe.function} ({probe.op}, {probe.phase}) */")
@@ -134,7 +126,7 @@ def _reads(layout: Layout) -> Dict[str, Optional[int]]:
 #: What a stub is given, how it gets at argument {n}, and at the result.
 _HEADS = {
     KPROBE: ("struct pt_regs *ctx", "a{n} = ctx->{register}", ""),
-    KRETPROBE: ("struct pt_regs *ctx", "", "result = ctx->ax"),
+    KRETPROBE: ("struct pt_regs *ctx", "", "result = ctx->{register}"),
     FENTRY: ("void *ctx", "a{n} = argument(ctx, {n})", ""),
     FEXIT: ("void *ctx", "", "result = returned(ctx)"),
     RAW_TRACEPOINT: ("struct bpf_raw_tracepoint_args *ctx", "", ""),
@@ -148,13 +140,14 @@ def stub(probe: Probe) -> str:
 
 def _stub_source(probe: Probe) -> str:
     """The C function that is attached: it names the values that the probe's call uses."""
+    machine = arch.here()
     context, argument, result = _HEADS[probe.attach]
     values = [
         argument.format(n=n, register=register)
-        for n, register in enumerate(ARGUMENTS)
+        for n, register in enumerate(machine.ARGUMENTS)
         if re.search(rf"\ba{n}\b", probe.call)
     ]
     if re.search(r"\bresult\b", probe.call):
-        values.append(result)
+        values.append(result.format(register=machine.RESULT))
     declared = f"u64 {', '.join(values)}; " if values else ""
     return f"int {stub(probe)}({context}) {{ {declared}return {probe.call}; }}"

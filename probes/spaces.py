@@ -11,15 +11,14 @@ import ctypes
 import errno
 import functools
 import os
-import platform
 from typing import Callable, Dict, Iterable, List, Optional
 
+from probes import arch
 from probes.errors import ProbeError
 from probes.hold import ENDED, threads
 from probes.kernel import Memory
 
-#: kcmp(2), for which the C library has no function.
-_NUMBERS = {"x86_64": 312, "aarch64": 272}
+#: Of kcmp(2), for which the C library has no function.
 KCMP_VM = 1
 #: What it says of two processes: the same, and an order that says nothing else.
 _ORDER = {0: 0, 1: -1, 2: 1}
@@ -28,11 +27,8 @@ _ORDER = {0: 0, 1: -1, 2: 1}
 def kcmp_vm(first: int, second: int) -> int:
     """0 if two tasks share an address space, else an order.  Raises OSError: ENOSYS where the
     kernel was built without CONFIG_KCMP, ESRCH where one has ended."""
-    number = _NUMBERS.get(platform.machine())
-    if number is None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     syscall = ctypes.CDLL(None, use_errno=True).syscall
-    result = syscall(number, first, second, KCMP_VM, 0, 0)
+    result = syscall(arch.here().KCMP, first, second, KCMP_VM, 0, 0)
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return _ORDER[result]

@@ -10,12 +10,10 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import platform
 import struct
 from typing import Optional, Tuple
 
-#: Numbers of bpf(2) and perf_event_open(2).
-_NUMBERS = {"x86_64": (321, 298), "aarch64": (280, 241)}
+from probes import arch
 
 # enum bpf_cmd
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_NEXT_KEY, _PROG_LOAD = 0, 1, 2, 4, 5
@@ -43,8 +41,7 @@ _LOG_BYTES = 1 << 20
 def _call(number: int, *arguments: object) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
-    bpf, perf_event_open = _NUMBERS[platform.machine()]
-    result: int = libc.syscall(ctypes.c_long((bpf, perf_event_open)[number]), *arguments)
+    result: int = libc.syscall(ctypes.c_long(number), *arguments)
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
@@ -53,7 +50,9 @@ def _call(number: int, *arguments: object) -> int:
 
 def _bpf(command: int, attributes: bytes) -> int:
     size = ctypes.c_long(len(attributes))
-    return _call(0, ctypes.c_long(command), ctypes.create_string_buffer(attributes), size)
+    return _call(
+        arch.here().BPF, ctypes.c_long(command), ctypes.create_string_buffer(attributes), size
+    )
 
 
 def create_map(
@@ -144,7 +143,7 @@ def run(program: int, *arguments: int) -> int:
         ),
         _RUN.size,
     )
-    _call(0, ctypes.c_long(_PROG_TEST_RUN), attributes, ctypes.c_long(_RUN.size))
+    _call(arch.here().BPF, ctypes.c_long(_PROG_TEST_RUN), attributes, ctypes.c_long(_RUN.size))
     (returned,) = struct.unpack_from("=i", attributes, 4)
     return int(returned)
 
@@ -167,7 +166,8 @@ def attach_kprobe(program: int, function: str, offset: int, on_return: bool) -> 
     )
     # Of any task; a kprobe's program runs on each CPU, whichever its event is opened on.
     where = (ctypes.c_long(-1), ctypes.c_long(0), ctypes.c_long(-1), ctypes.c_long(_PERF_CLOEXEC))
-    event = _call(1, ctypes.create_string_buffer(attributes, len(attributes)), *where)
+    number = arch.here().PERF_EVENT_OPEN
+    event = _call(number, ctypes.create_string_buffer(attributes, len(attributes)), *where)
     try:
         fcntl.ioctl(event, _PERF_SET_BPF, program)
         fcntl.ioctl(event, _PERF_ENABLE, 0)

@@ -8,10 +8,9 @@ import os
 import shutil
 from pathlib import Path
 
-from vm import cache, procs, say
+from vm import arch, cache, procs, say
 from vm.say import LabError
 
-QEMU = "qemu-system-x86_64"
 PROBE_SECONDS = 30.0
 
 
@@ -47,13 +46,20 @@ def usable_kvm(image: Path) -> bool:
 
 def boots_under_kvm(image: Path, seconds: float = PROBE_SECONDS) -> bool:
     """Boot IMAGE with no root: it prints its banner, panics, and with -no-reboot QEMU exits."""
-    qemu = shutil.which(QEMU)
+    qemu = shutil.which(arch.GUEST.QEMU)
     if qemu is None:
-        raise LabError(f"{QEMU} is missing: apt-get install qemu-system-x86")
+        raise LabError(f"{arch.GUEST.QEMU} is missing: apt-get install {arch.GUEST.QEMU_PACKAGE}")
     log = cache.root() / "accel.log"
     command = [
         *(qemu, "-accel", "kvm", "-cpu", "host", "-m", "512", "-kernel", str(image)),
-        *("-append", "console=ttyS0 panic=-1", "-no-reboot", "-nodefaults", "-display", "none"),
+        *(
+            "-append",
+            f"console={arch.GUEST.CONSOLE} panic=-1",
+            "-no-reboot",
+            "-nodefaults",
+            "-display",
+            "none",
+        ),
         *("-serial", "stdio"),
     ]
     with open(log, "wb") as file, procs.Group(command, file) as group:

@@ -7,14 +7,14 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from vm import apt, cache, procs, say
+from vm import apt, arch, cache, procs, say
 
 #: Stands for the one of SUITES that suite() chose when its root was built.
 NEXT = "next"
 SUITES = ("trixie-backports", "experimental")
 #: The suite that `next` has to be ahead of.
 TESTING = "forky"
-KERNEL = "linux-image-amd64"
+KERNEL = f"linux-image-{arch.GUEST.DEBIAN}"
 
 
 class NothingNewer(say.LabError):

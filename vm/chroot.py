@@ -11,15 +11,15 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from vm import ahead, apt, cache, procs, say
+from vm import ahead, apt, arch, cache, procs, say
 
 # The suite's own kernel, headers and BCC: the combination that Debian tests. xz-utils lets BCC
 # unpack a kernel's built-in headers (/sys/kernel/kheaders.tar.xz). bpftrace reads the same counters
 # as we do, for a test that must not trust our own reading.
 PACKAGES = (
     "python3-bpfcc",
-    "linux-image-amd64",
-    "linux-headers-amd64",
+    f"linux-image-{arch.GUEST.DEBIAN}",
+    f"linux-headers-{arch.GUEST.DEBIAN}",
     "kmod",
     "udev",
     "iproute2",
@@ -28,7 +28,9 @@ PACKAGES = (
     "bpftrace",
 )
 # The same with Debian's kernel for real time, PREEMPT_RT.
-RT_PACKAGES = tuple(name.replace("-amd64", "-rt-amd64") for name in PACKAGES)
+RT_PACKAGES = tuple(
+    name.replace(f"-{arch.GUEST.DEBIAN}", f"-rt-{arch.GUEST.DEBIAN}") for name in PACKAGES
+)
 # The guest's root is read-only, so whatever gets mounted there must have its place beforehand.
 MOUNT_POINTS = ("out", "trace", "src/probes", "cwd", "headers")
 RECIPE = 1  # raise it when the steps below change: then a new tree is built

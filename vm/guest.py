@@ -14,18 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import boots, job, procs, qmp, say
+from vm import arch, boots, job, procs, qmp, say
 from vm.say import LabError
 
 # After the script has left its status the guest only has to power off.
 SHUTDOWN_SECONDS = 20.0
 POLL_SECONDS = 0.1
-# QEMU emulates `rep movsb` and `rep stosb` byte by byte: a kernel that is told not to prefer them
-# clears a huge page four times as fast.
-EMULATED_CPU = "max,-erms,-fsrm"
-# What a guest dies of when QEMU 7.2 emulates several CPUs and one runs an instruction that another
-# has just patched: it may meet a breakpoint that is there no more.
-STALE_BREAKPOINT = "Oops: int3"
 CONSOLE = "console.log"
 
 
@@ -106,7 +100,7 @@ def vng_command(
     if machine.qemu:
         command.append(f"--qemu-opts={' '.join(machine.qemu)}")
     if not machine.kvm:
-        command += ["--disable-kvm", f"--qemu-opts=-cpu {EMULATED_CPU}"]
+        command += ["--disable-kvm", f"--qemu-opts=-cpu {arch.GUEST.EMULATED_CPU}"]
     # vng wants the guest's directory as a host path below the root.
     cwd = job.OUT if script is not None else job.CWD
     command += ["--cwd", f"{machine.root}{cwd}"]
@@ -165,7 +159,7 @@ def _why_once_more(machine: Machine, result: Result, limit: float) -> str:
         return f"the guest hung while it booted, for {result.seconds:.0f} s"
     if machine.kvm or result.outcome is not Outcome.LOST:
         return ""
-    if STALE_BREAKPOINT in last_words(result.run_dir):
+    if arch.GUEST.STALE_BREAKPOINT in last_words(result.run_dir):
         return "the emulator lost the guest while it booted (a stale breakpoint)"
     return ""
 

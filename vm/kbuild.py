@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import cache, chroot, guest, procs, say
+from vm import arch, cache, chroot, guest, procs, say
 
 KCONFIG = Path(__file__).parent / "kconfig"
 # What a kernel of these small configurations needs to build, beside the package with its source.
@@ -91,7 +91,7 @@ class Recipe:
         root = chroot.path_of(self.suite, self.packages)
         recipe = f"{root.name} {self.package} {self.fragment} {self.edits}{self.start}"
         key = hashlib.sha256(recipe.encode()).hexdigest()[:10]
-        return cache.root() / "kernels" / f"{self.name}-{key}" / "bzImage"
+        return cache.root() / "kernels" / f"{self.name}-{key}" / arch.GUEST.TARGET
 
 
 def ensure(recipe: Recipe) -> Path:
@@ -119,11 +119,11 @@ def _build(recipe: Recipe) -> None:
     out = root / "build" / (recipe.name if own else "-".join(map(_stem, recipe.configs)))
     _configure(root, recipe, out, log)
     say.phase(f"building the kernel {recipe.name} (the first one takes some ten minutes)")
-    _make(root, out, log, f"building {recipe.name}", f"-j{os.cpu_count() or 1}", "bzImage")
+    _make(root, out, log, f"building {recipe.name}", f"-j{os.cpu_count() or 1}", arch.GUEST.TARGET)
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
-    shutil.copy2(out / "arch/x86/boot/bzImage", part)
+    shutil.copy2(out / arch.GUEST.BUILT_IMAGE, part)
     shutil.copy2(out / ".config", part / "config")
     part.rename(folder)
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import ahead, chroot, configs, guest, job, kbuild, mutants, own
+from vm import ahead, arch, chroot, configs, guest, job, kbuild, mutants, own
 from vm.say import LabError
 
 
@@ -97,9 +97,11 @@ def resolve(
         return Kernel(lab.name, suite, None, header_dir, lab.recipe, lab.packages)
     path = Path(argument).expanduser().resolve()
     if path.is_dir():
-        image = path / "arch/x86/boot/bzImage"
+        image = path / arch.GUEST.BUILT_IMAGE
         if not image.is_file():
-            raise LabError(f"{path} is no built kernel tree: run `make bzImage` in it first", 2)
+            raise LabError(
+                f"{path} is no built kernel tree: run `make {arch.GUEST.TARGET}` in it first", 2
+            )
         # A tree that was built has everything that BCC's compile needs.
         if header_dir is None and (path / "include/generated/autoconf.h").is_file():
             header_dir = path
@@ -108,7 +110,7 @@ def resolve(
     if path.is_file():
         image = _checked(own.unpack(path) if path.suffix == ".deb" else path)
         found = own.beside(image)
-        name = path.name if image == path else own.release(image) or path.name
+        name = path.name if image == path else arch.GUEST.release(image) or path.name
         suite = root_suite or _suite_for(image)
         return Kernel(name, suite, image, header_dir or found.headers, shares=found.shares)
     raise LabError(
@@ -147,7 +149,7 @@ def is_ready(kernel: LabKernel) -> bool:
 
 def _suite_for(image: Path) -> str:
     """The first suite whose kernel is not older than IMAGE: an old BCC cannot read new headers."""
-    version = tuple(map(int, re.findall(r"\d+", own.release(image) or "")))
+    version = tuple(map(int, re.findall(r"\d+", arch.GUEST.release(image) or "")))
     if not version:
         return BY_NAME[DEFAULT].suite
     suites = [kernel for kernel in LAB_KERNELS if kernel.suite != ahead.NEXT]
@@ -166,9 +168,8 @@ def _header_dir(text: str) -> Path:
 
 
 def _checked(image: Path) -> Path:
-    """IMAGE, if it is an x86 boot image (magic "HdrS" in its set-up header)."""
-    with open(image, "rb") as file:
-        file.seek(0x202)
-        if file.read(4) != b"HdrS":
-            raise LabError(f"{image} is no x86 bzImage: a vmlinux file cannot be booted here", 2)
+    """IMAGE, if it can be booted."""
+    if not arch.GUEST.boots(image):
+        kind = arch.GUEST.IMAGE_KIND
+        raise LabError(f"{image} is no {kind}: a vmlinux file cannot be booted here", 2)
     return image

@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import struct
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import cache, guest
+from vm import arch, cache, guest
 from vm.say import LabError
 
 MODULES = ("lib/modules", "usr/lib/modules")
@@ -41,19 +40,9 @@ class Package:
     needs: frozenset[str]  # names of packages
 
 
-def release(image: Path) -> str | None:
-    """What `uname -r` will say under the bzImage IMAGE."""
-    with open(image, "rb") as file:
-        file.seek(0x20E)  # kernel_version of Documentation/arch/x86/boot.rst: where the text lies
-        (offset,) = struct.unpack("<H", file.read(2).ljust(2, b"\0"))
-        file.seek(offset + 0x200)
-        words = file.read(256).partition(b"\0")[0].split()
-    return words[0].decode(errors="replace") if offset and words else None
-
-
 def beside(image: Path) -> Beside:
     """The modules and headers that lie where the kernel's packages, or make, put them."""
-    name = release(image)
+    name = arch.GUEST.release(image)
     # As virtme-ng looks for the modules that it boots with: in the nearest folder that has any.
     for root in image.parents:
         for place in MODULES:

@@ -165,18 +165,18 @@ static __always_inline int on_enter(void *ctx, u32 probe, u64 page, u64 vma,
 /* The page that a huge PMD maps, or 0.  Read without its lock, as all is here. */
 static __always_inline u64 pmd_page(u64 pmd)
 {
-	u64 v = 0, zero = 0;
+	u64 v = 0, zero = 0, pfn, page;
 
-	if (bpf_probe_read_kernel(&v, 8, (void *)pmd) || !(v & 0x80))
+	if (bpf_probe_read_kernel(&v, 8, (void *)pmd))
 		return 0;
-	/* A PROT_NONE entry keeps its pfn inverted (arch/x86 pgtable-invert.h). */
-	if (!(v & 1))
-		v = ~v;
-	v = PAGE((v & 0x000fffffffe00000ULL) >> 12);
+	pfn = huge_pmd_pfn(v);
+	if (!pfn)
+		return 0;
+	page = PAGE(pfn);
 	/* The huge zero page has no map count. */
-	if (HUGE_ZERO && !bpf_probe_read_kernel(&zero, 8, (void *)HUGE_ZERO) && v == zero)
+	if (HUGE_ZERO && !bpf_probe_read_kernel(&zero, 8, (void *)HUGE_ZERO) && page == zero)
 		return 0;
-	return v;
+	return page;
 }
 
 static __always_inline int on_pmd_enter(void *ctx, u32 probe, u64 pmd, u64 vma,

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from probes.core import Core
-from vm import accel, procs, qmp
+from vm import arch, procs, qmp
 
 MIB = 1 << 20
 # Above the first MiB, whose end is memory or firmware as the firmware set it.
@@ -17,7 +17,17 @@ PLACES = (2 * MIB, 33 * MIB + 4096)
 @pytest.fixture
 def machine(tmp_path):
     """The monitor of a machine with known bytes at two places; it has not begun to run."""
-    command = [accel.QEMU, "-accel", "tcg", "-m", "64", "-nodefaults", "-display", "none", "-S"]
+    command = [
+        arch.GUEST.QEMU,
+        "-accel",
+        "tcg",
+        "-m",
+        "64",
+        "-nodefaults",
+        "-display",
+        "none",
+        "-S",
+    ]
     command += ["-no-reboot", *qmp.OPTIONS]
     for number, place in enumerate(PLACES):
         page = tmp_path / f"page{number}"

@@ -8,7 +8,8 @@ import pytest
 import probes.layout
 from probes import config
 from probes.errors import ProbeError
-from probes.layout import VMEMMAP_L4, find_layout
+from probes.layout import find_layout
+from probes.x86_64 import VMEMMAP_L4
 
 OFFSETS = {
     "page": {

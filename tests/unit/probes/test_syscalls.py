@@ -6,6 +6,7 @@ import ctypes
 import pytest
 
 from probes import syscalls
+from probes.arch import here
 
 
 class BpfProgLoad(ctypes.Structure):
@@ -93,7 +94,7 @@ def test_load_when_a_program_is_for_fentry(calls):
     fd = syscalls.load_program(syscalls.PROG_TRACING, bytes(24), "GPL", "probe_3", hook)
     # THEN the kernel is asked for just that
     ((number, (command, attributes, size)),) = calls
-    assert (fd, number, command.value, size.value) == (7, 0, 5, ctypes.sizeof(BpfProgLoad))
+    assert (fd, number, command.value, size.value) == (7, here().BPF, 5, ctypes.sizeof(BpfProgLoad))
     asked = BpfProgLoad.from_buffer(attributes)
     assert (asked.prog_type, asked.insn_cnt, asked.prog_name) == (26, 3, b"probe_3")
     assert (asked.expected_attach_type, asked.attach_btf_id) == (24, 4711)
@@ -112,7 +113,7 @@ def test_kprobe_when_on_an_instruction(calls, monkeypatch, tmp_path, on_return):
     # THEN the event says where, and gets the program before it is switched on
     ((number, (attributes, *where)),) = calls
     asked = PerfEventAttr.from_buffer(attributes)
-    assert number == 1
+    assert number == here().PERF_EVENT_OPEN
     assert (asked.type, asked.size, asked.config) == (6, ctypes.sizeof(PerfEventAttr), on_return)
     assert asked.config2 == 0x77
     assert [one.value for one in where] == [-1, 0, -1, 8]
@@ -152,4 +153,4 @@ def test_run_when_a_program_is_run_at_once(monkeypatch, arguments):
     # WHEN one is run THEN it gets its arguments as a tracepoint would give them
     assert syscalls.run(9, *arguments) == -14
     words = b"".join(word.to_bytes(8, "little") for word in arguments)
-    assert asked == [(0, 10, ctypes.sizeof(BpfTestRun), 9, words)]
+    assert asked == [(here().BPF, 10, ctypes.sizeof(BpfTestRun), 9, words)]

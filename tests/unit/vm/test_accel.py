@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from vm import accel
+from vm import accel, arch
 
 
 @pytest.fixture
 def qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "bin" / accel.QEMU
+    path = tmp_path / "bin" / arch.GUEST.QEMU
     path.parent.mkdir()
     monkeypatch.setenv("PATH", f"{path.parent}:/usr/bin:/bin")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import guest, kernels, own
+from vm import arch, guest, kernels, own
 from vm.say import LabError
 
 RELEASE = "7.3.4+deb13-amd64"
@@ -35,9 +35,9 @@ def link(path: Path, target: str) -> None:
 
 def test_release_is_the_images_own_when_it_has_one(tmp_path: Path) -> None:
     # GIVEN an image with a release, and one that has none WHEN read THEN it is what the header says
-    assert own.release(write_image(tmp_path / "bzImage")) == RELEASE
+    assert arch.GUEST.release(write_image(tmp_path / "bzImage")) == RELEASE
     (tmp_path / "short").write_bytes(bytes(0x210))
-    assert own.release(tmp_path / "short") is None
+    assert arch.GUEST.release(tmp_path / "short") is None
 
 
 SPLIT = ("linux-headers-7", "linux-headers-common")
@@ -149,7 +149,7 @@ def test_kernel_is_the_packages_when_a_deb_is_given(folder: Path) -> None:
     # GIVEN a package with image and modules WHEN it is given as a kernel
     kernel = kernels.resolve(str(whole_image(folder)))
     # THEN it is booted with its modules, under its own name, on a suite whose BCC can read it
-    assert kernel.image is not None and own.release(kernel.image) == RELEASE
+    assert kernel.image is not None and arch.GUEST.release(kernel.image) == RELEASE
     assert (kernel.name, kernel.suite) == (RELEASE, "forky")
     assert [share.guest for share in kernel.shares] == [f"/lib/modules/{RELEASE}"]
 

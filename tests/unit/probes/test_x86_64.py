@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Instruction sites: found by their bytes, with the register that holds the page."""
+"""x86-64: inlined updates are found by their bytes, with the register that holds the page."""
 
 import pytest
 
-from probes.sites import instruction, same_update, updates
+from probes.x86_64 import instruction, same_update, updates
 
 
 def test_updates_when_the_text_holds_several_forms():

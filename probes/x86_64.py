@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Finds inlined counter updates in the live kernel's text.
+"""x86-64, as the recorder has to know it (probes/arch.py says what that is).
 
 gcc compiles ``atomic_inc(&page->_mapcount)`` to ``lock incl OFFSET(%reg)``: bytes F0,
 an optional REX.B (41), FF, a ModRM byte that names the register, the offset; and
@@ -11,14 +11,29 @@ may sit on any instruction boundary, and the kernel itself refuses an address th
 from __future__ import annotations
 
 import re
-from typing import List, Tuple
+from typing import List, Mapping, Tuple
+
+from probes.errors import ProbeError
+from probes.kernel import Memory
+
+#: Integer arguments of a function call, and its result, as pt_regs names them.
+ARGUMENTS: Tuple[str, ...] = ("di", "si", "dx", "cx", "r8", "r9")
+RESULT = "ax"
+
+# arch/x86/entry/syscalls/syscall_64.tbl
+BPF, PERF_EVENT_OPEN, KCMP = 321, 298, 312
+
+#: The variable that says where the struct pages begin.
+SYMBOLS: Tuple[str, ...] = ("vmemmap_base",)
+#: __VMEMMAP_BASE_L4: where they begin if the kernel is built to place nothing at random (without
+#: CONFIG_DYNAMIC_MEMORY_LAYOUT), and so needs no variable for it.
+VMEMMAP_L4 = 0xFFFFEA0000000000
 
 #: pt_regs fields by the register number that ModRM (and REX.B) encode.
 REGISTERS = (
     ("ax", "cx", "dx", "bx", "sp", "bp", "si", "di")
     + tuple(f"r{n}" for n in range(8, 16))
 )  # fmt: skip
-
 
 #: How many bytes before its use a pointer to the field is made.
 POINTER_REACH = 16
@@ -28,6 +43,21 @@ _LOCK = b"[\xf0\x3e]"
 
 #: The /digit of ModRM that tells the two apart: FF /0 is INC, FF /1 is DEC.
 _DIGITS = {1: 0, -1: 1}
+
+
+def vmemmap(address: Mapping[str, int], kcore: Memory) -> int:
+    """Where the struct pages begin.  Raises ProbeError where that cannot be told."""
+    if "vmemmap_base" in address:
+        return kcore.u64(address["vmemmap_base"])
+    try:
+        kcore.u64(VMEMMAP_L4)
+    except ProbeError:
+        raise ProbeError(
+            "/proc/kallsyms has no vmemmap_base (a kernel without CONFIG_KALLSYMS_ALL), and at "
+            f"{VMEMMAP_L4:#x}, where struct pages begin if nothing is placed at random, there are "
+            "none: boot with nokaslr"
+        ) from None
+    return VMEMMAP_L4
 
 
 def updates(text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:

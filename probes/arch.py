@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the recorder has to know of a machine; one module beside this one knows it of each.
+
+A module of a machine has a header of the same name in probes/bpf/, which decodes its page-table
+entries.
+"""
+
+from __future__ import annotations
+
+import platform
+from typing import Dict, List, Mapping, Protocol, Tuple
+
+from probes import x86_64
+from probes.errors import ProbeError
+from probes.kernel import Memory
+
+
+class Arch(Protocol):
+    """The names that a machine's module has."""
+
+    #: Integer arguments of a function call, and its result, as fields of struct pt_regs.
+    ARGUMENTS: Tuple[str, ...]
+    RESULT: str
+    #: Numbers of system calls that Python does not have.
+    BPF: int
+    PERF_EVENT_OPEN: int
+    KCMP: int
+    #: Symbols from which vmemmap() finds the struct pages.
+    SYMBOLS: Tuple[str, ...]
+
+    def vmemmap(self, address: Mapping[str, int], kcore: Memory) -> int:
+        """Where the struct pages begin, given the symbols' addresses.  Raises ProbeError."""
+
+    def updates(self, text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
+        """(position, page) of each inlined increment (delta 1) or decrement (delta -1) of the
+        field at an offset; the page as an expression of a field of struct pt_regs."""
+
+    def instruction(self, text: bytes, at: int) -> bytes:
+        """The bytes of the update that updates() found at a position."""
+
+    def same_update(self, kept: bytes, there: bytes) -> bool:
+        """Whether an instruction is the kept one, as another boot of the kernel may write it."""
+
+
+#: By what `uname -m` says.
+ARCHES: Dict[str, Arch] = {"x86_64": x86_64}
+
+
+def name() -> str:
+    """The machine that this is.  Raises ProbeError where it is none of those known."""
+    machine = platform.machine()
+    if machine not in ARCHES:
+        raise ProbeError(f"{machine} is not known to mapcount: use one of {', '.join(ARCHES)}")
+    return machine
+
+
+def here() -> Arch:
+    """What is known of this machine.  Raises ProbeError where that is nothing."""
+    return ARCHES[name()]

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the lab has to know of the machine that its guests are; one module beside this one knows it
+of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from vm import x86_64
+
+
+class Arch(Protocol):
+    """The names that a machine's module has."""
+
+    DEBIAN: str  # its name in Debian's packages
+    QEMU: str  # QEMU's program
+    QEMU_PACKAGE: str
+    CONSOLE: str  # the kernel's name of the first serial port
+    EMULATED_CPU: str  # what QEMU is to emulate where there is no KVM
+    STALE_BREAKPOINT: str  # how the kernel complains of a breakpoint that is there no more
+    IMAGE_KIND: str  # what is booted, for messages
+    TARGET: str  # what make calls it
+    BUILT_IMAGE: str  # where make puts it in the tree
+
+    def boots(self, image: Path) -> bool:
+        """Whether IMAGE can be booted."""
+
+    def release(self, image: Path) -> str | None:
+        """What `uname -r` will say under IMAGE, None if that is not known."""
+
+
+#: What the lab's guests are.
+GUEST: Arch = x86_64

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""x86-64, as the lab has to know it (vm/arch.py says what that is)."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+DEBIAN = "amd64"
+QEMU = "qemu-system-x86_64"
+QEMU_PACKAGE = "qemu-system-x86"
+CONSOLE = "ttyS0"
+# QEMU emulates `rep movsb` and `rep stosb` byte by byte: a kernel that is told not to prefer them
+# clears a huge page four times as fast.
+EMULATED_CPU = "max,-erms,-fsrm"
+# What a guest dies of when QEMU 7.2 emulates several CPUs and one runs an instruction that another
+# has just patched: it may meet a breakpoint that is there no more.
+STALE_BREAKPOINT = "Oops: int3"
+
+IMAGE_KIND = "x86 bzImage"
+TARGET = "bzImage"
+BUILT_IMAGE = "arch/x86/boot/bzImage"
+
+# Of the set-up header, Documentation/arch/x86/boot.rst
+_HEADER_MAGIC, _KERNEL_VERSION, _TEXTS = 0x202, 0x20E, 0x200
+
+
+def boots(image: Path) -> bool:
+    """Whether IMAGE is a boot image: its set-up header begins with "HdrS"."""
+    with open(image, "rb") as file:
+        file.seek(_HEADER_MAGIC)
+        return file.read(4) == b"HdrS"
+
+
+def release(image: Path) -> str | None:
+    """What `uname -r` will say under IMAGE."""
+    with open(image, "rb") as file:
+        file.seek(_KERNEL_VERSION)  # where the text lies
+        (offset,) = struct.unpack("<H", file.read(2).ljust(2, b"\0"))
+        file.seek(offset + _TEXTS)
+        words = file.read(256).partition(b"\0")[0].split()
+    return words[0].decode(errors="replace") if offset and words else None
