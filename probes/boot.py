@@ -14,7 +14,8 @@ from probes.errors import ProbeError
 from probes.hooks import MARK_OPS
 from probes.kernel import Memory, text_start
 from probes.memory import BpfMemory, marker_ops
-from probes.plan import MARKS, Missing, Plan, Probe
+from probes.plan import MARKS, Missing, Plan
+from probes.probe import Probe
 
 
 class Boot:

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Dict, Tuple
 
 from probes.layout import Layout
-from probes.plan import Missing, Plan, Probe
+from probes.plan import Missing, Plan
+from probes.probe import Probe, Value
 
 #: The last byte is the format's version.
 MAGIC = b"mapcount programs\n\0\1"
@@ -126,7 +127,10 @@ def _unpack(body: memoryview) -> Compiled:
     if at != len(body):
         raise ValueError("the instructions' sizes do not add up")
     plan = Plan(
-        [Probe(**each) for each in about["plan"]["probes"]],
+        [
+            Probe(**{**each, "values": tuple(Value(*value) for value in each["values"])})
+            for each in about["plan"]["probes"]
+        ],
         [
             Missing(**{**each, "functions": tuple(each["functions"])})
             for each in about["plan"]["missing"]

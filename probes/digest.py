@@ -9,6 +9,7 @@ import os
 
 #: This recorder's files that decide what is made: the modules that probes/make.py needs.
 SOURCES = (
+    "bpf/editor.h",
     "bpf/folio.h",
     "bpf/handlers.h",
     "bpf/record.h",
@@ -31,10 +32,12 @@ SOURCES = (
     "maps.py",
     "output.py",
     "plan.py",
+    "probe.py",
     "program.py",
     "say.py",
     "selftest.py",
     "source.py",
+    "stubs.py",
     "visible.py",
     "x86_64.py",
 )

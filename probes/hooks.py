@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Tuple
 
+from probes.probe import Value, argument, constant, number
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -341,11 +343,12 @@ HOOKS: Tuple[Hook, ...] = (
 
 @dataclass(frozen=True)
 class Tracepoint:
-    """A kernel tracepoint and the handler call for its raw arguments."""
+    """A kernel tracepoint, and the handler for its raw arguments."""
 
     name: str
     op: str
-    call: str
+    handler: str
+    values: Tuple[Value, ...]
     lost: str
 
 
@@ -354,31 +357,36 @@ TRACEPOINTS: Tuple[Tracepoint, ...] = (
     Tracepoint(
         "mm_page_alloc",
         "alloc",
-        "on_alloc({probe}, ctx->args[0], ctx->args[1], ctx->args[3])",
+        "on_alloc",
+        (argument(0), argument(1), argument(3)),
         "when a folio is born",
     ),
     Tracepoint(
         "mm_page_free",
         "free",
-        "on_free({probe}, ctx->args[0], ctx->args[1])",
+        "on_free",
+        (argument(0), argument(1)),
         "when a folio dies",
     ),
     Tracepoint(
         "task_newtask",
         "task_new",
-        "on_task(TASK_NEW, ctx->args[0], ctx->args[0] + OFF_TASK_COMM)",
+        "on_task",
+        (constant("TASK_NEW"), argument(0), number(0)),
         "names of new tasks, and children of the traced command",
     ),
     Tracepoint(
         "task_rename",
         "task_rename",
-        "on_task(TASK_RENAME, ctx->args[0], ctx->args[1])",
+        "on_task",
+        (constant("TASK_RENAME"), argument(0), argument(1)),
         "new names of tasks",
     ),
     Tracepoint(
         "sched_process_exit",
         "task_exit",
-        "on_task(TASK_EXIT, ctx->args[0], ctx->args[0] + OFF_TASK_COMM)",
+        "on_task",
+        (constant("TASK_EXIT"), argument(0), number(0)),
         "when tasks end",
     ),
 )

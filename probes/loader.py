@@ -26,7 +26,8 @@ from probes.maps import (
     STACK_SLOTS,
     Shape,
 )
-from probes.plan import FENTRY, FEXIT, KPROBE, KRETPROBE, RAW_TRACEPOINT, Plan, Probe
+from probes.plan import Plan
+from probes.probe import FENTRY, FEXIT, KPROBE, KRETPROBE, RAW_TRACEPOINT, Probe
 
 #: struct bpf_insn of a 64-bit constant, which takes two: code, registers, offset, value.
 _INSN = struct.Struct("<BBhI")

@@ -8,7 +8,7 @@ import struct
 from dataclasses import replace
 from typing import Dict, List, Tuple
 
-from probes import arch
+from probes import arch, stubs
 from probes.btf import Btf
 from probes.compiled import INSN_SIZE, Compiled, Function, Map
 from probes.digest import sources
@@ -16,10 +16,11 @@ from probes.headers import find_types
 from probes.hooks import MARK_OPS
 from probes.kernel import Memory, Symbols, build_id
 from probes.layout import find_layout
-from probes.plan import FENTRY, FEXIT, Probe, by_trampoline, resolve
+from probes.plan import by_trampoline, resolve
+from probes.probe import FENTRY, FEXIT, Probe
 from probes.program import bcc_version, compiled
 from probes.say import say
-from probes.source import PATCH_MARK, PATCHED, source, stub
+from probes.source import PATCH_MARK, PATCHED, source
 
 #: Symbols whose addresses a recording needs, where the kernel has them.
 SYMBOLS = ("_etext", "huge_zero_folio", "huge_zero_page", MARK_OPS, "init_task")
@@ -44,7 +45,9 @@ def make(kcore: Memory, trampolines: bool = True) -> Compiled:
     if trampolines:
         plan = by_trampoline(plan, types)
     say(f"compiling {len(plan.probes)} probes")
-    code, maps, licence = compiled(source(plan, layout), [stub(probe) for probe in plan.probes])
+    code, maps, licence = compiled(
+        source(plan, layout), [stubs.name(probe) for probe in plan.probes]
+    )
     start = symbols.address["_stext"]
     wanted = {
         *SYMBOLS,
@@ -65,7 +68,9 @@ def make(kcore: Memory, trampolines: bool = True) -> Compiled:
         layout=replace(layout, vmemmap=0),
         plan=plan,
         maps=tuple(maps.values()),
-        functions=tuple(_function(probe, code[stub(probe)], maps, types) for probe in plan.probes),
+        functions=tuple(
+            _function(probe, code[stubs.name(probe)], maps, types) for probe in plan.probes
+        ),
     )
 
 

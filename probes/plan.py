@@ -11,50 +11,27 @@ from probes.btf import Btf
 from probes.hooks import HOOKS, MARK_FUNCTION, MARK_OPS, SITES, TRACEPOINTS, Candidate, Hook, Site
 from probes.kernel import Memory, Symbols
 from probes.layout import Layout
-
-#: How the kernel attaches a stub.
-KPROBE, KRETPROBE, RAW_TRACEPOINT = "kprobe", "kretprobe", "raw_tracepoint"
-#: The cheaper way into a whole function, and out of it.
-FENTRY, FEXIT = "fentry", "fexit"
+from probes.probe import (
+    FENTRY,
+    FEXIT,
+    KPROBE,
+    KRETPROBE,
+    RAW_TRACEPOINT,
+    RESULT,
+    Probe,
+    Value,
+    argument,
+    constant,
+    number,
+    register,
+)
 
 #: What is lost where marks are not seen.
 MARKS = "marks of the workload"
 
-
-@dataclass(frozen=True)
-class Probe:
-    """One BPF stub and where it is attached.  ``id`` is what its records carry.
-
-    call: of its handler, in C, where a0 to a5 are the function's arguments and ``result`` is
-          what it returned.
-    """
-
-    id: int
-    function: str
-    attach: str
-    offset: int
-    call: str
-    op: str
-    phase: str
-    group: str
-    delta: int = 0
-    after: bool = False
-    #: The bytes of the instruction, where it is an inlined update, in hex.
-    code: str = ""
-
-    def as_json(self) -> Dict[str, Any]:
-        """The probe as the trace header's plan holds it."""
-        return {
-            "id": self.id,
-            "function": self.function,
-            "op": self.op,
-            "phase": self.phase,
-            "delta": self.delta,
-            "after": self.after,
-            "group": self.group,
-            "attach": self.attach,
-            "site": f"+{self.offset:#x}" if self.offset else None,
-        }
+#: Values of handlers' arguments: no page, folio or mm is known; a question is answered by no.
+NONE = NO = number(0)
+PTE, PMD, PUD = map(constant, ("PTE", "PMD", "PUD"))
 
 
 @dataclass(frozen=True)
@@ -141,7 +118,8 @@ def resolve(btf: Btf, symbols: Symbols, kcore: Memory, layout: Layout) -> Plan:
             function=point.name,
             attach=RAW_TRACEPOINT,
             offset=0,
-            call=point.call.format(probe=len(plan.probes)),
+            handler=point.handler,
+            values=point.values,
             op=point.op,
             phase="point",
             group="life",
@@ -151,7 +129,8 @@ def resolve(btf: Btf, symbols: Symbols, kcore: Memory, layout: Layout) -> Plan:
             function=MARK_FUNCTION,
             attach=KPROBE,
             offset=0,
-            call="on_mark(a0, a1, a2)",
+            handler="on_mark",
+            values=(argument(0), argument(1), argument(2)),
             op="mark",
             phase="point",
             group="life",
@@ -208,88 +187,77 @@ def _parameters(btf: Btf, candidate: Candidate, names: List[str]) -> List[str]:
 
 
 class _Arguments:
-    """The C expressions for a candidate's parameters.  Raises _Unfit where one is missing."""
+    """Where a candidate's handler gets its values.  Raises _Unfit where one is missing."""
 
     def __init__(self, candidate: Candidate, parameters: List[str]) -> None:
         self._parameters = parameters[: len(arch.here().ARGUMENTS)]
         self.page = self._get(candidate.page)
         self.pmd = self._get(candidate.pmd)
         self.only = self._get(candidate.only)
-        self.nr = self._get(candidate.nr) if candidate.nr else "1"
-        self.vma = "0"
-        for name in ("vma", "src_vma", "dst_vma"):
-            if name in self._parameters:
-                self.vma = self._get(name)
-                break
-        self.level = self._level(candidate.level)
+        self.nr = self._get(candidate.nr) if candidate.nr else number(1)
+        self.vma = next(
+            (self._get(n) for n in ("vma", "src_vma", "dst_vma") if n in self._parameters), NONE
+        )
+        self.level, self.flags = self._level(candidate.level)
+        if self.level in (PMD, PUD):
+            self.nr = NONE  # the whole folio
 
-    def _get(self, name: str) -> str:
+    def _get(self, name: str) -> Value:
         if not name:
-            return "0"
+            return NONE
         if name not in self._parameters:
             raise _Unfit(f"it has no argument {name}")
-        return f"a{self._parameters.index(name)}"
+        return argument(self._parameters.index(name))
 
-    def _level(self, level: str) -> str:
+    def _level(self, level: str) -> Tuple[Value, Tuple[Value, ...]]:
+        """The level, or else the flags that tell it: their value, and the bits that mean a PMD."""
         if level == "folio":
-            return "BY_FOLIO"
+            return constant("BY_FOLIO"), ()
         if ":" not in level:
-            return level.upper()
-        name, mask = level.split(":")
+            return constant(level.upper()), ()
+        name, bits = level.split(":")
         if name == "flags" and "compound" in self._parameters:
-            name, mask = "compound", "0xff"
+            name, bits = "compound", "0xff"
         # Of a bool only the low 8 bits of the register are defined.
-        return f"({self._get(name)} & {mask}) ? PMD : PTE"
+        return NONE, (self._get(name), number(int(bits, 0)))
 
 
 def _add(
     plan: Plan, hook: Hook, candidate: Candidate, name: str, args: _Arguments, layout: Layout
 ) -> None:
-    probe = len(plan.probes)
     common = {"function": name, "offset": 0, "op": hook.op, "group": hook.group}
     if hook.kind == "point":
-        nr = args.nr
-        if candidate.level in ("pmd", "pud"):
-            nr = "0"
-        elif ":" in candidate.level:
-            nr = f"({args.level}) == PTE"  # a PMD mapping covers the whole folio: 0
-            if candidate.nr:
-                nr = f"({nr}) ? {args.nr} : 0"
+        seen = (args.page, args.vma, args.nr)
         plan.add(
             attach=KPROBE,
-            call=f"on_point(ctx, {probe}, {args.page}, {args.vma}, {nr}, {args.level})",
+            handler="on_point_by_flags" if args.flags else "on_point",
+            values=(*seen, *(args.flags or (args.level,))),
             phase="point",
             delta=hook.delta,
             **common,
         )
         return
-    if hook.kind == "once":
-        plan.add(
-            attach=KPROBE,
-            call=f"on_bracket({probe}, take_stack(ctx))",
-            phase="point",
-            **common,
-        )
+    if hook.kind in ("once", "mm_free"):
+        values = (argument(0),) if hook.kind == "mm_free" else ()
+        plan.add(attach=KPROBE, handler=f"on_{hook.kind}", values=values, phase="point", **common)
         return
-    if hook.kind == "mm_free":
-        plan.add(attach=KPROBE, call="on_mm_free(a0)", phase="point", **common)
-        return
+    entered = number(len(plan.probes))
     enter, leave = {
         "folio": (
-            f"on_enter(ctx, {probe}, {args.page}, {args.vma}, 0, PTE)",
-            f"on_return(result, {probe}, {probe + 1}, PTE, 0)",
+            ("on_enter", args.page, args.vma, NONE, PTE),
+            ("on_return", RESULT, entered, PTE, NO),
         ),
         "pmd": (
-            f"on_pmd_enter(ctx, {probe}, {args.pmd}, {args.vma}, {args.only})",
-            f"on_return(result, {probe}, {probe + 1}, PMD, {int(hook.op == 'split_pmd')})",
+            ("on_pmd_enter", args.pmd, args.vma, args.only),
+            ("on_return", RESULT, entered, PMD, number(int(hook.op == "split_pmd"))),
         ),
         "read": (
-            f"on_read(ctx, {probe}, {args.page}, {_within(plan, hook)})",
-            f"on_return(result, {probe}, {probe + 1}, PTE, 0)",
+            ("on_read", args.page, number(_within(plan, hook))),
+            ("on_return", RESULT, entered, PTE, NO),
         ),
         "bracket": (
-            f"on_bracket_enter(ctx, {probe}, {args.vma}, {int(hook.anybody)})",
-            f"on_bracket_return(result, {probe}, {probe + 1})",
+            ("on_bracket_enter", args.vma, number(int(hook.anybody))),
+            ("on_bracket_return", RESULT, entered),
         ),
     }[hook.kind]
     on_enter = hook.where == "enter" or (
@@ -298,14 +266,16 @@ def _add(
     on_return = hook.where == "return"
     plan.add(
         attach=KPROBE,
-        call=enter,
+        handler=enter[0],
+        values=enter[1:],
         phase="enter",
         delta=hook.delta if on_enter else 0,
         **common,
     )
     plan.add(
         attach=KRETPROBE,
-        call=leave,
+        handler=leave[0],
+        values=leave[1:],
         phase="return",
         delta=hook.delta if on_return else 0,
         after=on_return,
@@ -368,8 +338,8 @@ def _add_sites(
         return 0
     machine = arch.here()
     before = len(plan.probes)
-    nr = 1 if site.level == "pte" else 0
-    need = "BIT_HUGETLB" if site.hugetlb else "0"
+    nr = number(1 if site.level == "pte" else 0)
+    need = constant("BIT_HUGETLB") if site.hugetlb else NONE
     for name in names:
         start = symbols.address[name]
         text = kcore.read(start, symbols.end_of(name) - start)
@@ -378,8 +348,8 @@ def _add_sites(
                 function=name,
                 attach=KPROBE,
                 offset=at,
-                call=f"on_site(ctx, {len(plan.probes)}, ctx->{page}, {nr}, "
-                f"{site.level.upper()}, {need})",
+                handler="on_site",
+                values=(register(page), nr, constant(site.level.upper()), need),
                 op=site.op,
                 phase="point",
                 group="dup" if site.op == "dup" else "rmap",

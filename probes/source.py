@@ -8,16 +8,23 @@ loaded program: the text has a marked instruction for each, into which the loade
 from __future__ import annotations
 
 import os
-import re
 import signal
 from typing import Dict, Optional
 
-from probes import arch, events
+from probes import arch, events, stubs
 from probes.layout import Layout
-from probes.maps import MARK_SLOTS, SPILL_SLOTS, count_words
-from probes.plan import FENTRY, FEXIT, KPROBE, KRETPROBE, RAW_TRACEPOINT, Plan, Probe
+from probes.maps import (
+    CONTROL_BYTES,
+    FRAME_BYTES,
+    MARK_SLOTS,
+    SPILL_BYTES,
+    SPILL_SLOTS,
+    count_words,
+)
+from probes.plan import Plan
+from probes.probe import FENTRY, FEXIT
 
-#: In the order of their use; "" stands for that of the machine.
+#: In the order of their use; "" stands for that of the machine.  What they include is for editors.
 SOURCES = ("record.h", "folio.h", "", "watch.h", "handlers.h")
 MARK_PREFIX = b"mapcount: "
 MIGRATE_MOVABLE = 1
@@ -41,10 +48,15 @@ PATCH_MARK = 0x1DEA5EED
 def source(plan: Plan, layout: Layout) -> str:
     """The C text: constants of this kernel's build, the fixed part, one stub per probe."""
     constants: Dict[str, Optional[int]] = {
+        "RECORD_SIZE": events.RECORD_SIZE,
+        "TEXT_OFFSET": events.TEXT_OFFSET,
         "TEXT_SIZE": events.TEXT_SIZE,
         "NR_PROBES": count_words(len(plan.probes)) - 1,
         "LOST_TEXT": len(plan.probes),
         "SPILL_SLOTS": SPILL_SLOTS,
+        "SPILL_BYTES": SPILL_BYTES,
+        "FRAME_BYTES": FRAME_BYTES,
+        "CONTROL_BYTES": CONTROL_BYTES,
         **_reads(layout),
         "STRUCT_PAGE": layout.struct_page,
         "TAIL_HOLDS_MASK": int(layout.tail_holds_mask),
@@ -95,10 +107,10 @@ def source(plan: Plan, layout: Layout) -> str:
     folder = os.path.join(os.path.dirname(__file__), "bpf")
     for name in SOURCES:
         with open(os.path.join(folder, name or f"{arch.name()}.h")) as file:
-            lines.append(file.read())
+            lines += [line.rstrip("\n") for line in file if not line.startswith('#include "')]
     for probe in plan.probes:
         lines.append(f"/* {probe.function} ({probe.op}, {probe.phase}) */")
-        lines.append(_stub_source(probe))
+        lines.append(stubs.text(probe, arch.here()))
     return "\n".join(lines) + "\n"
 
 
@@ -121,33 +133,3 @@ def _reads(layout: Layout) -> Dict[str, Optional[int]]:
         "PAGE_BYTES": page,
         "FOLIO_BYTES": folio,
     }
-
-
-#: What a stub is given, how it gets at argument {n}, and at the result.
-_HEADS = {
-    KPROBE: ("struct pt_regs *ctx", "a{n} = ctx->{register}", ""),
-    KRETPROBE: ("struct pt_regs *ctx", "", "result = ctx->{register}"),
-    FENTRY: ("void *ctx", "a{n} = argument(ctx, {n})", ""),
-    FEXIT: ("void *ctx", "", "result = returned(ctx)"),
-    RAW_TRACEPOINT: ("struct bpf_raw_tracepoint_args *ctx", "", ""),
-}
-
-
-def stub(probe: Probe) -> str:
-    """The name of a probe's C function."""
-    return f"probe_{probe.id}"
-
-
-def _stub_source(probe: Probe) -> str:
-    """The C function that is attached: it names the values that the probe's call uses."""
-    machine = arch.here()
-    context, argument, result = _HEADS[probe.attach]
-    values = [
-        argument.format(n=n, register=register)
-        for n, register in enumerate(machine.ARGUMENTS)
-        if re.search(rf"\ba{n}\b", probe.call)
-    ]
-    if re.search(r"\bresult\b", probe.call):
-        values.append(result.format(register=machine.RESULT))
-    declared = f"u64 {', '.join(values)}; " if values else ""
-    return f"int {stub(probe)}({context}) {{ {declared}return {probe.call}; }}"

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What the counters of a page and its folio held when a probe ran. */
+#ifndef MAPCOUNT_FOLIO_H
+#define MAPCOUNT_FOLIO_H
+
+#include "record.h"
 
 struct seen {
 	u64 ts;
@@ -126,3 +130,5 @@ static __always_inline void put_seen(struct record *r, struct seen *s)
 	r->order = s->order;
 	r->bits = s->bits;
 }
+
+#endif

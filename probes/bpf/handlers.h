@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * One handler for each way of looking at a folio.  The functions that are attached are
- * stubs made from the plan (probes/source.py): they name the probe and say in which
- * registers the arguments lie.
+ * stubs made from the plan (probes/stubs.py): they give their context, name the probe and
+ * get at the values that the handler is to have.
  */
+#ifndef MAPCOUNT_HANDLERS_H
+#define MAPCOUNT_HANDLERS_H
+
+#include "folio.h"
+#include "watch.h"
+#include "x86_64.h"
 
 BPF_STACK_TRACE(stacks, 1);
 
@@ -139,6 +145,15 @@ static __always_inline int on_point(void *ctx, u32 probe, u64 page, u64 vma,
 	return point(ctx, probe, page, vma, nr, level, 0);
 }
 
+/* The same, where bits of an argument say that it is a PMD, which maps the whole folio. */
+static __always_inline int on_point_by_flags(void *ctx, u32 probe, u64 page, u64 vma,
+					     u32 nr, u64 flags, u64 pmd_bits)
+{
+	if (flags & pmd_bits)
+		return point(ctx, probe, page, vma, 0, PMD, 0);
+	return point(ctx, probe, page, vma, nr, PTE, 0);
+}
+
 /* An inlined update, at its instruction: a register holds the page. */
 static __always_inline int on_site(void *ctx, u32 probe, u64 page, u32 nr, u8 level,
 				   u8 need)
@@ -191,7 +206,8 @@ static __always_inline int on_pmd_enter(void *ctx, u32 probe, u64 pmd, u64 vma,
 }
 
 /* Return of a function entered through on_enter(); the counters as they are now. */
-static __always_inline int on_return(s32 result, u32 enter, u32 probe, u8 level, int pmd_tells)
+static __always_inline int on_return(void *ctx, u32 probe, s32 result, u32 enter,
+				     u8 level, int pmd_tells)
 {
 	u64 key = entry_key(enter);
 	struct entry *e = entries.lookup(&key), was;
@@ -242,8 +258,8 @@ static __always_inline int on_read(void *ctx, u32 probe, u64 page, s32 within)
 	return 0;
 }
 
-/* A bracket around work on many pages: it has no page of its own. */
-static __always_inline int on_bracket(u32 probe, s32 aux)
+/* A record without a page. */
+static __always_inline int emit_bracket(u32 probe, s32 aux)
 {
 	struct record r;
 
@@ -255,6 +271,13 @@ static __always_inline int on_bracket(u32 probe, s32 aux)
 	return 0;
 }
 
+/* A function that is noted whoever calls it. */
+static __always_inline int on_once(void *ctx, u32 probe)
+{
+	return emit_bracket(probe, take_stack(ctx));
+}
+
+/* A bracket around work on many pages. */
 static __always_inline int on_bracket_enter(void *ctx, u32 probe, u64 vma, int anybody)
 {
 	u64 key = entry_key(probe);
@@ -263,20 +286,21 @@ static __always_inline int on_bracket_enter(void *ctx, u32 probe, u64 vma, int a
 	if (anybody ? bpf_get_current_pid_tgid() >> 32 == SELF : !wanted(vma))
 		return 0;
 	entries.update(&key, &e);
-	return on_bracket(probe, take_stack(ctx));
+	return emit_bracket(probe, take_stack(ctx));
 }
 
-static __always_inline int on_bracket_return(s32 result, u32 enter, u32 probe)
+static __always_inline int on_bracket_return(void *ctx, u32 probe, s32 result, u32 enter)
 {
 	u64 key = entry_key(enter);
 
 	if (!entries.lookup(&key))
 		return 0;
 	entries.delete(&key);
-	return on_bracket(probe, result);
+	return emit_bracket(probe, result);
 }
 
-static __always_inline int on_alloc(u32 probe, u64 page, u32 order, u32 migratetype)
+static __always_inline int on_alloc(void *ctx, u32 probe, u64 page, u32 order,
+				    u32 migratetype)
 {
 	u64 pfn = PFN(page);
 	struct frame *f;
@@ -299,7 +323,7 @@ static __always_inline int on_alloc(u32 probe, u64 page, u32 order, u32 migratet
 	return 0;
 }
 
-static __always_inline int on_free(u32 probe, u64 page, u32 order)
+static __always_inline int on_free(void *ctx, u32 probe, u64 page, u32 order)
 {
 	u64 pfn = PFN(page);
 	struct frame *f = frame_of(pfn);
@@ -325,7 +349,8 @@ static __always_inline int begin_text(struct record *r, u32 kind, u64 pfn)
 	return begin(r, kind, pfn, bpf_ktime_get_ns());
 }
 
-static __always_inline int on_task(u32 kind, u64 task, u64 comm)
+/* comm: 0 for the name that the task has. */
+static __always_inline int on_task(void *ctx, u32 probe, u32 kind, u64 task, u64 comm)
 {
 	u32 tid = 0, pid = 0, parent = bpf_get_current_pid_tgid() >> 32;
 	struct record r;
@@ -341,13 +366,13 @@ static __always_inline int on_task(u32 kind, u64 task, u64 comm)
 		tasks.delete(&pid);
 	if (!begin_text(&r, kind, (u64)pid << 32 | tid))
 		return 0;
-	bpf_probe_read_kernel(r.text, 16, (void *)comm);
+	bpf_probe_read_kernel(r.text, 16, (void *)(comm ? comm : task + OFF_TASK_COMM));
 	submit(&r, LOST_TEXT);
 	return 0;
 }
 
 /* The last reference to an address space is gone: its struct may become another's. */
-static __always_inline int on_mm_free(u64 mm)
+static __always_inline int on_mm_free(void *ctx, u32 probe, u64 mm)
 {
 	if (FILTER_TASKS)
 		mms.delete(&mm);
@@ -358,7 +383,7 @@ static __always_inline int on_mm_free(u64 mm)
  * A workload names a moment by writing "mapcount: NAME" to trace_marker.  It is stopped
  * there, so that the recorder can read the kernel's counters at rest, and continued.
  */
-static __always_inline int on_mark(u64 file, u64 text, u64 size)
+static __always_inline int on_mark(void *ctx, u32 probe, u64 file, u64 text, u64 size)
 {
 	u64 f_op = 0;
 	char buf[64] = {};
@@ -391,3 +416,5 @@ static __always_inline int on_mark(u64 file, u64 text, u64 size)
 	c->marks++;
 	return 0;
 }
+
+#endif

@@ -5,6 +5,10 @@
  * probes/source.py puts the constants of the kernel (in capitals, never defined here) before
  * this text.  probes/events.py declares the same record.
  */
+#ifndef MAPCOUNT_RECORD_H
+#define MAPCOUNT_RECORD_H
+
+#include "editor.h"
 
 /*
  * A constant that only the boot or the run knows: the loader writes it into the instruction
@@ -40,6 +44,9 @@ struct record {
 		char text[TEXT_SIZE];
 	};
 };
+_Static_assert(sizeof(struct record) == RECORD_SIZE, "probes/events.py has another record");
+_Static_assert(__builtin_offsetof(struct record, text) == TEXT_OFFSET,
+	       "probes/events.py has the text elsewhere");
 
 /* One per CPU; the recorder maps the whole array and reads it without system calls. */
 struct cpu_count {
@@ -63,6 +70,8 @@ struct spill {
 	u64 taken;
 	struct record records[SPILL_SLOTS];
 };
+_Static_assert(sizeof(struct spill) == SPILL_BYTES, "probes/maps.py has another spill");
+_Static_assert((SPILL_SLOTS & (SPILL_SLOTS - 1)) == 0, "spill() takes the number modulo a mask");
 
 BPF_F_TABLE("array", u32, struct spill, spills, 1, BPF_F_MMAPABLE);
 
@@ -115,3 +124,5 @@ static __always_inline void submit(struct record *r, u32 lost_as)
 	if (count)
 		count->lost[lost_as]++;
 }
+
+#endif

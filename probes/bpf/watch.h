@@ -8,6 +8,10 @@
  * /proc/kpageflags) is recorded.  Naturally aligned folios own whole bytes, words or
  * frames, so that plain stores of two CPUs never meet.
  */
+#ifndef MAPCOUNT_WATCH_H
+#define MAPCOUNT_WATCH_H
+
+#include "record.h"
 
 #define FRAME_SHIFT 9
 #define FRAME_PAGES (1 << FRAME_SHIFT)
@@ -26,6 +30,7 @@ struct frame {
 	u64 freed_ts;
 	u64 any;	/* a page of this frame was watched at some time */
 };
+_Static_assert(sizeof(struct frame) == FRAME_BYTES, "probes/maps.py has another frame");
 
 BPF_F_TABLE("array", u32, struct frame, frames, 1, BPF_F_MMAPABLE);
 
@@ -36,6 +41,8 @@ struct control {
 	u32 tid[MARK_SLOTS];
 	char name[MARK_SLOTS][TEXT_SIZE];
 };
+_Static_assert(sizeof(struct control) == CONTROL_BYTES, "probes/maps.py has another control");
+
 BPF_F_TABLE("array", u32, struct control, controls, 1, BPF_F_MMAPABLE);
 
 /*
@@ -144,3 +151,5 @@ static __always_inline void follow(u64 task, u32 pid)
 	if (mm)
 		mms.update(&mm, &one);
 }
+
+#endif

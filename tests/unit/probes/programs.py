@@ -6,11 +6,13 @@ import struct
 from probes.compiled import Compiled, Function, Map
 from probes.digest import sources
 from probes.layout import Layout
-from probes.plan import FENTRY, KPROBE, Missing, Plan, Probe
+from probes.plan import Missing, Plan
+from probes.probe import FENTRY, KPROBE, Probe, argument, register
 
 BUILD_ID = "0123456789abcdef"
 SITE = Probe(
-    1, "copy_page_range", KPROBE, 7, "on_site()", "dup", "point", "dup", 1, False, "f0ff4030"
+    *(1, "copy_page_range", KPROBE, 7, "on_site", (register("ax"),)),
+    *("dup", "point", "dup", 1, False, "f0ff4030"),
 )
 
 
@@ -25,7 +27,10 @@ EXIT = struct.pack("<BBhI", 0x95, 0, 0, 0)
 
 def compiled(build_id=BUILD_ID, digest=None, page_counts=True):
     """A small value of each kind that the file has to bring back."""
-    entered = Probe(0, "page_remove_rmap", FENTRY, 0, "on_point()", "unmap", "point", "rmap", -1)
+    entered = Probe(
+        *(0, "page_remove_rmap", FENTRY, 0, "on_point", (argument(0),)),
+        *("unmap", "point", "rmap", -1),
+    )
     return Compiled(
         build_id=build_id,
         release="6.1.0-56-amd64",

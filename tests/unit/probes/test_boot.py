@@ -8,14 +8,15 @@ import pytest
 from probes import boot, memory
 from probes.errors import ProbeError
 from probes.kernel import Memory
-from probes.plan import Plan, Probe
+from probes.plan import Plan
+from probes.probe import Probe
 from tests.unit.probes.programs import compiled
 
 TEXT = 0xFFFFFFFF81000000
 VMEMMAP = 0xFFFFEA0000000000
 TASK, FILES, FDT, FD, FILE, OPS = (0xFFFF888000000000 + n * 0x1000 for n in range(6))
 OFFSETS = {"files": 0x10, "fdt": 0x20, "fd": 0x8, "f_op": 0x28}
-MARK = Probe(0, "vfs_write", "kprobe", 0, "on_mark(a0, a1, a2)", "mark", "point", "life")
+MARK = Probe(0, "vfs_write", "kprobe", 0, "on_mark", (), "mark", "point", "life")
 
 
 class Words(Memory):

@@ -11,6 +11,7 @@ from probes.errors import ProbeError
 from probes.kernel import Symbols
 from probes.layout import find_layout
 from probes.plan import resolve
+from probes.probe import argument, number
 from probes.source import source
 from tests import eras
 from tests.eras import ERAS
@@ -81,7 +82,7 @@ def plan_of(symbols_of, layout_of):
 
 
 def calls(plan, function):
-    return [probe.call for probe in plan.probes if probe.function == function]
+    return [probe.values for probe in plan.probes if probe.function == function]
 
 
 @by_era
@@ -125,18 +126,19 @@ def test_plan_when_file_pages_are_mapped_in_batches(plan_of):
     plan = plan_of(eras.BATCHED)
     # THEN it alone is attached, once, with its number of pages where it maps by PTEs
     assert not calls(plan, "page_add_file_rmap")
-    (call,) = calls(plan, "folio_add_file_rmap_range")
-    assert call.endswith(
-        "a1, a3, (((a4 & 0xff) ? PMD : PTE) == PTE) ? a2 : 0, (a4 & 0xff) ? PMD : PTE)"
-    )
+    assert calls(plan, "folio_add_file_rmap_range") == [
+        (argument(1), argument(3), argument(2), argument(4), number(0xFF))
+    ]
+    (probe,) = [p for p in plan.probes if p.function == "folio_add_file_rmap_range"]
+    assert probe.handler == "on_point_by_flags"
 
 
 @pytest.mark.parametrize(
-    "era, argument", [(eras.SUBPAGES, "page"), (eras.IN_FOLIO, "folio"), (eras.BATCHED, "folio")]
+    "era, takes", [(eras.SUBPAGES, "page"), (eras.IN_FOLIO, "folio"), (eras.BATCHED, "folio")]
 )
-def test_plan_when_hugetlb_functions_got_a_folio(plan_of, era, argument):
+def test_plan_when_hugetlb_functions_got_a_folio(plan_of, era, takes):
     # GIVEN a function that took a page, and then a folio, under one name
-    assert era.functions["hugepage_add_new_anon_rmap"][0] == argument
+    assert era.functions["hugepage_add_new_anon_rmap"][0] == takes
     # THEN it is attached by what it takes
     assert len(calls(plan_of(era), "hugepage_add_new_anon_rmap")) == 1
 

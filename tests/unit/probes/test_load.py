@@ -9,13 +9,14 @@ import probes.record
 from probes.errors import ProbeError
 from probes.kept import COMPILED, GIVEN, KEPT, Found
 from probes.loader import Refused
-from probes.plan import FENTRY, KPROBE, Plan, Probe
+from probes.plan import Plan
+from probes.probe import FENTRY, KPROBE, Probe
 from probes.record import Recording, Request
 
 
 def programs(attach):
     return SimpleNamespace(
-        plan=Plan([Probe(0, "page_remove_rmap", attach, 0, "f(a0)", "unmap", "point", "rmap")])
+        plan=Plan([Probe(0, "page_remove_rmap", attach, 0, "f", (), "unmap", "point", "rmap")])
     )
 
 

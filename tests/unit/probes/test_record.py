@@ -4,7 +4,8 @@
 import pytest
 
 from probes.errors import ProbeError
-from probes.plan import KPROBE, RAW_TRACEPOINT, Plan
+from probes.plan import Plan
+from probes.probe import KPROBE, RAW_TRACEPOINT
 from probes.record import Recording, Request
 
 
@@ -26,9 +27,12 @@ def recording_with(*refused):
         ("folio_add_file_rmap_ptes", "map"),
         ("folio_remove_rmap_ptes", "unmap"),
     ):
-        what = {"attach": KPROBE, "offset": 0, "call": "", "phase": "point", "group": "rmap"}
+        what = {
+            **{"attach": KPROBE, "offset": 0, "handler": "", "values": ()},
+            **{"phase": "point", "group": "rmap"},
+        }
         recording.plan.add(function=function, op=op, **what)
-    what = {"attach": RAW_TRACEPOINT, "offset": 0, "call": "", "phase": "point", "group": "life"}
+    what = {**what, "attach": RAW_TRACEPOINT, "group": "life"}
     recording.plan.add(function="mm_page_alloc", op="alloc", **what)
     recording.program = FakeProgram(*refused)
     return recording

@@ -6,7 +6,20 @@ import re
 import pytest
 
 from probes.layout import Layout
-from probes.plan import FENTRY, FEXIT, KPROBE, KRETPROBE, RAW_TRACEPOINT, Plan, Probe
+from probes.plan import Plan
+from probes.probe import (
+    FENTRY,
+    FEXIT,
+    KPROBE,
+    KRETPROBE,
+    RAW_TRACEPOINT,
+    RESULT,
+    Probe,
+    argument,
+    constant,
+    number,
+    register,
+)
 from probes.source import PATCHED, source
 
 FIELDS = {"flags": 0, "compound_head": 8, "mapping": 24, "mapcount": 48, "refcount": 52}
@@ -16,10 +29,14 @@ OLD = {"entire": 84, "nr_mapped": None, "large": None, "order": 81, "dtor": 80}
 NEW = {"entire": 88, "nr_mapped": 84, "large": 80, "order": 64, "dtor": None}
 
 
-def text_of(attach=KPROBE, call="on_point(ctx, 0, a0, a2, 1, PTE)", fields=OLD, double_map=6):
+#: Of a handler that looks at a page.
+VALUES = (argument(0), argument(2), number(1), constant("PTE"))
+
+
+def text_of(attach=KPROBE, handler="on_point", values=VALUES, fields=OLD, double_map=6):
     bits = {"head": 16, "double_map": double_map, "hugetlb_dtor": 2, "hugetlb_type": None}
     layout = Layout("btf", 64, 0, {**FIELDS, **fields}, bits, False, TASK)
-    plan = Plan([Probe(0, "some_function", attach, 0, call, "map", "point", "rmap")])
+    plan = Plan([Probe(0, "some_function", attach, 0, handler, values, "map", "point", "rmap")])
     return source(plan, layout)
 
 
@@ -27,37 +44,27 @@ def stub_of(text):
     return text.splitlines()[-1]
 
 
-def constant(text, name):
+def defined(text, name):
     return int(re.search(rf"#define {name} \((\d+)\)", text).group(1))
 
 
-@pytest.mark.parametrize(
-    "attach, call, stub",
-    [
-        (
-            KPROBE,
-            "f(a0, a2)",
-            "int probe_0(struct pt_regs *ctx) { u64 a0 = ctx->di, a2 = ctx->dx; ",
-        ),
-        (KRETPROBE, "f(result)", "int probe_0(struct pt_regs *ctx) { u64 result = ctx->ax; "),
-        (
-            FENTRY,
-            "f(a0, a2)",
-            "int probe_0(void *ctx) { u64 a0 = argument(ctx, 0), a2 = argument(ctx, 2); ",
-        ),
-        (FEXIT, "f(result)", "int probe_0(void *ctx) { u64 result = returned(ctx); "),
-        (
-            RAW_TRACEPOINT,
-            "f(ctx->args[0])",
-            "int probe_0(struct bpf_raw_tracepoint_args *ctx) { ",
-        ),
-    ],
-)
-def test_stub_when_attached(attach, call, stub):
-    # GIVEN a probe's call WHEN its stub is written for a way of attaching
-    text = text_of(attach, call)
-    # THEN it gets at the values that the call names, and at no others
-    assert stub_of(text) == f"{stub}return {call}; }}"
+#: For each way of attaching: values, the type of the context, and how the stub gets at them.
+STUBS = [
+    (KPROBE, (argument(0), argument(2)), "struct pt_regs", "ctx->di, ctx->dx"),
+    (KPROBE, (register("r8 - 48"), number(-1)), "struct pt_regs", "ctx->r8 - 48, -1"),
+    (KRETPROBE, (RESULT, constant("PMD")), "struct pt_regs", "ctx->ax, PMD"),
+    (FENTRY, (argument(0), argument(2)), "void", "argument(ctx, 0), argument(ctx, 2)"),
+    (FEXIT, (RESULT,), "void", "returned(ctx)"),
+    (RAW_TRACEPOINT, (argument(1),), "struct bpf_raw_tracepoint_args", "ctx->args[1]"),
+]
+
+
+@pytest.mark.parametrize("attach, values, context, expressions", STUBS)
+def test_stub_when_attached(attach, values, context, expressions):
+    # GIVEN a probe's values WHEN its stub is written for a way of attaching
+    text = text_of(attach, "f", values)
+    # THEN it gives them to the handler, after its context and the probe's id
+    assert stub_of(text) == f"int probe_0({context} *ctx) {{ return f(ctx, 0, {expressions}); }}"
     # AND helpers that old kernels lack are asked for only where they are needed
     assert ("#define WITH_TRAMPOLINES" in text) == (attach in (FENTRY, FEXIT))
 
@@ -67,9 +74,9 @@ def test_reads_when_the_fields_lie_elsewhere(fields, double_map, folio):
     # GIVEN the fields of two eras WHEN the program is written
     text = text_of(fields=fields, double_map=double_map)
     # THEN it reads whole words up to the last field, of a page and of a folio
-    assert constant(text, "LINK_BYTES") == 16
-    assert constant(text, "PAGE_BYTES") == 56
-    assert constant(text, "FOLIO_BYTES") == folio
+    assert defined(text, "LINK_BYTES") == 16
+    assert defined(text, "PAGE_BYTES") == 56
+    assert defined(text, "FOLIO_BYTES") == folio
 
 
 def test_text_when_boot_or_recording_differ():

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One probe as data: where it is attached, which handler runs there, and with what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, NamedTuple, Tuple, Union
+
+#: How the kernel attaches a stub.
+KPROBE, KRETPROBE, RAW_TRACEPOINT = "kprobe", "kretprobe", "raw_tracepoint"
+#: The cheaper way into a whole function, and out of it.
+FENTRY, FEXIT = "fentry", "fexit"
+
+
+class Value(NamedTuple):
+    """What a handler is given: where its stub gets it (probes/stubs.py)."""
+
+    kind: str
+    what: Union[int, str]
+
+
+def argument(position: int) -> Value:
+    """An argument of the function, or of the tracepoint, that the probe sits on."""
+    return Value("argument", position)
+
+
+def register(expression: str) -> Value:
+    """What a field of struct pt_regs holds, perhaps less a number (probes/arch.py)."""
+    return Value("register", expression)
+
+
+def constant(name: str) -> Value:
+    """A number that the handlers (bpf/handlers.h) have a name for."""
+    return Value("constant", name)
+
+
+def number(value: int) -> Value:
+    """A number that the plan knows."""
+    return Value("number", value)
+
+
+#: What the function returned.
+RESULT = Value("result", 0)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One BPF stub and where it is attached.  ``id`` is what its records carry.
+
+    handler: the function of bpf/handlers.h that runs, given the context, the id and ``values``.
+    code:    the bytes of the instruction, where it is an inlined update, in hex.
+    """
+
+    id: int
+    function: str
+    attach: str
+    offset: int
+    handler: str
+    values: Tuple[Value, ...]
+    op: str
+    phase: str
+    group: str
+    delta: int = 0
+    after: bool = False
+    code: str = ""
+
+    def as_json(self) -> Dict[str, Any]:
+        """The probe as the trace header's plan holds it."""
+        return {
+            "id": self.id,
+            "function": self.function,
+            "op": self.op,
+            "phase": self.phase,
+            "delta": self.delta,
+            "after": self.after,
+            "group": self.group,
+            "attach": self.attach,
+            "site": f"+{self.offset:#x}" if self.offset else None,
+        }

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""C text from a probe: the function that is attached, which calls the probe's handler."""
+
+from __future__ import annotations
+
+from probes.arch import Arch
+from probes.probe import FENTRY, FEXIT, KPROBE, KRETPROBE, RAW_TRACEPOINT, Probe, Value
+
+#: What a stub is given, as the type of its context.
+_CONTEXTS = {
+    KPROBE: "struct pt_regs",
+    KRETPROBE: "struct pt_regs",
+    FENTRY: "void",
+    FEXIT: "void",
+    RAW_TRACEPOINT: "struct bpf_raw_tracepoint_args",
+}
+
+
+def name(probe: Probe) -> str:
+    """The name of a probe's C function."""
+    return f"probe_{probe.id}"
+
+
+def text(probe: Probe, arch: Arch) -> str:
+    """A probe's C function."""
+    values = [
+        "ctx",
+        str(probe.id),
+        *(_expression(each, probe.attach, arch) for each in probe.values),
+    ]
+    call = f"{probe.handler}({', '.join(values)})"
+    return f"int {name(probe)}({_CONTEXTS[probe.attach]} *ctx) {{ return {call}; }}"
+
+
+def _expression(value: Value, attach: str, arch: Arch) -> str:
+    if value.kind == "argument":
+        position = int(value.what)
+        if attach == KPROBE:
+            return f"ctx->{arch.ARGUMENTS[position]}"
+        return (
+            f"ctx->args[{position}]" if attach == RAW_TRACEPOINT else f"argument(ctx, {position})"
+        )
+    if value.kind == "register":
+        return f"ctx->{value.what}"
+    if value.kind == "result":
+        return f"ctx->{arch.RESULT}" if attach == KRETPROBE else "returned(ctx)"
+    return str(value.what)

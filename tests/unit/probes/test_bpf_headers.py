@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The BPF side as an editor sees it, and as a compiler for this machine does."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import probes.source
+from probes.layout import Layout
+from probes.plan import Plan
+from probes.probe import FENTRY, Probe, argument, constant, number
+from tests.unit.probes.test_source import FIELDS, TASK
+
+BPF = Path(probes.source.__file__).parent / "bpf"
+HEADERS = sorted(path.name for path in BPF.glob("*.h"))
+#: Of an era that has everything at once: so each part of the text is looked at.
+ALL_FIELDS = {"entire": 84, "nr_mapped": 88, "large": 80, "total": 88, "order": 64, "dtor": 80}
+ALL_BITS = {
+    **{"head": 6, "double_map": 9, "hugetlb_flag": 8, "hugetlb_dtor": 2},
+    **{"hugetlb_type": 0xF4 << 24, "hugetlb_type_mask": 0xFF << 24},
+}
+
+
+def check(text, *options):
+    """What gcc says of C text that lies beside the headers."""
+    return subprocess.run(
+        ["gcc", "-x", "c", "-fsyntax-only", "-Wall", "-Wno-unknown-pragmas",
+         "-Wno-unused-function", "-Wno-unused-variable", *options, "-"],
+        input=text, cwd=BPF, capture_output=True, text=True,
+    ).stderr  # fmt: skip
+
+
+def program():
+    """The text for an era that has everything, with one stub."""
+    layout = Layout("btf", 64, 0, {**FIELDS, **ALL_FIELDS}, ALL_BITS, True, TASK)
+    values = (argument(0), argument(1), number(1), constant("PTE"))
+    probe = Probe(0, "some_function", FENTRY, 0, "on_point", values, "map", "point", "rmap")
+    return probes.source.source(Plan([probe]), layout)
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_header_when_it_is_looked_at_alone(name):
+    # GIVEN one file of the BPF side THEN a compiler that knows nothing else has no complaint
+    assert check(f'#include "{name}"\n') == ""
+
+
+def test_program_when_it_is_whole():
+    # GIVEN the text that BCC gets, with what BCC adds to it
+    text = program().replace("#include <uapi/linux/ptrace.h>", "")
+    types = re.sub("(?s)/[*] Constants of the recorder.*#endif", "#endif", read("editor.h"))
+    # THEN a compiler has no complaint
+    assert check(types + text) == ""
+    # AND it has one where the two sides do not have the same record
+    other = re.sub(r"#define RECORD_SIZE .*", "#define RECORD_SIZE (72)", types + text)
+    assert "probes/events.py has another record" in check(other)
+
+
+def test_constants_when_the_recorder_gives_others():
+    # GIVEN the constants that the recorder puts before the text
+    before = program().split("// SPDX")[0]
+    given = set(re.findall(r"^#define ([A-Z_]+) ", before, re.M))
+    # THEN the editor's header stands for the same ones
+    stand_in = read("editor.h").split("/* Constants of the recorder")[1]
+    assert set(re.findall(r"^#define ([A-Z_]+) ", stand_in, re.M)) == given
+
+
+def read(name):
+    return (BPF / name).read_text()
