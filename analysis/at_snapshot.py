@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.arrays import Bools, Ints, expand
-from analysis.counts import ENTIRELY_MAPPED
+from analysis.counters import Replayed, Signal
 from analysis.effects import RMAP
 from analysis.lives import Lives
 from analysis.log import Log
@@ -42,7 +42,7 @@ class Present:
 class Expected:
     """Replayed values: folio counters by life; page values by (``owner``, ``page``)."""
 
-    folio: dict[str, tuple[Ints, Bools]]
+    folio: Replayed
     owner: Ints
     page: Ints
     mapcount: Ints
@@ -100,26 +100,19 @@ def expected(lives: Lives, run: Replay, here: Present, counters: frozenset[str])
     entire, entire_known = run.entire[at], run.entire_known[batch]
     known = (at[owner] >= since) & entire_known[owner]
 
-    offset = np.zeros(len(at), dtype=np.int64)
-    if "double_map" in counters:
-        anon = lives.anon[here.life]
-        offset = np.where(order > 0, np.where(anon, run.double_map[at], entire), 0)
-    mapped = np.bincount(owner[pte > 0], minlength=len(at)).astype(np.int64)
-    all_known = np.bincount(owner[~known], minlength=len(at)) == 0
-    large = order > 0
-    pte_sum = run.pte_sum[at] + run.pte_start[batch]
-    all_sums_known = large & run.pte_start_known[batch] & entire_known
-    folio = {
-        "entire_mapcount": (entire, large & entire_known),
-        "double_map": (run.double_map[at], large & lives.anon[here.life]),
-        "large_mapcount": (entire + pte_sum, all_sums_known),
-        "total_mapped_pages": (
-            (entire << order) + pte_sum,
-            all_sums_known & ~lives.hugetlb[here.life],
-        ),
-        "nr_pages_mapped": (
-            np.where(lives.hugetlb[here.life], 0, mapped + ENTIRELY_MAPPED * (entire > 0)),
-            large & all_known & entire_known,
-        ),
-    }
-    return Expected(folio, owner, page, pte + offset[owner], pte + entire[owner], known)
+    def pages_mapped() -> Signal:
+        mapped = np.bincount(owner[pte > 0], minlength=len(at)).astype(np.int64)
+        return mapped, np.bincount(owner[~known], minlength=len(at)) == 0
+
+    folio = Replayed(
+        counters=counters,
+        order=order,
+        anon=lives.anon[here.life],
+        hugetlb=lives.hugetlb[here.life],
+        entire=entire,
+        entire_known=entire_known,
+        double_map=run.double_map[at],
+        pte_sum=(run.pte_sum[at] + run.pte_start[batch], run.pte_start_known[batch]),
+        pages_mapped=pages_mapped,
+    )
+    return Expected(folio, owner, page, pte + folio.offset[owner], pte + entire[owner], known)

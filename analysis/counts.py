@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from analysis.arrays import Bools, Ints, changes
+from analysis.counters import COUNTERS, Replayed, Signal
 from analysis.errors import AnalysisError
 from analysis.lives import Lives
 from analysis.log import Log
 from analysis.replay import NEVER, Replay
 
-#: What a PMD mapping adds to _nr_pages_mapped, so that it cannot be mistaken for pages.
-ENTIRELY_MAPPED = 0x800000
 #: Cells of a page-by-time matrix that are made at one time.
 CHUNK = 1 << 22
 
@@ -70,16 +70,34 @@ class Counts:
         """Pages with a map count of their own; hugetlb keeps none."""
         return 0 if self.hugetlb else 1 << self.order
 
-    @property
-    def has_double_map(self) -> bool:
-        """DoubleMap enters the formulas: an anon folio on an older kernel."""
-        return "double_map" in self.counters and self.anon and self.order > 0
+    @cached_property
+    def replayed(self) -> Replayed:
+        """The folio at each position, as the table of counters takes it."""
+        length = len(self.ts)
+        return Replayed(
+            counters=self.counters,
+            order=np.full(length, self.order),
+            anon=np.full(length, self.anon),
+            hugetlb=np.full(length, self.hugetlb),
+            entire=self.entire,
+            entire_known=np.full(length, self.entire_known),
+            double_map=self.double_map,
+            pte_sum=self.pte_total(),
+            pages_mapped=self.pages_mapped,
+        )
+
+    def has(self, counter: str) -> bool:
+        """The kernel keeps a counter of such a folio."""
+        kept = counter in self.counters and self.order > 0
+        return kept and bool(COUNTERS[counter].applies(self.replayed).all())
+
+    def signal(self, counter: str) -> Signal:
+        """A folio's counter at each position and where it is known."""
+        return COUNTERS[counter].of(self.replayed)
 
     def offset(self) -> Ints:
         """What every page's map count holds beside PTE mappings, at each position."""
-        if "double_map" not in self.counters or self.order == 0:
-            return np.zeros_like(self.entire)
-        return self.double_map if self.anon else self.entire
+        return self.replayed.offset
 
     def pte_at(self, page: Ints, at: Ints) -> tuple[Ints, Bools]:
         """PTE mappings of pages at positions (element by element) and where known."""
@@ -125,23 +143,6 @@ class Counts:
         run = np.cumsum(steps)
         return counted[last] + run - run[anew[last]], known
 
-    def nr_pages_mapped(self) -> tuple[Ints, Bools]:
-        """The kernel's _nr_pages_mapped at each position and where known."""
-        pages, known = self.pages_mapped()
-        if self.hugetlb:
-            return np.zeros_like(pages), known
-        return pages + ENTIRELY_MAPPED * (self.entire > 0), known & self.entire_known
-
-    def large_mapcount(self) -> tuple[Ints, Bools]:
-        """The number of all mappings at each position and where known."""
-        total, known = self.pte_total()
-        return total + self.entire, known & self.entire_known
-
-    def total_mapped_pages(self) -> tuple[Ints, Bools]:
-        """The pages that all mappings map, at each position and where known."""
-        total, known = self.pte_total()
-        return total + (self.entire << self.order), known & self.entire_known
-
     def position(self, ts: int) -> int:
         """The last record at or before a time; AnalysisError before the first."""
         at = int(np.searchsorted(self.ts, ts, side="right")) - 1
@@ -161,17 +162,19 @@ class Counts:
         offset_known = self.entire_known or "double_map" not in self.counters
         mapcount = np.where((pte >= 0) & offset_known, pte + offset, -1)
 
-        def single(name: str, signal: tuple[Ints, Bools]) -> int | None:
-            there = name in self.counters and self.order > 0 and bool(signal[1][at])
-            return int(signal[0][at]) if there else None
+        def single(name: str) -> int | None:
+            if not self.has(name):
+                return None
+            value, known = self.signal(name)
+            return int(value[at]) if known[at] else None
 
         return State(
             entire=entire,
-            double_map=int(self.double_map[at]) if self.has_double_map else None,
+            double_map=single("double_map"),
             pte=pte,
             mapcount=mapcount,
-            nr_pages_mapped=single("nr_pages_mapped", self.nr_pages_mapped()),
-            large_mapcount=single("large_mapcount", self.large_mapcount()),
+            nr_pages_mapped=single("nr_pages_mapped"),
+            large_mapcount=single("large_mapcount"),
         )
 
 

@@ -10,13 +10,11 @@ import pandas as pd
 
 from analysis.arrays import Bools, Ints, changes
 from analysis.columns import category
+from analysis.counters import FOLIO
 from analysis.counts import Counts
 from analysis.log import Log
 
-COUNTERS = (
-    "entire_mapcount", "mapcount", "pte_mappings", "double_map", "nr_pages_mapped",
-    "large_mapcount", "total_mapped_pages",
-)  # fmt: skip
+COUNTERS = ("mapcount", "pte_mappings", *FOLIO)
 SOURCES = ("replayed", "observed")
 
 #: Position, page (-1: the folio) and value, in rows of the frame to come.
@@ -46,23 +44,15 @@ def _page_signal(counts: Counts, offset: Ints, pages: Ints) -> Part:
 
 
 def _replayed(counts: Counts, pages: Ints) -> dict[str, Part]:
-    length = len(counts.ts)
-    entire_known = np.full(length, counts.entire_known)
     none = np.zeros_like(counts.entire)
     parts = {"pte_mappings": _page_signal(counts, none, pages)}
     if counts.entire_known or "double_map" not in counts.counters:
         parts["mapcount"] = _page_signal(counts, counts.offset(), pages)
     if counts.order == 0:
         return parts
-    parts["entire_mapcount"] = _signal(counts.entire, entire_known)
-    if counts.has_double_map:
-        parts["double_map"] = _signal(counts.double_map, np.ones(length, dtype=bool))
-    if "nr_pages_mapped" in counts.counters:
-        parts["nr_pages_mapped"] = _signal(*counts.nr_pages_mapped())
-    if "large_mapcount" in counts.counters:
-        parts["large_mapcount"] = _signal(*counts.large_mapcount())
-    if "total_mapped_pages" in counts.counters and not counts.hugetlb:
-        parts["total_mapped_pages"] = _signal(*counts.total_mapped_pages())
+    for counter in FOLIO:
+        if counter == "entire_mapcount" or counts.has(counter):
+            parts[counter] = _signal(*counts.signal(counter))
     return parts
 
 

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.arrays import Bools, Ints
+from analysis.arrays import Ints
+from analysis.counters import COUNTERS, Replayed
 from analysis.lives import Lives
 from analysis.log import Log
 from analysis.replay import Replay
-
-#: The counters that are compared record by record.
-COMPARED = ("entire_mapcount", "double_map", "mapcount", "large_mapcount", "total_mapped_pages")
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,6 @@ class Divergences:
 
 def divergences(log: Log, lives: Lives, run: Replay, counters: frozenset[str]) -> list[Divergences]:
     """Compare every observation of the replayed lives with the replay."""
-    era = "double_map" in counters
     rows, acts = run.rows, run.acts
     life = lives.of[rows]
     batch = np.searchsorted(run.lives, life)
@@ -46,31 +43,29 @@ def divergences(log: Log, lives: Lives, run: Replay, counters: frozenset[str]) -
     key = run.base[batch] + np.where(has_pages, page, 0)
     init, since = run.initial(key, batch)
     pte = init + every + run.points_until(key, before)
-    pte_known = has_pages & (position >= since)
 
     partial = np.zeros(len(rows), dtype=np.int64)
     partial[acts.some_at] = acts.some_delta * acts.some_nr
     moved = acts.every * (np.int64(1) << lives.order[life]) + partial
     pte_sum = run.pte_sum + run.pte_start[batch] - np.where(log.after[rows], 0, moved)
 
-    anon = lives.anon[life]
-    offset = np.where(anon, double_map, entire) if era else np.zeros_like(entire)
-    offset = np.where(lives.order[life] > 0, offset, 0)
-    entire_known = run.entire_known[batch]
-    sums_known = run.pte_start_known[batch] & entire_known
-    expected: dict[str, tuple[Ints, Bools]] = {
-        "entire_mapcount": (entire, entire_known),
-        "double_map": (double_map, anon & has_pages),
-        "mapcount": (pte + offset, pte_known & entire_known),
-        "large_mapcount": (entire + pte_sum, sums_known),
-        "total_mapped_pages": ((entire << lives.order[life]) + pte_sum, sums_known & has_pages),
-    }
+    folios = Replayed(
+        counters=counters,
+        order=lives.order[life],
+        anon=lives.anon[life],
+        hugetlb=lives.hugetlb[life],
+        entire=entire,
+        entire_known=run.entire_known[batch],
+        double_map=double_map,
+        pte_sum=(pte_sum, run.pte_start_known[batch]),
+        pte=(pte, position >= since),
+    )
     found = []
-    for counter in COMPARED:
-        if counter not in counters:
+    for counter, row in COUNTERS.items():
+        if counter not in counters or not row.by_record:
             continue
+        replayed, known = row.of(folios)
         value, there = log.counter(counter)
-        replayed, known = expected[counter]
         wrong = np.flatnonzero(there[rows] & known & (value[rows] != replayed))
         found.append(
             Divergences(counter, life[wrong], rows[wrong], value[rows[wrong]], replayed[wrong])

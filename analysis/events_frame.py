@@ -11,11 +11,8 @@ from analysis.columns import category, flags, integers
 from analysis.log import Log
 from analysis.plan import RETURN
 from analysis.tasks import TaskNames
+from probes.counters import COUNTERS
 from probes.events import LEVELS, MARK_FIRST, OPS, PHASES
-
-COUNTERS = (
-    "mapcount", "entire_mapcount", "nr_pages_mapped", "large_mapcount", "total_mapped_pages",
-)  # fmt: skip
 
 
 def events_frame(
@@ -40,12 +37,11 @@ def events_frame(
         "nr": log.nr.astype(np.int32),
         "delta": log.delta.astype(np.int8),
     }
-    for counter in COUNTERS:
-        values, valid = log.counter(counter)
-        columns[counter] = integers(values, valid & (counter in counters))
-    columns["double_map"] = flags(
-        log.double_map, log.counter("double_map")[1] & ("double_map" in counters)
-    )
+    for row in COUNTERS:
+        values, valid = log.counter(row.name)
+        kept = valid & (row.name in counters)
+        flag = row.unit == "flag"
+        columns[row.name] = flags(values > 0, kept) if flag else integers(values, kept)
     columns["refcount"] = integers(log.raw["refcount"].astype(np.int64), log.read)
     columns["flags"] = integers(log.raw["flags"].astype(np.int64), log.read, np.int64)
     columns["anon"] = log.anon

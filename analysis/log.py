@@ -12,6 +12,7 @@ from analysis.order import Rank, following
 from analysis.plan import ENTER, OP, RETURN, Plan, among
 from analysis.records import RECORD, Chunk, joined, picked
 from analysis.total_mapped import pmd_mappings
+from probes.counters import COUNTERS
 from probes.events import (
     BIT_ANON,
     BIT_DOUBLE_MAP,
@@ -24,6 +25,9 @@ from probes.events import (
     TEXT_OFFSET,
     TEXT_SIZE,
 )
+
+#: By name, where a record has the counters.
+COLUMNS = {each.name: each for each in COUNTERS}
 
 #: A raw map count below this is no count: the word holds a page type (buddy, table, slab).
 LOWEST_COUNT = -100
@@ -207,14 +211,12 @@ class Log:
             return raw + 1, self.read & kept & (raw >= LOWEST_COUNT) & ~self.hugetlb
         if name == "entire_mapcount":
             return self._entire(whole)
-        if name == "large_mapcount":
-            return self._column("large") + 1, whole
-        if name == "nr_pages_mapped":
-            return self._column("nr_mapped"), whole
+        if name == "double_map":
+            return self.double_map.astype(np.int64), whole
         if name == "total_mapped_pages":
-            return self._column("nr_mapped"), whole & ~self.hugetlb
-        assert name == "double_map"
-        return self.double_map.astype(np.int64), whole
+            whole = whole & ~self.hugetlb
+        row = COLUMNS[name]
+        return self._column(row.column) + row.bias, whole
 
     def _entire(self, whole: Bools) -> tuple[Ints, Bools]:
         if not self.plan.sums_pages:

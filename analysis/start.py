@@ -40,7 +40,7 @@ def start_values(
         if lives.order[one] > 0:
             entire = int(shot.entire(*here)[0])
             if "double_map" in counters:
-                double_map = int(shot.double_map(*here)[0])
+                double_map = int(shot.flag("double_map", *here)[0])
         first = lives.first[one]
         if valid[first] and observed[first] != entire:
             continue

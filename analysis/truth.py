@@ -153,9 +153,9 @@ class Snapshot:
         total, large = (self.word(name, "<i4", head, frame) for name in ("total", "large"))
         return pmd_mappings(total, large + 1, self.orders(head, frame))[0]
 
-    def double_map(self, head: Ints, frame: Ints) -> Ints:
-        """PG_double_map, which lies in the flags of the folio's second page."""
-        return (self.word("flags_1", "<i8", head, frame) >> self.layout.bits["double_map"]) & 1
+    def flag(self, name: str, head: Ints, frame: Ints) -> Ints:
+        """A bit in the flags of the folio's second page."""
+        return (self.word("flags_1", "<i8", head, frame) >> self.layout.bits[name]) & 1
 
     def locate(self, pfn: Ints) -> tuple[Ints, Ints, Bools]:
         """Frame number and page in it of some pfns, and whether they are in at all."""

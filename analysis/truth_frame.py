@@ -9,28 +9,25 @@ import pandas as pd
 from analysis.arrays import Ints
 from analysis.columns import flags, integers, texts
 from analysis.truth import Snapshot
+from probes.counters import FOLIO
 
-FIELD_OF = {
-    "entire_mapcount": ("entire", 1),
-    "nr_pages_mapped": ("nr_mapped", 0),
-    "large_mapcount": ("large", 1),
-    "total_mapped_pages": ("total", 0),
-}
+OF = {each.name: each for each in FOLIO}
 
 
 def folio_values(shot: Snapshot, counter: str, head: Ints, frame: Ints) -> Ints:
     """Logical values of a folio's counter, given its frame and its head's page."""
-    if counter == "double_map":
-        return shot.double_map(head, frame)
-    field, bias = FIELD_OF[counter]
-    return shot.word(field, "<i4", head, frame) + bias
+    row = OF[counter]
+    if row.unit == "flag":
+        return shot.flag(row.field, head, frame)
+    return shot.word(row.field, "<i4", head, frame) + row.bias
 
 
 def has_counter(shot: Snapshot, counter: str, counters: frozenset[str]) -> bool:
     """The kernel keeps this counter of a folio and the snapshot can show it."""
-    if counter == "double_map":
-        return counter in counters and shot.has("flags_1") and counter in shot.layout.bits
-    return counter in counters and shot.has(FIELD_OF[counter][0])
+    row = OF[counter]
+    if row.unit == "flag":
+        return counter in counters and shot.has("flags_1") and row.field in shot.layout.bits
+    return counter in counters and shot.has(row.field)
 
 
 def _heads(shot: Snapshot) -> tuple[Ints, Ints, Ints]:
@@ -62,14 +59,14 @@ def _one(number: int, shot: Snapshot, counters: frozenset[str]) -> pd.DataFrame:
         "mapcount": integers(value.ravel(), kept),
     }
     large = np.flatnonzero(order > 0)
-    for counter in (*FIELD_OF, "double_map"):
+    for counter, row in OF.items():
         values = np.zeros(len(frame), dtype=np.int64)
         known = np.zeros(len(frame), dtype=bool)
         if has_counter(shot, counter, counters):
             values[large] = folio_values(shot, counter, head[large], frame[large])
             known[large] = True
-        whole = integers(values, known)
-        columns[counter] = flags(values > 0, known) if counter == "double_map" else whole
+        flag = row.unit == "flag"
+        columns[counter] = flags(values > 0, known) if flag else integers(values, known)
     columns["kpagecount"] = shot.kpagecount.ravel()
     columns["kpageflags"] = shot.kpageflags.ravel()
     columns["mappers"] = shot.mappers.ravel()

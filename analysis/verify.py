@@ -13,6 +13,7 @@ import pandas as pd
 from analysis.arrays import Bools, Ints
 from analysis.at_snapshot import Expected, Present, expected, present
 from analysis.columns import texts
+from analysis.counters import FOLIO
 from analysis.divergence import divergences
 from analysis.doubt import Doubt
 from analysis.lives import DEATHS
@@ -24,12 +25,9 @@ from analysis.truth import Snapshot
 from analysis.truth_frame import folio_values, has_counter
 from analysis.walked import Walks
 
-FOLIO_COUNTERS = (
-    "entire_mapcount", "double_map", "large_mapcount", "nr_pages_mapped", "total_mapped_pages",
-)  # fmt: skip
-CHECKS = (*FOLIO_COUNTERS, "mapcount", "kpagecount", "page tables")
+CHECKS = (*FOLIO, "mapcount", "kpagecount", "page tables")
 #: What the kernel itself keeps of a folio and its pages.
-COUNTERS = ("order", *FOLIO_COUNTERS, "mapcount")
+COUNTERS = ("order", *FOLIO, "mapcount")
 
 
 @dataclass(frozen=True)
@@ -113,17 +111,12 @@ def _check_folios(sheet: _Sheet, trace: Part, shot: Snapshot, want: Expected) ->
     sheet.compare("order", here.life, none, order, found, np.ones(len(order), dtype=bool))
     shown = found == order
     who = np.flatnonzero(shown & (order > 0))
-    for counter in FOLIO_COUNTERS:
+    for counter, row in FOLIO.items():
         if has_counter(shot, counter, trace.counters):
-            value, known = want.folio[counter]
-            truth = folio_values(shot, counter, here.head[who], here.frame[who])
-            applies = np.ones(len(who), dtype=bool)
-            if counter == "double_map":
-                applies = np.asarray(trace.lives.anon[here.life[who]])
-            some = who[applies]
-            sheet.compare(
-                counter, here.life[some], none[some], value[some], truth[applies], known[some]
-            )
+            value, known = row.of(want.folio)
+            some = who[row.applies(want.folio)[who]]
+            truth = folio_values(shot, counter, here.head[some], here.frame[some])
+            sheet.compare(counter, here.life[some], none[some], value[some], truth, known[some])
     return np.asarray(shown)
 
 

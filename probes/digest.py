@@ -21,6 +21,7 @@ SOURCES = (
     "cli.py",
     "compiled.py",
     "config.py",
+    "counters.py",
     "digest.py",
     "errors.py",
     "events.py",

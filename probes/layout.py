@@ -13,9 +13,13 @@ from typing import Any, Dict, List, Optional, Tuple
 from probes import arch
 from probes.btf import Btf
 from probes.config import built_with
+from probes.counters import COUNTERS, FOLIO
 from probes.errors import ProbeError
 from probes.kernel import Memory, Symbols
 from probes.selftest import counts_pages
+
+#: Counters that a kernel with CONFIG_NO_PAGE_MAPCOUNT leaves as they are.
+OF_PAGES = ("mapcount", "nr_pages_mapped")
 
 #: Macros of include/linux/page-flags.h, in kernels where no type tells them.
 PAGE_TYPE_BASE, PG_HUGETLB = 0xF0000000, 0x00000800
@@ -38,18 +42,9 @@ class Layout:
     @property
     def counters(self) -> List[str]:
         """The counters that this era keeps, by their logical names."""
-        has = ["mapcount"] if self.page_counts else []
-        if self.fields["entire"] is not None:
-            has.append("entire_mapcount")
-        if self.bits["double_map"] is not None:
-            has.append("double_map")
-        if self.fields["nr_mapped"] is not None and self.page_counts:
-            has.append("nr_pages_mapped")
-        if self.fields["large"] is not None:
-            has.append("large_mapcount")
-        if self.fields.get("total") is not None:
-            has.append("total_mapped_pages")
-        return has
+        places = {**self.bits, **self.fields}
+        kept = [each.name for each in COUNTERS if places.get(each.field) is not None]
+        return kept if self.page_counts else [name for name in kept if name not in OF_PAGES]
 
     def as_json(self) -> Dict[str, Any]:
         """The layout as the trace header holds it."""
@@ -75,9 +70,7 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Memory) -> Layout:
     }
     bits: Dict[str, Optional[int]] = {
         "head": flags.get("PG_head"),
-        # Gone with commit cb67f4282bf9 ("mm,thp,rmap: simplify compound page mapcount handling")
-        # (in v6.2).
-        "double_map": flags.get("PG_double_map"),
+        **{each.field: flags.get(each.places[0][1]) for each in FOLIO if each.unit == "flag"},
         **_hugetlb_bits(btf, flags),
     }
     if bits["head"] is None:
@@ -152,18 +145,7 @@ def _compound_fields(btf: Btf, size: int) -> Dict[str, Optional[int]]:
         return None
 
     fields = {
-        # In page[1] since commit 53f9263baba6 ("mm: rework mapcount accounting to enable 4k
-        # mapping of THPs") (in v4.5).
-        "entire": find(("folio", "_entire_mapcount"), ("page", "compound_mapcount")),
-        # In page[1] since commit cb67f4282bf9 ("mm,thp,rmap: simplify compound page mapcount
-        # handling") (in v6.2), in struct folio, as the other, since commit eec20426d48b ("mm:
-        # convert head_subpages_mapcount() into folio_nr_pages_mapped()") (in v6.3).
-        "nr_mapped": find(("folio", "_nr_pages_mapped"), ("page", "subpages_mapcount")),
-        # commit 05c5323b2a34 ("mm: track mapcount of large folios in single value") (in v6.10)
-        "large": find(("folio", "_large_mapcount")),
-        # "mm/rmap: support arbitrary folio mappings" (announced in April 2026): it takes the
-        # place of _entire_mapcount.
-        "total": find(("folio", "_total_mapped_pages")),
+        **{each.field: find(*each.places) for each in FOLIO if each.unit != "flag"},
         # Out of page[1] since commit 1c5509be58f6 ("mm: remove 'First tail page' members from
         # struct page") (in v6.3); the low byte of the second page's flags word since
         # commit ebc1baf5c9b4 ("mm: free up a word in the first tail page") (in v6.6).

@@ -12,6 +12,7 @@ import signal
 from typing import Dict, Optional
 
 from probes import arch, events, stubs
+from probes.counters import COUNTERS, FOLIO
 from probes.layout import Layout
 from probes.maps import (
     CONTROL_BYTES,
@@ -63,12 +64,12 @@ def source(plan: Plan, layout: Layout) -> str:
         "OFF_FLAGS": layout.fields["flags"],
         "OFF_COMPOUND_HEAD": layout.fields["compound_head"],
         "OFF_MAPPING": layout.fields["mapping"],
-        "OFF_MAPCOUNT": layout.fields["mapcount"],
         "OFF_REFCOUNT": layout.fields["refcount"],
-        "OFF_ENTIRE": layout.fields["entire"],
-        "OFF_NR_MAPPED": layout.fields["nr_mapped"],
-        "OFF_LARGE": layout.fields["large"],
-        "OFF_TOTAL": layout.fields.get("total"),
+        **{
+            f"OFF_{each.field.upper()}": layout.fields.get(each.field)
+            for each in COUNTERS
+            if each.unit != "flag"
+        },
         "OFF_ORDER": layout.fields["order"],
         "OFF_DTOR": layout.fields["dtor"],
         "OFF_VM_MM": layout.task["vm_mm"],
@@ -126,7 +127,7 @@ def _reads(layout: Layout) -> Dict[str, Optional[int]]:
         second_flags = layout.struct_page + words(field("flags")) - 8
     page = words(*map(field, ("flags", "compound_head", "mapping", "mapcount", "refcount")))
     folio = words(
-        second_flags, *map(field, ("entire", "nr_mapped", "large", "total", "order", "dtor"))
+        second_flags, *map(field, ("order", "dtor")), *(field(each.field) for each in FOLIO)
     )
     return {
         "LINK_BYTES": words(field("flags"), field("compound_head")),

@@ -12,6 +12,7 @@ from analysis.arrays import Bools, Ints, changes
 from analysis.at_snapshot import present
 from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding, pages_text, plain
+from analysis.counters import COUNTERS
 from analysis.divergence import divergences
 from analysis.doubt import Doubt, in_flight
 from analysis.part import Part
@@ -92,10 +93,7 @@ class Books:
         found: list[Break] = []
         for one in divergences(log, lives, self.run, self.trace.counters):
             aside = in_flight(log, lives, one.row)
-            if one.counter in ("large_mapcount", "total_mapped_pages"):
-                # Fork raises the pages one by one and then, at once, the sum:
-                # commit 05c5323b2a34 ("mm: track mapcount of large folios in single value")
-                # (in v6.10).
+            if COUNTERS[one.counter].late:
                 aside |= log.op[one.row] == OP["dup"]
             self.set_aside += int(aside.sum())
             keep = np.flatnonzero(~aside)
@@ -219,7 +217,7 @@ class Books:
             return one.row
         log = self.trace.log
         rows = self.run.rows_until(one.life, one.row)
-        want, known = self.trace.counts(one.life, self.run).nr_pages_mapped()
+        want, known = self.trace.counts(one.life, self.run).signal("nr_pages_mapped")
         value, there = log.counter("nr_pages_mapped")
         before = np.arange(len(rows)) - ~log.after[rows]
         told = there[rows] & (before >= 0) & known[before]

@@ -10,13 +10,12 @@ import numpy as np
 from analysis.arrays import Bools, Ints, first_of
 from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding
+from analysis.counters import COUNTERS
 from analysis.doubt import Doubt, in_flight
 from analysis.lives import CUTTING, DEATHS
 from analysis.part import Part
 from analysis.plan import OP, RETURN, among
 from analysis.replay import Replay
-
-COUNTED = ("mapcount", "entire_mapcount", "large_mapcount", "total_mapped_pages")
 
 
 class Limits:
@@ -62,8 +61,8 @@ class Limits:
 
     def underflow(self) -> Iterator[Finding]:
         """A map count below zero."""
-        for counter in COUNTED:
-            if counter not in self.trace.counters:
+        for counter, about in COUNTERS.items():
+            if counter not in self.trace.counters or not about.floor:
                 continue
             value, there = self.trace.log.counter(counter)
             for row in self._first_per_life(self.held & there & (value < 0)).tolist():
@@ -77,16 +76,13 @@ class Limits:
         """Counters that are left when the page allocator takes a folio back."""
         log = self.trace.log
         free = self.held & (log.op == OP["free"]) & ~log.freed
-        counters = [*COUNTED, "nr_pages_mapped"]
-        if "double_map" in self.trace.counters:
-            # A file folio's DoubleMap is sticky and means nothing.
-            counters.append("double_map")
-        for counter in counters:
+        for counter in COUNTERS:
             if counter not in self.trace.counters:
                 continue
             value, there = log.counter(counter)
             wrong = free & there & (value > 0)
             if counter == "double_map":
+                # A file folio's is sticky and means nothing.
                 at = np.flatnonzero(wrong)
                 wrong[at] = self.trace.lives.anon[self.trace.lives.of[at]]
             for row in self._first_per_life(wrong).tolist():

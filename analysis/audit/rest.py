@@ -11,13 +11,12 @@ from analysis.arrays import Bools, Ints, expand
 from analysis.at_snapshot import Present, present
 from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding, plain
-from analysis.counts import ENTIRELY_MAPPED
+from analysis.counters import ENTIRELY_MAPPED, FOLIO
 from analysis.doubt import Doubt
 from analysis.part import Part
 from analysis.replay import Replay
 from analysis.truth import Snapshot
 from analysis.truth_frame import folio_values, has_counter
-from analysis.verify import FOLIO_COUNTERS
 
 
 def _folios(trace: Part, shot: Snapshot, here: Present) -> Ints:
@@ -32,7 +31,7 @@ def _checks(
     trace: Part, shot: Snapshot, life: Ints, head: Ints, frame: Ints
 ) -> Iterator[tuple[str, Ints, Ints, Bools]]:
     """(counter, what it must be, what it is, where it is wrong), by folio."""
-    kept = {name for name in FOLIO_COUNTERS if has_counter(shot, name, trace.counters)}
+    kept = {name for name in FOLIO if has_counter(shot, name, trace.counters)}
     if "entire_mapcount" not in kept:
         return
     owner, page = expand(head, np.int64(1) << trace.lives.order[life])

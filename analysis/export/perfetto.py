@@ -122,7 +122,7 @@ def _signals(counts: Counts) -> Iterator[tuple[str, Ints, Bools]]:
     known = np.full(len(counts.ts), counts.entire_known)
     yield "PMD mappings", counts.entire, known
     yield "PTE mappings", *counts.pte_total()
-    if counts.has_double_map:
+    if counts.has("double_map"):
         yield "DoubleMap", counts.double_map, known
     if "nr_pages_mapped" in counts.counters and not counts.hugetlb:
         yield "pages mapped by PTEs", *counts.pages_mapped()

@@ -87,7 +87,7 @@ def draw_counters(panel: Panel, scene: Scene) -> list[Line2D]:
         )  # fmt: skip
     named += _draw_wrong(ax, scene)
     named += draw_findings(panel, right, scene)
-    if counts.has_double_map:
+    if counts.has("double_map"):
         _draw_double_map(panel, scene)
     return named
 

@@ -149,9 +149,9 @@ static __always_inline int on_point(void *ctx, u32 probe, u64 page, u64 vma,
 static __always_inline int on_point_by_flags(void *ctx, u32 probe, u64 page, u64 vma,
 					     u32 nr, u64 flags, u64 pmd_bits)
 {
-	if (flags & pmd_bits)
-		return point(ctx, probe, page, vma, 0, PMD, 0);
-	return point(ctx, probe, page, vma, nr, PTE, 0);
+	int by_pmd = (flags & pmd_bits) != 0;
+
+	return point(ctx, probe, page, vma, by_pmd ? 0 : nr, by_pmd ? PMD : PTE, 0);
 }
 
 /* An inlined update, at its instruction: a register holds the page. */

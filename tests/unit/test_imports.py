@@ -12,7 +12,7 @@ ANALYSIS = {"numpy", "pandas", "matplotlib"}
 EXTRAS = {"rich", "pyarrow", "zstandard", "dask"}
 #: What the command lines have in common is beside the recorder, which is also used alone.
 COMMON = {"probes.cli", "probes.output", "probes.visible"}
-SHARED = COMMON | {"probes.events", "probes.tracefile"}
+SHARED = COMMON | {"probes.counters", "probes.events", "probes.tracefile"}
 #: bcc is imported in one module, so that everything else runs and is tested without it.
 BCC_MODULE = "probes/program.py"
 
@@ -68,8 +68,8 @@ def test_the_recorder_when_parsed_as_the_oldest_lab_python():
 #: What is not named here is a reading of the file; docs/architecture.md tells what each is for.
 STAGES = (
     ("reading", ()),
-    ("model", ("lives", "life_table", "effects", "replay", "counts", "start", "windows", "totals",
-               "divergence", "at_snapshot", "truth_frame", "part", "pieces",
+    ("model", ("lives", "life_table", "counters", "effects", "replay", "counts", "start",
+               "windows", "totals", "divergence", "at_snapshot", "truth_frame", "part", "pieces",
                "doubt", "walked")),
     ("audit", ("verify", "findings_frame", "audit")),
     ("frames", ("events_frame", "lives_frame", "counts_frame", "following")),

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The table of counters: what kernels keep, where, with what bias and unit.
+
+How a counter follows from the operations, and which rules it obeys, is in the same order in
+analysis/counters.py.  docs/kernel-eras.md tells which era has which.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Tuple
+
+
+class Counter(NamedTuple):
+    """One counter of a page or of a folio.
+
+    name:   as traces, data frames and findings call it.
+    field:  as the layout in a trace's header calls its place; of a flag, its bit.
+    places: (struct, field) of the kernel's types, newest first.
+    column: of the record (probes/events.py).
+    bias:   what has to be added to the kernel's word.
+    unit:   "mappings", "pages" or "flag".
+    """
+
+    name: str
+    field: str
+    places: Tuple[Tuple[str, str], ...]
+    column: str
+    bias: int
+    unit: str
+
+
+#: The map count of a single page, whose word may hold a page type instead.
+MAPCOUNT = Counter("mapcount", "mapcount", (("page", "_mapcount"),), "mapcount", 1, "mappings")
+
+# Those of a folio of more than one page:
+
+# In page[1] since commit 53f9263baba6 ("mm: rework mapcount accounting to enable 4k mapping of
+# THPs") (in v4.5).
+ENTIRE = Counter(
+    "entire_mapcount",
+    "entire",
+    (("folio", "_entire_mapcount"), ("page", "compound_mapcount")),
+    "entire",
+    1,
+    "mappings",
+)
+# A flag of page[1], gone with commit cb67f4282bf9 ("mm,thp,rmap: simplify compound page mapcount
+# handling") (in v6.2).
+DOUBLE_MAP = Counter(
+    "double_map", "double_map", (("pageflags", "PG_double_map"),), "bits", 0, "flag"
+)
+# In page[1] since that commit, in struct folio, as the other, since commit eec20426d48b ("mm:
+# convert head_subpages_mapcount() into folio_nr_pages_mapped()") (in v6.3).
+NR_PAGES_MAPPED = Counter(
+    "nr_pages_mapped",
+    "nr_mapped",
+    (("folio", "_nr_pages_mapped"), ("page", "subpages_mapcount")),
+    "nr_mapped",
+    0,
+    "pages",
+)
+# commit 05c5323b2a34 ("mm: track mapcount of large folios in single value") (in v6.10)
+LARGE = Counter("large_mapcount", "large", (("folio", "_large_mapcount"),), "large", 1, "mappings")
+# "mm/rmap: support arbitrary folio mappings" (announced in April 2026): it takes the place of
+# _entire_mapcount.
+TOTAL = Counter(
+    "total_mapped_pages", "total", (("folio", "_total_mapped_pages"),), "nr_mapped", 0, "pages"
+)
+
+FOLIO = (ENTIRE, DOUBLE_MAP, NR_PAGES_MAPPED, LARGE, TOTAL)
+COUNTERS = (MAPCOUNT, *FOLIO)
