@@ -110,8 +110,9 @@ def _parser() -> argparse.ArgumentParser:
         "wild",
         help="programs of others beside marks at random times: is there any false alarm?",
         description="Boot each kernel once, record programs that were not written for the lab, "
-        "and verify and audit each trace. Exit 1 on a difference or a certain finding, or where "
-        "a program could not be recorded.",
+        "and verify and audit each trace. The kernel's own selftests, built from its source, also "
+        "run without the recorder. Exit 1 on a difference or a certain finding, where a test says "
+        "something else of itself when it is recorded, or where a program could not be recorded.",
     )
     foreign.add_argument(
         "--kernel", nargs="+", action="extend", metavar="K", help="only these (default: 6.1, 7.x)"

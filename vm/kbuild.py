@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,7 +112,7 @@ def _build(recipe: Recipe) -> None:
     folder = recipe.image.parent
     log = folder.with_name(f"{folder.name}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
-    tree = _source(root, recipe.package, log)
+    tree = source(root, recipe.package, log)
     edit(tree, recipe.edits)
     # One for each configuration, so that kernels that only differ in their edits share objects.
     own = recipe.options or recipe.start
@@ -132,7 +132,7 @@ def _stem(name: str) -> str:
     return Path(name).stem
 
 
-def _source(root: Path, package: str, log: Path) -> Path:
+def source(root: Path, package: str, log: Path) -> Path:
     """The unpacked source of PACKAGE in the build root."""
     tree = root / SOURCE
     if not tree.is_dir():
@@ -224,10 +224,14 @@ def missing_options(fragment: str, config: str) -> list[str]:
 
 
 def _make(root: Path, out: Path, log: Path, what: str, *words: str) -> None:
-    """Run make in the build root, where nothing of this machine's environment is seen."""
+    """Run make for the folder OUT."""
     inside = f"/{out.relative_to(root)}"
-    make: Sequence[str] = ("make", "-C", f"/{SOURCE}", f"O={inside}", *BANNER, *words)
-    # A process space of its own: when we are killed, so is everything that make has started.
+    in_root(root, log, what, "make", "-C", f"/{SOURCE}", f"O={inside}", *BANNER, *words)
+
+
+def in_root(root: Path, log: Path, what: str, *command: str) -> None:
+    """Run COMMAND in the build root, where nothing of this machine's environment is seen."""
+    # A process space of its own: when we are killed, so is everything that it has started.
     jail = ["unshare", "--fork", "--pid", "--kill-child", "--mount-proc", f"--root={root}"]
     clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
-    procs.run_logged([*jail, *clean, *make], log, what)
+    procs.run_logged([*jail, *clean, *command], log, what)

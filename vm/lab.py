@@ -57,6 +57,7 @@ class Plan:
     boot: tuple[str, ...] = ()  # more of the kernel's command line
     memory: int = 3  # GiB
     packages: tuple[str, ...] = ()  # of the suite, beside those that every guest has
+    alone: bool = False  # before it is recorded it runs without, and both verdicts are kept
 
 
 def plan_scenario(name: str, args: Sequence[str] = ()) -> Plan:

@@ -16,11 +16,13 @@ from typing import Any
 
 from probes.output import write_text
 from vm import ahead, audits, chroot, guest, job, kernels, lab, say, scenarios
+from vm.verdicts import verdict
 
 RESULTS = "matrix.json"
 #: What is recorded on a kernel of another configuration: each family of operations once.
 CONFIG_WORKLOADS = ("lifecycle", "shmem-thp", "fork-thp", "anon-parts", "fuzz")
 DOCTOR = "doctor"  # a step beside the workloads
+ALONE = ".alone"  # ends the name of the step that runs a workload without the recorder
 # Generous, for an emulated guest on a busy machine: a recording compiles its probes first.
 STEP_SECONDS = 600.0
 BOOT_SECONDS = 180.0
@@ -50,6 +52,8 @@ class Cell:
     certain: int | None = None  # those of them that have no other explanation
     real: dict[str, int] = field(default_factory=dict)  # findings by their row in docs/trophies.md
     snapshots: int | None = None
+    verdict: str = ""  # what the program says of itself, if that is asked for
+    alone: str = ""  # and what it says without the recorder
     notes: tuple[str, ...] = ()  # steps that the workload left out on this kernel, and why
     missing: tuple[str, ...] = ()  # what no probe saw on this kernel, and why
     trace: str | None = None  # relative to the matrix's directory
@@ -97,19 +101,30 @@ class Matrix:
         }
 
 
+PlanOf = Callable[[kernels.Kernel, str], lab.Plan]
+
+
+class LeftOut(say.LabError):
+    """A kernel has no such workload, and why."""
+
+
+def _scenario(kernel: kernels.Kernel, name: str) -> lab.Plan:
+    return lab.plan_scenario(name)
+
+
 def run(
     names: Sequence[str],
     workloads: Sequence[str],
     folder: Path,
     limit: float | None = None,
-    plan: Callable[[str], lab.Plan] = lab.plan_scenario,
+    plan: PlanOf = _scenario,
     configs: bool = False,
 ) -> Matrix:
     """Record WORKLOADS on the kernels NAMES into FOLDER, and verify each trace.
 
     LIMIT is the time in seconds that one guest may take (None: as its workloads need); PLAN says
-    how a workload is run. The results so far are in FOLDER/RESULTS after each kernel. With CONFIGS
-    a kernel that cannot be recorded is left out if `mapcount doctor` says the same of it.
+    how a workload is run on a kernel. The results so far are in FOLDER/RESULTS after each kernel.
+    With CONFIGS a kernel that cannot be recorded is left out if `mapcount doctor` says the same.
     """
     matrix = Matrix(configs=configs)
     folder = folder.resolve()
@@ -129,7 +144,7 @@ def _kernel(
     workloads: Sequence[str],
     folder: Path,
     limit: float | None,
-    plan_of: Callable[[str], lab.Plan],
+    plan_of: PlanOf,
     doctor: bool,
 ) -> tuple[Booted, list[Cell]]:
     """One guest, all WORKLOADS; nothing that happens here ends the matrix."""
@@ -139,8 +154,11 @@ def _kernel(
     for workload in workloads:  # an older trace must not pass for this run's
         (traces / f"{workload}.mapcount").unlink(missing_ok=True)
     try:
-        plans = [plan_of(workload) for workload in workloads]
-        limit = limit or BOOT_SECONDS + STEP_SECONDS * len(plans)
+        plans, left_out = _plans(kernel, workloads, plan_of)
+        if not plans:
+            return booted, left_out
+        steps = _steps(plans)
+        limit = limit or BOOT_SECONDS + STEP_SECONDS * len(steps)
         options = lab.Options(kernel, limit=limit)
         everything = lab.plan_together(f"matrix-{kernel.name}", plans, traces)
         machine, run_dir = lab.prepare(options, everything)
@@ -149,20 +167,41 @@ def _kernel(
     except (say.LabError, OSError) as problem:
         say.error(f"{kernel.name}: {problem}")
         return booted, [Cell(kernel.name, each, FAILED, str(problem)) for each in workloads]
-    steps = [
-        job.Step(plan.name, lab.record_command(plan, f"{plan.name}.mapcount"), STEP_SECONDS)
-        for plan in plans
-    ]
     if doctor:
         steps.insert(0, job.Step(DOCTOR, lab.doctor_command(), STEP_SECONDS))
     say.phase(f"booting {kernel.name} ({lab.how(machine)}) for {len(plans)} workloads")
     with ThreadPoolExecutor(1) as pool:
-        watch = Watch(kernel.name, list(workloads), run_dir, traces, pool)
+        watch = Watch(kernel.name, [plan.name for plan in plans], run_dir, traces, pool)
         script = job.batch(steps, lab.environment(options), plans[0].policy)
         result = guest.run(machine, script, run_dir, limit, watch)
         _report(kernel.name, result)
-        cells = watch.cells(result)
+        cells = [*watch.cells(result), *left_out]
+    cells.sort(key=lambda cell: workloads.index(cell.workload))
     return _describe(booted, kernel, machine, result), cells
+
+
+def _plans(
+    kernel: kernels.Kernel, workloads: Sequence[str], plan_of: PlanOf
+) -> tuple[list[lab.Plan], list[Cell]]:
+    """How the workloads that KERNEL has are run, and cells of the others."""
+    plans, left_out = [], []
+    for workload in workloads:
+        try:
+            plans.append(plan_of(kernel, workload))
+        except LeftOut as problem:
+            left_out.append(Cell(kernel.name, workload, LEFT_OUT, str(problem)))
+    return plans, left_out
+
+
+def _steps(plans: Sequence[lab.Plan]) -> list[job.Step]:
+    """What a guest does for PLANS, one after the other."""
+    steps = []
+    for plan in plans:
+        if plan.alone:
+            steps.append(job.Step(f"{plan.name}{ALONE}", plan.command, STEP_SECONDS))
+        recorded = lab.record_command(plan, f"{plan.name}.mapcount")
+        steps.append(job.Step(plan.name, recorded, STEP_SECONDS))
+    return steps
 
 
 def agreed(cell: Cell, doctor: int | None) -> Cell:
@@ -270,6 +309,9 @@ def read_step(kernel: str, workload: str, folder: Path) -> Cell:
     # A workload says "note: step NAME not on this kernel: REASON" for a part that it leaves out.
     notes = tuple(line.removeprefix("note: ") for line in errors if line.startswith("note: step "))
     cell = Cell(kernel, workload, CHECKED, seconds=seconds, notes=notes)
+    alone = folder.with_name(f"{workload}{ALONE}")
+    if alone.is_dir():
+        cell = replace(cell, verdict=verdict(folder), alone=verdict(alone))
     if status == 0:
         return cell
     if status == 124:

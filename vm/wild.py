@@ -7,41 +7,71 @@ it is.  What verify and audit say of its trace with certainty is a false alarm, 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probes.visible import visible_lines
-from vm import build, job, lab, scenarios
-from vm.matrix import CHECKED, Cell, Matrix
+from vm import build, job, kernels, lab, scenarios, selftests
+from vm.matrix import CHECKED, LEFT_OUT, Cell, LeftOut, Matrix
 from vm.matrix_text import figure
 from vm.say import LabError
 
 #: The longest pause between two marks.
 PAUSE_MS = 2000
 SEED = 1
-#: How long stress-ng runs, in the guest.
+#: How long stress-ng runs, in the guest, and the longest that a test may.
 STRESS_SECONDS = 20
+TEST_SECONDS = 120
 
 
 @dataclass(frozen=True)
 class Program:
-    """One program of somebody else's, and the Debian packages that bring it."""
+    """One program of somebody else's, and the Debian packages that bring it.
+
+    ``test``: which of the kernel's selftests it is; ``before`` and ``after``: shell code that
+    prepares the guest, and puts it back.
+    """
 
     name: str
     shows: str
     command: tuple[str, ...]
     packages: tuple[str, ...] = ()
+    test: str = ""
+    before: str = ":"
+    after: str = ":"
+
+    @property
+    def script(self) -> str:
+        """What a shell in the guest does."""
+        run = shlex.join(self.command)
+        return f"{self.before}; cd /tmp; {run}; status=$?; {self.after}; exit $status"
 
 
 def _stress(name: str, shows: str, *stressors: str, before: str = ":") -> Program:
-    """Some stressors of stress-ng at once; BEFORE: shell code that prepares the guest."""
-    workers = " ".join(f"--{stressor} 1" for stressor in stressors)
+    """Some stressors of stress-ng at once."""
+    workers = [word for stressor in stressors for word in (f"--{stressor}", "1")]
     # A stressor that the kernel kills for its memory need not come again.
-    options = f"--timeout {STRESS_SECONDS} --temp-path /tmp --oomable --vm-bytes 64m"
-    stress = f"exec stress-ng {options} {workers}"
-    return Program(name, shows, ("sh", "-c", f"{before}; {stress}"), ("stress-ng",))
+    options = f"--timeout {STRESS_SECONDS} --temp-path /tmp --oomable --vm-bytes 64m".split()
+    return Program(name, shows, ("stress-ng", *options, *workers), ("stress-ng",), before=before)
 
 
+def _test(test: str, shows: str, *args: str, name: str = "", seconds: int = TEST_SECONDS,
+          before: str = ":", after: str = ":") -> Program:  # fmt: skip
+    """One of the kernel's selftests, called TEST there."""
+    command = ("timeout", str(seconds), f"{job.OUT}/{test}", *args)
+    return Program(name or test, shows, command, test=test, before=before, after=after)
+
+
+def _pool(test: str, shows: str, *args: str) -> Program:
+    """A test that takes its pages from the hugetlb pool."""
+    pages = "/proc/sys/vm/nr_hugepages"
+    return _test(test, shows, *args, before=f"echo 64 >{pages}", after=f"echo 0 >{pages}")
+
+
+#: ksmd is asleep in the lab's guests.
+_KSM = "echo 1 >/sys/kernel/mm/ksm/run; echo 1000 >/sys/kernel/mm/ksm/pages_to_scan"
+#: Not every kernel has each: the names of some have changed, and new ones come.
 PROGRAMS = {
     program.name: program
     for program in (
@@ -55,19 +85,50 @@ PROGRAMS = {
         ),
         _stress(
             "stress-memory", "memory advised, locked, merged and looked up",
-            "madvise", "mlock", "memthrash", "physpage", "vm",
-            before="echo 1 >/sys/kernel/mm/ksm/run; echo 1000 >/sys/kernel/mm/ksm/pages_to_scan",
+            "madvise", "mlock", "memthrash", "physpage", "vm", before=_KSM,
         ),
+        _test("cow", "copies on write, of small, huge and pinned pages"),
+        _test("split_huge_page_test", "folios split by debugfs, and what is mapped of them"),
+        _test("folio_split_race_test", "folios split beside readers"),
+        _test("khugepaged", "small pages collapsed, by khugepaged and by request"),
+        # It has no end of its own.
+        _test("transhuge-stress", "huge pages taken as long as there are some", seconds=20),
+        _test("ksm_functional_tests", "pages merged by KSM, and the merge undone"),
+        _test("ksm_tests", "pages merged and unmerged", "-U"),
+        _test("migration", "pages moved between nodes beside their users"),
+        _test("mremap_test", "mappings moved"),
+        _test("mremap_dontunmap", "mappings moved, and their old place kept"),
+        _test("madv_populate", "pages mapped by request"),
+        _test("userfaultfd", "pages by userfaultfd", "anon", "20", "4"),
+        _test("uffd-unit-tests", "each feature of userfaultfd"),
+        _test("uffd-stress", "userfaultfd at work", "anon", "20", "4"),
+        _pool("hugetlb-madvise", "hugetlb pages dropped"),
+        _pool("hugepage-mmap", "a file of hugetlbfs"),
+        _pool("hugepage-mremap", "hugetlb mappings moved"),
+        _pool("hugepage-vmemmap", "the struct pages of hugetlb pages"),
+        _pool("map_hugetlb", "anonymous hugetlb memory"),
+        _test("rmap", "one folio in many processes"),
+        _test("guard-regions", "page tables with guards in them"),
+        _test("pagemap_ioctl", "pages asked for by PAGEMAP_SCAN"),
+        _test("process_madv", "memory advised for another process"),
+        _test("soft-dirty", "page tables cleared of soft-dirty bits"),
     )
 }  # fmt: skip
 
 
-def plan(name: str) -> lab.Plan:
-    """The plan for the program NAME beside marks."""
+def plan(kernel: kernels.Kernel, name: str) -> lab.Plan:
+    """The plan for the program NAME beside marks, on KERNEL."""
     program = find(name)
-    marks = build.workload(scenarios.WORKLOADS / "marks.c")
-    command = [f"{job.OUT}/{marks.name}", str(SEED), str(PAUSE_MS), *program.command]
-    return lab.Plan(name, command, files=[marks], memory=4, packages=program.packages)
+    files = [build.workload(scenarios.WORKLOADS / "marks.c")]
+    command = [f"{job.OUT}/{files[0].name}", str(SEED), str(PAUSE_MS), "sh", "-c", program.script]
+    if program.test:
+        files.append(selftests.ensure(kernel.suite) / program.test)
+        if not files[-1].is_file():
+            raise LeftOut(f"the kernel's selftests have no {program.test}, or it does not build")
+    return lab.Plan(
+        name, command, files=files, memory=4, packages=program.packages,
+        boot=("numa=fake=2",), alone=bool(program.test),
+    )  # fmt: skip
 
 
 def find(name: str) -> Program:
@@ -78,8 +139,11 @@ def find(name: str) -> Program:
 
 
 def silent(cell: Cell) -> bool:
-    """Nothing certain was said of a healthy kernel."""
-    return cell.outcome == CHECKED and not cell.differences and not cell.certain
+    """Nothing certain was said of a healthy kernel, and the program did not notice the recorder."""
+    if cell.outcome == LEFT_OUT:
+        return True
+    alarm = cell.differences or cell.certain or cell.verdict != cell.alone
+    return cell.outcome == CHECKED and not alarm
 
 
 COLUMNS = (
@@ -90,18 +154,21 @@ COLUMNS = (
 
 def table(results: Matrix) -> str:
     """One line for each program on each kernel, and what it said of itself."""
-    rows: list[Sequence[str]] = [COLUMNS]
+    rows: list[Sequence[str]] = [[*COLUMNS, "verdict"]]
     for cell in results.cells:
-        rows.append([figure(cell, column) for column in COLUMNS])
+        rows.append([*(figure(cell, column) for column in COLUMNS), cell.verdict])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
-            text.ljust(width) if at < 2 else text.rjust(width)
+            text.rjust(width) if 2 <= at < len(COLUMNS) else text.ljust(width)
             for at, (text, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]
     for cell in results.cells:
-        words = [*cell.notes, *([cell.reason] if cell.reason else [])]
+        reason = f"{cell.outcome}: {cell.reason}" if cell.outcome != CHECKED else cell.reason
+        words = [*cell.notes, *([reason] if reason else [])]
+        if cell.verdict != cell.alone:
+            words.append(f"without the recorder its verdict is {cell.alone}")
         lines += [f"{cell.workload} on {cell.kernel}: {text}" for text in words]
     return visible_lines(lines)

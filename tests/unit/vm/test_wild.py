@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Programs of others under the recorder: how they are run, and what counts as a false alarm."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import vm.__main__
-from vm import build, chroot, job, kernels, lab, matrix, wild
-from vm.matrix import CHECKED, FAILED, Cell, Matrix
+from vm import build, chroot, job, kernels, lab, matrix, selftests, wild
+from vm.matrix import CHECKED, FAILED, LEFT_OUT, Cell, Matrix
+
+KERNEL = kernels.resolve("6.1")
 
 
 @pytest.fixture(autouse=True)
@@ -17,13 +20,45 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_plan_runs_the_program_beside_marks() -> None:
     # WHEN a program's plan is made
-    plan = wild.plan("stress-tasks")
+    plan = wild.plan(KERNEL, "stress-tasks")
     # THEN the process that makes marks runs it, and its package goes into the guest's root
     assert plan.command[0] == f"{job.OUT}/marks"
     assert "--fork 1 --vfork 1" in plan.command[-1]
     assert plan.packages == ("stress-ng",)
     # AND the kernel gives everybody huge pages, as nobody asks for them
     assert plan.policy == "always"
+
+
+def test_selftest_is_the_one_of_the_kernels_suite(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # GIVEN the selftests of two suites, one of which has no khugepaged
+    for suite in ("bookworm", "forky"):
+        (tmp_path / suite).mkdir()
+    (tmp_path / "bookworm/khugepaged").touch()
+    monkeypatch.setattr(selftests, "ensure", lambda suite: tmp_path / suite)
+    # WHEN the plan is made for a kernel of the first
+    plan = wild.plan(KERNEL, "khugepaged")
+    # THEN its program goes into the guest, beside the one that makes marks, and runs twice
+    assert plan.files == [tmp_path / "marks", tmp_path / "bookworm/khugepaged"]
+    assert f"{job.OUT}/khugepaged" in plan.command[-1]
+    assert plan.alone
+    # AND the other kernel goes without
+    with pytest.raises(matrix.LeftOut, match="no khugepaged"):
+        wild.plan(kernels.resolve("7.x"), "khugepaged")
+
+
+def test_pool_is_given_back_when_the_test_is_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # GIVEN a test that needs hugetlb pages
+    (tmp_path / "map_hugetlb").touch()
+    monkeypatch.setattr(selftests, "ensure", lambda suite: tmp_path)
+    # WHEN its plan is made THEN they are there before it, gone after it, and its status is kept
+    script = wild.plan(KERNEL, "map_hugetlb").command[-1]
+    before, after = (script.index(f"echo {n} >/proc/sys/vm/nr_hugepages") for n in (64, 0))
+    assert before < script.index(f"{job.OUT}/map_hugetlb") < after
+    assert script.endswith("exit $status")
 
 
 def test_guest_has_the_packages_of_all_its_programs(
@@ -41,7 +76,9 @@ def test_guest_has_the_packages_of_all_its_programs(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("MAPCOUNT_ACCEL", "tcg")
     (tmp_path / "marks").touch()
-    both = lab.plan_together("both", [wild.plan("stress-map"), wild.plan("stress-tasks")], tmp_path)
+    both = lab.plan_together(
+        "both", [wild.plan(KERNEL, "stress-map"), wild.plan(KERNEL, "stress-tasks")], tmp_path
+    )
     # WHEN it is prepared THEN its root has what every guest has, and theirs once
     lab.prepare(lab.Options(kernels.resolve("6.1")), both)
     assert asked == [(*chroot.PACKAGES, "stress-ng")]
@@ -60,6 +97,9 @@ CELL = Cell(
         (Cell("6.1", "stress-map", CHECKED, differences=1, certain=0), False),
         (Cell("6.1", "stress-map", CHECKED, differences=0, certain=1), False),
         (Cell("6.1", "stress-map", FAILED, "no output"), False),
+        (Cell("6.1", "rmap", LEFT_OUT, "not in this kernel"), True),
+        (replace(CELL, verdict="status 0", alone="status 0"), True),
+        (replace(CELL, verdict="status 1", alone="status 0"), False),
     ],
 )
 def test_only_what_is_certain_is_an_alarm(
@@ -73,10 +113,17 @@ def test_only_what_is_certain_is_an_alarm(
 
 
 def test_table_shows_the_figures_and_what_the_program_said() -> None:
-    lines = wild.table(Matrix([], [CELL])).splitlines()
-    assert lines[0].split() == list(wild.COLUMNS)
-    assert lines[1].split() == ["6.1", "stress-map", *map(str, (9, 1, 4, 7, 0, 2, 0, 3, 1.5))]
-    assert lines[2] == "stress-map on 6.1: step sh ended with status 2"
+    cell = replace(CELL, verdict="status 2, 3 passed", alone="status 0, 4 passed")
+    lines = wild.table(Matrix([], [cell])).splitlines()
+    assert lines[0].split() == [*wild.COLUMNS, "verdict"]
+    assert lines[1].split() == [
+        *("6.1", "stress-map", *map(str, (9, 1, 4, 7, 0, 2, 0, 3, 1.5))),
+        *("status", "2,", "3", "passed"),
+    ]
+    assert lines[2:] == [
+        "stress-map on 6.1: step sh ended with status 2",
+        "stress-map on 6.1: without the recorder its verdict is status 0, 4 passed",
+    ]
 
 
 def test_unknown_program_is_a_slip_of_the_pen(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a test says of itself: its exit status, and how many of its checks passed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from vm import guest
+
+#: The first that a line fits counts it. Tests that are older than the kernel's use of TAP
+#: (Documentation/dev-tools/ktap.rst) write [PASS], or end their lines with OK.
+_SAYS = (
+    ("skipped", re.compile(r"^\s*(?:not )?ok \d+.*# SKIP|\[SKIP\]|^SKIP\b")),
+    ("failed", re.compile(r"^\s*not ok \d|\[FAIL\]|\bFail$|^Not OK")),
+    ("passed", re.compile(r"^\s*ok \d|\[(?:PASS|OK)\]|\bOK$")),
+)
+#: What marks.c tells of the command's end.
+_ENDED = re.compile(r"^note: step \S+ (?:ended with (status \d+)|was ended by (signal \d+))$")
+
+
+def verdict(folder: Path) -> str:
+    """The verdict of the program of a step, whose output is in FOLDER."""
+    if guest.read_status(folder / "status") is None:
+        return "did not end"
+    errors = _lines(folder / "stderr")
+    ended = next((found[1] or found[2] for found in map(_ENDED.match, errors) if found), "status 0")
+    counts = Counter(
+        next((word for word, pattern in _SAYS if pattern.search(line)), "")
+        for line in _lines(folder / "stdout")
+    )
+    told = [f"{counts[word]} {word}" for word in ("passed", "failed", "skipped") if counts[word]]
+    return ", ".join([ended, *told])
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(errors="replace").splitlines()
