@@ -17,6 +17,8 @@ from vm.matrix import CHECKED, LEFT_OUT, Cell, LeftOut, Matrix
 from vm.matrix_text import figure
 from vm.say import LabError
 
+#: What is lost makes findings doubtful: a ring that takes in what comes during a snapshot.
+RECORD = ("--buffer", "64")
 #: The longest pause between two marks.
 PAUSE_MS = 2000
 SEED = 1
@@ -127,7 +129,7 @@ def plan(kernel: kernels.Kernel, name: str) -> lab.Plan:
             raise LeftOut(f"the kernel's selftests have no {program.test}, or it does not build")
     return lab.Plan(
         name, command, files=files, memory=4, packages=program.packages,
-        boot=("numa=fake=2",), alone=bool(program.test),
+        boot=("numa=fake=2",), alone=bool(program.test), record=RECORD,
     )  # fmt: skip
 
 

@@ -62,11 +62,11 @@ def joined(audits: Iterable[tuple[Audit, Ints]]) -> Audit:
     return Audit(found.iloc[by_time].reset_index(drop=True), set_aside, lives)
 
 
-def _audit(trace: Part, doubt: Doubt) -> tuple[list[Finding], int]:
+def _audit(part: Part, doubt: Doubt) -> tuple[list[Finding], int]:
     """The findings in what fits into memory, and how many observations were set aside."""
-    run = trace.replay(range(len(trace.lives)))
-    books = Books(trace, run, doubt)
-    limits = list(Limits(trace, run, doubt).findings())
+    run = part.replay(range(len(part.lives)))
+    books = Books(part, run, doubt)
+    limits = list(Limits(part, run, doubt).findings())
     told = {(one.life, one.counter, one.rows[-1]) for one in limits}
     entries = [
         books.finding(one)
@@ -77,9 +77,9 @@ def _audit(trace: Part, doubt: Doubt) -> tuple[list[Finding], int]:
     found = [
         *limits,
         *entries,
-        *at_rest(trace, run, doubt),
-        *published(trace, run, doubt, books.result),
-        *races(trace, doubt),
-        *leaks(trace, run, doubt),
+        *at_rest(part, run, doubt),
+        *published(part, run, doubt, books.result),
+        *races(part, doubt),
+        *leaks(part, run, doubt),
     ]
     return found, books.set_aside

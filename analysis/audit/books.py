@@ -50,12 +50,12 @@ class Break:
 class Books:
     """The replay of a trace, held against its observations."""
 
-    def __init__(self, trace: Part, run: Replay, doubt: Doubt) -> None:
-        self.trace = trace
-        self.result = result = verify_part(trace, doubt, run)
+    def __init__(self, part: Part, run: Replay, doubt: Doubt) -> None:
+        self.part = part
+        self.result = result = verify_part(part, doubt, run)
         self.run = run
         self.doubt = doubt
-        self.era = "double_map" in trace.counters
+        self.era = "double_map" in part.counters
         self.acts = run.acts
         self._covers = np.zeros((len(run.rows), 2), dtype=np.int64)
         self._covers[self.acts.some_at, 0] = self.acts.some_start
@@ -66,7 +66,7 @@ class Books:
 
     def _offset_moves(self) -> Bools:
         """Which operations change what every page's count holds beside its PTE mappings."""
-        run, lives = self.run, self.trace.lives
+        run, lives = self.run, self.part.lives
         if not self.era or len(run.rows) == 0:
             return np.zeros(len(run.rows), dtype=bool)
         before = np.roll(run.double_map, 1)
@@ -79,9 +79,9 @@ class Books:
         """By life, the places of the snapshots in the log that agree with all of its replay."""
         wrong = set(zip(result.differences["snapshot"], result.differences["life"], strict=True))
         right: dict[int, list[int]] = {}
-        shots = zip(result.table["snapshot"], self.trace.snapshots, strict=True)
+        shots = zip(result.table["snapshot"], self.part.snapshots, strict=True)
         for name, shot in shots:
-            here = present(self.trace.log, self.trace.lives, shot)
+            here = present(self.part.log, self.part.lives, shot)
             for life in here.life[~here.busy].tolist():
                 if (name, life) not in wrong:
                     right.setdefault(life, []).append(here.row)
@@ -89,9 +89,9 @@ class Books:
 
     def breaks(self) -> list[Break]:
         """Where observations leave the replay, first of each counter, page and size."""
-        log, lives = self.trace.log, self.trace.lives
+        log, lives = self.part.log, self.part.lives
         found: list[Break] = []
-        for one in divergences(log, lives, self.run, self.trace.counters):
+        for one in divergences(log, lives, self.run, self.part.counters):
             aside = in_flight(log, lives, one.row)
             if COUNTERS[one.counter].late:
                 aside |= log.op[one.row] == OP["dup"]
@@ -108,8 +108,8 @@ class Books:
         return sorted(found, key=lambda one: (one.life, one.row))
 
     def _doubt(self, one: Break) -> str:
-        log = self.trace.log
-        born = int(log.ts[self.trace.lives.first[one.life]])
+        log = self.part.log
+        born = int(log.ts[self.part.lives.first[one.life]])
         return self.doubt.books(born, int(log.ts[one.row]))
 
     def all_breaks(self) -> list[Break]:
@@ -146,7 +146,7 @@ class Books:
             right = life not in counters.get(one["snapshot"], ())
             if counter == "kpagecount" and right and self._alive(life, ends[one["snapshot"]]):
                 continue
-            if key in seen or known.get(key, len(self.trace.log)) < ends[one["snapshot"]]:
+            if key in seen or known.get(key, len(self.part.log)) < ends[one["snapshot"]]:
                 continue
             seen.add(key)
             group = (one["snapshot"], life, counter, int(one["replayed"]), int(one["truth"]))
@@ -157,12 +157,12 @@ class Books:
 
     def _alive(self, life: int, row: int) -> bool:
         """A folio was not freed or split before a row."""
-        death = int(self.trace.lives.death_row[life])
+        death = int(self.part.lives.death_row[life])
         return death < 0 or death >= row
 
     def _snapshot_rows(self) -> list[int]:
-        begins = [shot.ts_begin for shot in self.trace.snapshots]
-        return [int(row) for row in np.searchsorted(self.trace.log.ts, begins, "right")]
+        begins = [shot.ts_begin for shot in self.part.snapshots]
+        return [int(row) for row in np.searchsorted(self.part.log.ts, begins, "right")]
 
     def _touches(self, counter: str, page: int, at: slice) -> Bools:
         """Which operations of a stretch change this counter."""
@@ -186,13 +186,13 @@ class Books:
         the folio that changes any: it did what it had not declared.  Before the first one of a
         folio that came from a split there is the split; -1: nothing was seen to act on it.
         """
-        log, run = self.trace.log, self.run
+        log, run = self.part.log, self.run
         rows = run.rows_until(one.life, self._first_seen(one))
         begin = int(run.bounds[np.searchsorted(run.lives, one.life)])
         page = one.pages[0]
         looks = np.ones(len(rows), dtype=bool)
         if page >= 0:
-            looks = log.pfn[rows] - self.trace.lives.head[one.life] == page
+            looks = log.pfn[rows] - self.part.lives.head[one.life] == page
         good = np.flatnonzero(looks)
         since = int(good[-1]) if len(good) else 0
         # A snapshot in between that agreed in everything clears what was before it.
@@ -215,9 +215,9 @@ class Books:
         """
         if one.counter != "nr_pages_mapped":
             return one.row
-        log = self.trace.log
+        log = self.part.log
         rows = self.run.rows_until(one.life, one.row)
-        want, known = self.trace.counts(one.life, self.run).signal("nr_pages_mapped")
+        want, known = self.part.counts(one.life, self.run).signal("nr_pages_mapped")
         value, there = log.counter("nr_pages_mapped")
         before = np.arange(len(rows)) - ~log.after[rows]
         told = there[rows] & (before >= 0) & known[before]
@@ -229,14 +229,14 @@ class Books:
 
     def _split_into(self, life: int) -> int:
         """The record of the split that a folio came from, -1: from none."""
-        log, lives = self.trace.log, self.trace.lives
+        log, lives = self.part.log, self.part.lives
         parent = lives.parent[life]
         splits = np.flatnonzero((lives.of == parent) & (log.op == OP["split_folio"]))
         return int(splits[-1]) if parent >= 0 and len(splits) else -1
 
     def finding(self, one: Break) -> Finding:
         """Put a break into words."""
-        lives = self.trace.lives
+        lives = self.part.lives
         good, actor, candidates = self.evidence(one)
         seen_by = [] if one.snapshot else [one.row]
         # A finding has a time: that of the life's first record, where nothing acted on it.
@@ -268,7 +268,7 @@ class Books:
     def _seen(self, one: Break) -> int | None:
         """When (ns) the snapshot was taken that saw it; None: a record did."""
         names = self.result.table["snapshot"].tolist()
-        return self.trace.snapshots[names.index(one.snapshot)].ts_begin if one.snapshot else None
+        return self.part.snapshots[names.index(one.snapshot)].ts_begin if one.snapshot else None
 
     def _rule(self, one: Break, actor: int) -> str:
         if one.counter == "page tables":
@@ -276,8 +276,8 @@ class Books:
         if one.counter == "double_map":
             return "double-map"
         # Only a PMD-level operation moves the offset that DoubleMap stands for.
-        anon = self.era and bool(self.trace.lives.anon[one.life])
-        if one.counter == "mapcount" and anon and actor >= 0 and self.trace.log.level[actor] > 0:
+        anon = self.era and bool(self.part.lives.anon[one.life])
+        if one.counter == "mapcount" and anon and actor >= 0 and self.part.log.level[actor] > 0:
             return "double-map"
         return "double-entry"
 

@@ -16,11 +16,11 @@ from analysis.replay import Replay
 from analysis.walked import MOST_SPLITS
 
 
-def leaks(trace: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
+def leaks(part: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
     """Lives with mappings left at the end, all of whose mapping tasks have ended."""
-    if trace.recording.trailer is None or len(trace.log) == 0:
+    if part.recording.trailer is None or len(part.log) == 0:
         return
-    log, lives, common = trace.log, trace.lives, trace.recording.common
+    log, lives, common = part.log, part.lives, part.recording.common
     ended = common.tid[np.flatnonzero(common.op == OP["task_exit"])]
     maps = np.flatnonzero(among(log.op, ("map", "dup")) & (lives.of >= 0))
     last_map = np.full(len(lives), -1, dtype=np.int64)
@@ -40,7 +40,7 @@ def leaks(trace: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
     for at in np.flatnonzero(gone).tolist():
         one = int(life[at])
         row = int(last_map[one])
-        begin, end = int(log.ts[lives.first[one]]), trace.recording.census.last_ts
+        begin, end = int(log.ts[lives.first[one]]), part.recording.census.last_ts
         yield Finding(
             rule="leak",
             life=one,

@@ -21,18 +21,18 @@ from analysis.replay import Replay
 class Limits:
     """The records of a trace whose function held the folio, and so reads it as it is."""
 
-    def __init__(self, trace: Part, run: Replay, doubt: Doubt) -> None:
-        self.trace = trace
+    def __init__(self, part: Part, run: Replay, doubt: Doubt) -> None:
+        self.part = part
         self.run = run
         self.doubt = doubt
-        log = trace.log
+        log = part.log
         held = log.read & among(log.op, CUTTING)
         held &= (log.phase != RETURN) | log.after
-        self.held: Bools = held & (trace.lives.of >= 0)
+        self.held: Bools = held & (part.lives.of >= 0)
 
     def _first_per_life(self, rows: Bools) -> Ints:
         at = np.flatnonzero(rows)
-        _, place = first_of(self.trace.lives.of[at])
+        _, place = first_of(self.part.lives.of[at])
         return at[place]
 
     def _finding(
@@ -40,7 +40,7 @@ class Limits:
         last: str = "", doubt: str = "",
     ) -> Finding:  # fmt: skip
         """``last``: how the words end where an operation before this record can be named."""
-        log, lives = self.trace.log, self.trace.lives
+        log, lives = self.part.log, self.part.lives
         life = int(lives.of[row])
         before = last_act(log, self.run.rows_until(life, row))
         # Where none was seen it was this very record's, if it changes a count at all.
@@ -62,9 +62,9 @@ class Limits:
     def underflow(self) -> Iterator[Finding]:
         """A map count below zero."""
         for counter, about in COUNTERS.items():
-            if counter not in self.trace.counters or not about.floor:
+            if counter not in self.part.counters or not about.floor:
                 continue
-            value, there = self.trace.log.counter(counter)
+            value, there = self.part.log.counter(counter)
             for row in self._first_per_life(self.held & there & (value < 0)).tolist():
                 yield self._finding(
                     "underflow", row,
@@ -74,17 +74,17 @@ class Limits:
 
     def mapped_at_free(self) -> Iterator[Finding]:
         """Counters that are left when the page allocator takes a folio back."""
-        log = self.trace.log
+        log = self.part.log
         free = self.held & (log.op == OP["free"]) & ~log.freed
         for counter in COUNTERS:
-            if counter not in self.trace.counters:
+            if counter not in self.part.counters:
                 continue
             value, there = log.counter(counter)
             wrong = free & there & (value > 0)
             if counter == "double_map":
                 # A file folio's is sticky and means nothing.
                 at = np.flatnonzero(wrong)
-                wrong[at] = self.trace.lives.anon[self.trace.lives.of[at]]
+                wrong[at] = self.part.lives.anon[self.part.lives.of[at]]
             for row in self._first_per_life(wrong).tolist():
                 yield self._finding(
                     "mapped-at-free", row,
@@ -94,7 +94,7 @@ class Limits:
 
     def without_reference(self) -> Iterator[Finding]:
         """Pages that are mapped though nobody holds them."""
-        log = self.trace.log
+        log = self.part.log
         refcount = log.raw["refcount"].astype(np.int64)
         maps = self.held & among(log.op, ("map", "dup"))
         for row in self._first_per_life(maps & (refcount <= 0)).tolist():
@@ -107,7 +107,7 @@ class Limits:
 
     def refcount_below(self) -> Iterator[Finding]:
         """Folios with more mappings than references."""
-        log, lives, run = self.trace.log, self.trace.lives, self.run
+        log, lives, run = self.part.log, self.part.lives, self.run
         batch = np.searchsorted(run.lives, lives.of[run.rows])
         known = run.pte_start_known[batch] & run.entire_known[batch]
         mapped = run.entire + run.pte_sum + run.pte_start[batch]
@@ -137,7 +137,7 @@ class Limits:
 
     def mapped_at_split(self) -> Iterator[Finding]:
         """Folios that were split while the books still had mappings of them."""
-        log, lives, run = self.trace.log, self.trace.lives, self.run
+        log, lives, run = self.part.log, self.part.lives, self.run
         split = lives.death[run.lives] == DEATHS.index("split")
         for place in np.flatnonzero(split & (np.diff(run.bounds) > 0)).tolist():
             life, last = int(run.lives[place]), int(run.bounds[place + 1]) - 1

@@ -24,15 +24,15 @@ LOOKS = {
 COPIES = "snapshot_page"
 
 
-def _looks(trace: Part, function: str) -> str:
-    if function == "stable_page_flags" and COPIES in trace.plan.functions:
+def _looks(part: Part, function: str) -> str:
+    if function == "stable_page_flags" and COPIES in part.plan.functions:
         return "a copy of the page and its head"
     return LOOKS.get(function, "the page")
 
 
-def races(trace: Part, doubt: Doubt) -> Iterator[Finding]:
+def races(part: Part, doubt: Doubt) -> Iterator[Finding]:
     """Each reader's window in which the folio was freed, split or allocated."""
-    log, lives, windows, oops = trace.log, trace.lives, trace.windows, trace.recording.oops
+    log, lives, windows, oops = part.log, part.lives, part.windows, part.recording.oops
     for one in windows[windows["over_death"]].to_dict("records"):
         life, enter, leave = int(one["life"]), int(one["enter"]), int(one["leave"])
         end = int(lives.death_row[life])
@@ -40,7 +40,7 @@ def races(trace: Part, doubt: Doubt) -> Iterator[Finding]:
         died_in_it = bool(one["died"])
         closed = leave < len(log) and not died_in_it
         span = (int(one["ts"]), int(one["end_ts"]))
-        function = trace.plan.functions[int(one["function"])]
+        function = part.plan.functions[int(one["function"])]
         stayed = f"for {duration(span[1] - span[0])}"
         if died_in_it:
             stayed += ", until the kernel died in it"
@@ -66,11 +66,11 @@ def races(trace: Part, doubt: Doubt) -> Iterator[Finding]:
             other=end,
             words=(
                 f"{{actor}} looked {stayed} in {{function}} without a reference, at "
-                f"{_looks(trace, function)}; {{other}} {began}{died}"
+                f"{_looks(part, function)}; {{other}} {began}{died}"
             ),
             doubt=why,
         )
-    for enter, leave, life, end_ts, died_in_it in _born_inside(trace):
+    for enter, leave, life, end_ts, died_in_it in _born_inside(part):
         rows = (enter, int(lives.first[life]))
         yield Finding(
             rule="reader-race",
@@ -85,11 +85,11 @@ def races(trace: Part, doubt: Doubt) -> Iterator[Finding]:
         )
 
 
-def _born_inside(trace: Part) -> Iterator[tuple[int, int, int, int, bool]]:
+def _born_inside(part: Part) -> Iterator[tuple[int, int, int, int, bool]]:
     """Windows on a page that another life took, seen from its allocation: rows of entry and
     return, the life, ns of the end, and whether the kernel died in it."""
-    lives, windows = trace.lives, trace.windows
-    ended = (windows["leave"] < len(trace.log)) | windows["died"]
+    lives, windows = part.lives, part.windows
+    ended = (windows["leave"] < len(part.log)) | windows["died"]
     some = windows[ended & ~windows["over_death"]]
     enter, leave = some["enter"].to_numpy(), some["leave"].to_numpy()
     if len(lives) == 0 or len(enter) == 0:

@@ -19,22 +19,22 @@ from analysis.truth import Snapshot
 from analysis.truth_frame import folio_values, has_counter
 
 
-def _folios(trace: Part, shot: Snapshot, here: Present) -> Ints:
+def _folios(part: Part, shot: Snapshot, here: Present) -> Ints:
     """Which of the present lives the pages show as large folios, quiet meanwhile."""
-    order = trace.lives.order[here.life]
-    plain = ~trace.lives.hugetlb[here.life]
+    order = part.lives.order[here.life]
+    plain = ~part.lives.hugetlb[here.life]
     shown = shot.orders(here.head, here.frame) == order
     return np.flatnonzero(shown & (order > 0) & plain & ~here.busy)
 
 
 def _checks(
-    trace: Part, shot: Snapshot, life: Ints, head: Ints, frame: Ints
+    part: Part, shot: Snapshot, life: Ints, head: Ints, frame: Ints
 ) -> Iterator[tuple[str, Ints, Ints, Bools]]:
     """(counter, what it must be, what it is, where it is wrong), by folio."""
-    kept = {name for name in FOLIO if has_counter(shot, name, trace.counters)}
+    kept = {name for name in FOLIO if has_counter(shot, name, part.counters)}
     if "entire_mapcount" not in kept:
         return
-    owner, page = expand(head, np.int64(1) << trace.lives.order[life])
+    owner, page = expand(head, np.int64(1) << part.lives.order[life])
     value, is_count = shot.mapcounts()
     counts = np.where(is_count, value, 0)[frame[owner], page]
     pages = np.bincount(owner, minlength=len(life)).astype(np.int64)
@@ -51,7 +51,7 @@ def _checks(
         have = folio_values(shot, "nr_pages_mapped", head, frame)
         yield "nr_pages_mapped", want, have, have != want
     if "double_map" in kept:
-        anon = trace.lives.anon[life]
+        anon = part.lives.anon[life]
         double_map = folio_values(shot, "double_map", head, frame)
         yield "double_map", entire, double_map, anon & (double_map > entire)
         # Every page's count holds the offset: DoubleMap's, or a file folio's PMD mappings.
@@ -60,21 +60,21 @@ def _checks(
         yield "pages with the offset", pages, with_it, with_it < pages
 
 
-def at_rest(trace: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
+def at_rest(part: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
     """Folios whose own counters contradict each other in a snapshot."""
-    if not trace.plan.page_counts:
+    if not part.plan.page_counts:
         # Nothing to hold the folio's counters against, since commit 749492229e3b ("mm: stop
         # maintaining the per-page mapcount of large folios (CONFIG_NO_PAGE_MAPCOUNT)") (in v6.15).
         return
-    for number, shot in enumerate(trace.snapshots):
-        here = present(trace.log, trace.lives, shot)
-        some = _folios(trace, shot, here)
+    for number, shot in enumerate(part.snapshots):
+        here = present(part.log, part.lives, shot)
+        some = _folios(part, shot, here)
         if len(some) == 0:
             continue
         life, head, frame = here.life[some], here.head[some], here.frame[some]
-        for counter, want, have, wrong in _checks(trace, shot, life, head, frame):
+        for counter, want, have, wrong in _checks(part, shot, life, head, frame):
             for at in np.flatnonzero(wrong).tolist():
-                last = last_act(trace.log, run.rows_until(int(life[at]), here.row))
+                last = last_act(part.log, run.rows_until(int(life[at]), here.row))
                 words = (
                     f"{counter} is {have[at]} and its pages make it {want[at]} in the "
                     f"snapshot '{number} {plain(shot.name)}', "
@@ -82,8 +82,8 @@ def at_rest(trace: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
                 yield Finding(
                     rule="counters-disagree",
                     life=int(life[at]),
-                    pfn=int(trace.lives.head[life[at]]),
-                    rows=(last if last >= 0 else int(trace.lives.first[life[at]]),),
+                    pfn=int(part.lives.head[life[at]]),
+                    rows=(last if last >= 0 else int(part.lives.first[life[at]]),),
                     actor=last,
                     words=words + (AFTER if last >= 0 else UNTOUCHED),
                     # A change that was lost meanwhile would not make it busy.
