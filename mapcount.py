@@ -4,10 +4,15 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+#: Options that may stand before the command.
+VERBOSITY = re.compile(r"-[vq]+|--verbose|--quiet")
 
 HERE = str(Path(__file__).resolve().parent)
 
@@ -77,13 +82,15 @@ def usage() -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run `mapcount ARGV`; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    if not argv or argv[0] not in COMMANDS:
+    before = list(takewhile(VERBOSITY.fullmatch, argv))
+    rest = argv[len(before) :]
+    if not rest or rest[0] not in COMMANDS:
         _ours("probes")
         from probes import cli
 
-        return cli.run(lambda: _about(argv), ())
-    package = COMMANDS[argv[0]][0]
-    status: int = _program(package).main(argv[1:] if package == "vm" else argv)
+        return cli.run(lambda: _about(rest))
+    package = COMMANDS[rest[0]][0]
+    status: int = _program(package).main(before + (rest[1:] if package == "vm" else rest))
     return status
 
 

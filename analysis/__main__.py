@@ -7,9 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from analysis.errors import AnalysisError
 from probes import cli
-from probes.output import OutputError
 
 COMMANDS = ("stats", "dump", "lives", "timeline", "audit", "verify", "report", "slice", "export")
 
@@ -36,8 +34,7 @@ def build_parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    args = cli.parse(build_parser(), argv)
-    return cli.run(lambda: int(args.run(args)), (AnalysisError, OutputError), args.verbose > 1)
+    return cli.main(build_parser, lambda args: int(args.run(args)), argv)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
+from probes.errors import MapcountError
 
-class AnalysisError(Exception):
+
+class AnalysisError(MapcountError):
     """A trace that cannot be read, or a question that it cannot answer."""
 
 
 class CommandError(AnalysisError):
-    """An error of a command, with the exit code that it asks for."""
-
-    def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    """An error of a command."""

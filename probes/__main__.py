@@ -7,12 +7,11 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
-from typing import List, Optional
+from typing import Optional, Sequence
 
 from probes import cli
-from probes.errors import ProbeError
 from probes.events import pages_option
-from probes.output import HELP_SYMLINK, OutputError
+from probes.output import HELP_SYMLINK
 
 RECORD_EPILOG = """\
 examples:
@@ -103,14 +102,13 @@ def _add_programs(command: argparse.ArgumentParser) -> None:
     )
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> cli.Parser:
     """The recorder's options."""
     top = cli.Parser(
         prog="mapcount",
         description="Record how the map counts of huge pages evolve.",
         epilog=cli.STATUSES,
     )
-    top.add_argument("-vv", dest="debug", action="store_true", help="show tracebacks")
     commands = top.add_subparsers(dest="action", required=True, metavar="COMMAND")
     rec = commands.add_parser(
         "record",
@@ -170,10 +168,9 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run one command.  Returns its exit status."""
-    options = cli.parse(parser(), argv)
-    return cli.run(lambda: _run(options), (ProbeError, OutputError), options.debug)
+    return cli.main(parser, _run, argv)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -13,8 +13,9 @@ import sys
 import threading
 import warnings
 from contextlib import contextmanager, suppress
-from typing import Any, Callable, Dict, Iterator, NoReturn, Optional, Sequence, Tuple, Type
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, NoReturn, Optional, Sequence
 
+from probes.errors import MapcountError
 from probes.output import reason
 from probes.visible import visible
 
@@ -27,13 +28,51 @@ STATUSES = (
 )
 #: No recording lasts longer than so many seconds (30 years).
 LONGEST = 1e9
+#: How much is told on stderr: errors alone (-q); warnings, notes and progress, too; details (-v);
+#: tracebacks (-vv).
+QUIET, NORMAL, VERBOSE, DEBUG = -1, 0, 1, 2
+
+if TYPE_CHECKING:
+    _SubParsers = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    _SubParsers = argparse._SubParsersAction
+
+_level = NORMAL
 
 
 # -- options -------------------------------------------------------------------------
 
 
+class _Commands(_SubParsers):
+    """Adds -v and -q before a command to those after it, which argparse would let win."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None
+    ) -> None:
+        """Parse the command's own arguments."""
+        verbose, quiet = namespace.verbose, namespace.quiet
+        super().__call__(parser, namespace, values, option)
+        namespace.verbose += verbose
+        namespace.quiet |= quiet
+
+
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line: nobody finds it under three of usage."""
+    """A parser with -v and -q, as each of its commands has them.
+
+    It says what is wrong in one line: nobody finds it under three of usage.
+    """
+
+    def __init__(self, **what: Any) -> None:
+        super().__init__(**what)
+        self.register("action", "parsers", _Commands)
+        self.add_argument(
+            "-v",
+            "--verbose",
+            action="count",
+            default=0,
+            help="say more; -vv: show the traceback of an error",
+        )
+        self.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """argparse would hide that its help could not be written."""
@@ -46,15 +85,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE)
 
 
-def parse(parser: argparse.ArgumentParser, argv: Optional[Sequence[str]]) -> argparse.Namespace:
+def _parsed(parser: Parser, argv: Optional[Sequence[str]]) -> argparse.Namespace:
     """The options of a command line; help and usage errors end the program."""
-    _prepare_streams()
     try:
-        return parser.parse_args(argv)
+        options = parser.parse_args(argv)
     except SystemExit as ended:
         sys.exit(_flushed(ended.code if isinstance(ended.code, int) else USAGE))
-    except Unwritten as failed:
-        sys.exit(_unwritten(failed.error))
+    _set_level(QUIET if options.quiet else min(options.verbose, DEBUG))
+    return options
 
 
 def seconds(text: str) -> float:
@@ -94,11 +132,36 @@ def tell(kind: str, text: object) -> None:
     say(f"{kind}: {text}")
 
 
+def detail(text: str) -> None:
+    """One note on stderr, for those who asked for more."""
+    if is_verbose():
+        tell("note", text)
+
+
 def say(line: str) -> None:
-    """One line on stderr, as far as there is one."""
-    if sys.stderr is not None:
-        with suppress(OSError):
-            print(visible(line), file=sys.stderr, flush=True)
+    """One line on stderr, as far as there is one; under -q only if it tells of an error."""
+    if sys.stderr is None or (is_quiet() and not line.startswith("error:")):
+        return
+    with suppress(OSError):
+        print(visible(line), file=sys.stderr, flush=True)
+
+
+def is_quiet() -> bool:
+    """Whether nothing but errors may be told."""
+    return _level == QUIET
+
+
+def is_verbose() -> bool:
+    """Whether details are asked for."""
+    return _level >= VERBOSE
+
+
+def _set_level(level: int) -> None:
+    global _level
+    _level = level
+    # Python's own warnings (a glyph that a font lacks) are for us, not for our users.
+    if level == DEBUG:
+        warnings.simplefilter("default")
 
 
 def result(text: str, at_once: bool = False) -> None:
@@ -128,15 +191,19 @@ def _write(text: str, at_once: bool = False) -> None:
 # -- how a program ends --------------------------------------------------------------
 
 
-def run(
-    command: Callable[[], int],
-    expected: Tuple[Type[Exception], ...],
-    debug: bool = False,
+def main(
+    parser: Callable[[], Parser],
+    command: Callable[[argparse.Namespace], int],
+    argv: Optional[Sequence[str]],
 ) -> int:
+    """What main() of each program is: parse ARGV, run the command.  Returns its exit status."""
+    return run(lambda: command(_parsed(parser(), argv)))
+
+
+def run(command: Callable[[], int]) -> int:
     """Run a command to its end, whatever that is.  Returns its exit status.
 
-    ``expected``: errors that a user can mend, each of whose texts is a line; one with an
-    ``exit_code`` asks for it.  ``debug``: errors are raised, to be seen with their traceback.
+    An error is one line; with -vv it is raised, to be seen with its traceback.
     """
     _prepare_streams()
     if sys.stdout is None:
@@ -144,29 +211,40 @@ def run(
         return FAILED
     status = FAILED
     try:
-        with _ending_cleanly(), _python_warnings(debug):
+        with _ending_cleanly(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             status = command()
     except _Ended as ended:
         status = 128 + ended.number
-    except expected as error:
-        if debug:
+    except MapcountError as error:
+        if _level == DEBUG:
             raise
         tell("error", error)
-        status = getattr(error, "exit_code", FAILED)
+        status = error.exit_code
     except Unwritten as failed:
         return _unwritten(failed.error)
     except OSError as error:
-        if debug:
+        if _level == DEBUG:
             raise
         tell("error", f"{error.filename or 'a file'}: {reason(error)}")
+    except ModuleNotFoundError as error:
+        if _level == DEBUG:
+            raise
+        tell(
+            "error",
+            f"Python has no module {error.name}: run `make setup`, then .venv/bin/python, "
+            "or install it with pip",
+        )
     except Exception as error:
-        if debug:
+        if _level == DEBUG:
             raise
         tell(
             "error",
             f"a bug in mapcount ({type(error).__name__}: {error}): "
             "run again with -vv and report what it prints",
         )
+    finally:
+        _set_level(NORMAL)
     return _flushed(status)
 
 
@@ -230,12 +308,3 @@ def _ending_cleanly() -> Iterator[None]:
     finally:
         for each, before in taken.items():
             signal.signal(each, before)
-
-
-@contextmanager
-def _python_warnings(shown: bool) -> Iterator[None]:
-    """Python's own warnings (a glyph that a font lacks) are for us, not for our users."""
-    with warnings.catch_warnings():
-        if not shown:
-            warnings.simplefilter("ignore")
-        yield

@@ -1,8 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Errors that end a command with one clear line instead of a traceback."""
+"""The errors that end a command with one clear line instead of a traceback."""
 
 from __future__ import annotations
 
 
-class ProbeError(Exception):
-    """Something the user can mend; the text says what is wrong and what to do."""
+class MapcountError(Exception):
+    """The root of every program's errors: something that the user can mend.
+
+    The text says what is wrong and what to do; the command ends with ``exit_code``.
+    """
+
+    def __init__(self, text: str, exit_code: int = 1) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+class ProbeError(MapcountError):
+    """An error of the recorder."""

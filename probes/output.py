@@ -17,6 +17,8 @@ import tempfile
 from types import TracebackType
 from typing import Callable, Optional, Type
 
+from probes.errors import MapcountError
+
 #: Says why an existing folder may not be replaced; None: it may.
 Owned = Callable[[str], Optional[str]]
 #: What the system says when a file cannot grow.
@@ -25,7 +27,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 HELP_SYMLINK = "a symbolic link is refused"
 
 
-class OutputError(Exception):
+class OutputError(MapcountError):
     """An output that cannot be made; the text says why and what to do."""
 
 

@@ -15,7 +15,7 @@ from itertools import dropwhile
 from typing import Any, Callable, Dict, List, Optional, Protocol, Set, Tuple
 
 import probes
-from probes import events
+from probes import cli, events
 from probes.boot import Boot
 from probes.clocks import printk_clock
 from probes.errors import ProbeError
@@ -195,11 +195,12 @@ class Recording:
         """Attach the plan; what the kernel refuses moves to the missing ones."""
         attached = []
         for probe in self.plan.probes:
+            where = f"{probe.function}+{probe.offset:#x}" if probe.offset else probe.function
             refused = self.program.attach(probe)
             if refused is None:
                 attached.append(probe)
+                cli.detail(f"attached {probe.attach} {where}: {probe.op} {probe.phase}")
             else:
-                where = f"{probe.function}+{probe.offset:#x}" if probe.offset else probe.function
                 lost = f"its {probe.op} records"
                 self.plan.missing.append(Missing(probe.op, (where,), refused, lost))
         for op in ("map", "unmap"):

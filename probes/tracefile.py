@@ -22,6 +22,8 @@ from enum import IntEnum
 from types import TracebackType
 from typing import Any, Iterator, Optional, Union
 
+from probes.errors import MapcountError
+
 #: The high bit, CR LF, ctrl-Z and LF make text-mode copies show at once (as PNG does).
 MAGIC = b"\x89MAP\r\n\x1a\n"
 MAJOR, MINOR = 1, 3
@@ -78,7 +80,7 @@ def clipped(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-class TraceError(Exception):
+class TraceError(MapcountError):
     """A file that is no trace, or one that this version cannot read."""
 
 

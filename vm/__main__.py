@@ -6,11 +6,13 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from probes import cli
-from probes.output import HELP_SYMLINK, OutputError, check
+from probes.output import HELP_SYMLINK, check
 from vm import (
     chroot,
     kernels,
@@ -32,19 +34,26 @@ STATUSES = (
 )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = cli.Parser(
+def parser() -> cli.Parser:
+    top = cli.Parser(
         prog="mapcount lab",
         description="Boot a test kernel in a virtual machine and record a workload in it.",
         epilog=STATUSES,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("list", help="the kernels and scenarios of the lab")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    command = partial(commands.add_parser, epilog=STATUSES)
+    command("list", help="the kernels and scenarios of the lab")
 
-    fetch = commands.add_parser("fetch", help="make everything ready that a run would fetch")
-    fetch.add_argument("kernel", nargs="?", default=kernels.DEFAULT, metavar="K")
+    fetch = command("fetch", help="make everything ready that a run would fetch")
+    fetch.add_argument(
+        "kernel",
+        nargs="?",
+        default=kernels.DEFAULT,
+        metavar="K",
+        help=f"a kernel of `lab list` (default: {kernels.DEFAULT})",
+    )
 
-    run = commands.add_parser(
+    run = command(
         "run",
         help="record a scenario, or a command, in a guest",
         usage="mapcount lab run [options] (SCENARIO [ARG …] | -- CMD …)",
@@ -58,7 +67,13 @@ def _parser() -> argparse.ArgumentParser:
         help=f"the trace (default: trace.mapcount); {HELP_SYMLINK}",
     )
     run.add_argument("-f", "--force", action="store_true", help="overwrite the trace")
-    run.add_argument("--timeout", type=cli.seconds, default=300.0, metavar="SECONDS")
+    run.add_argument(
+        "--timeout",
+        type=cli.seconds,
+        default=300.0,
+        metavar="SECONDS",
+        help="time limit for the guest (default: 300)",
+    )
     run.add_argument(
         "--record-opts",
         type=shlex.split,
@@ -67,12 +82,14 @@ def _parser() -> argparse.ArgumentParser:
         help="more options for `mapcount record`",
     )
     run.add_argument("--no-record", action="store_true", help="only run it, without the recorder")
-    run.add_argument("what", nargs="*", metavar="SCENARIO", help="with arguments of its own")
+    run.add_argument(
+        "what", nargs="*", metavar="SCENARIO", help="a workload of `lab list` and its arguments"
+    )
 
-    shell = commands.add_parser("shell", help="an interactive shell in a guest")
+    shell = command("shell", help="an interactive shell in a guest")
     _guest_options(shell)
 
-    every = commands.add_parser(
+    every = command(
         "matrix",
         help="every kernel with every workload, verified against the kernel's own counters",
         description="Boot each kernel once, record every workload in it, and verify each trace. "
@@ -106,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="time limit for one kernel (default: ten minutes for each workload)",
     )
-    foreign = commands.add_parser(
+    foreign = command(
         "wild",
         help="programs of others beside marks at random times: is there any false alarm?",
         description="Boot each kernel once, record programs that were not written for the lab, "
@@ -126,14 +143,21 @@ def _parser() -> argparse.ArgumentParser:
         help="where the traces and matrix.json go (default: out/wild)",
     )  # fmt: skip
     foreign.add_argument("-f", "--force", action="store_true", help="overwrite older results")
-    bugs = commands.add_parser(
+    bugs = command(
         "mutants",
         help="kernels with planted accounting bugs: does the audit find each, and name it?",
         description="Build kernels with planted bugs, record each bug at work, and audit the "
         "traces. Exit 1 if a bug is not found or its function not named, or if the audit finds "
         "fault with the healthy kernel.",
     )
-    bugs.add_argument("--kernel", nargs="+", action="extend", default=[], metavar="K")
+    bugs.add_argument(
+        "--kernel",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="K",
+        help="only bugs of these kernels (default: all)",
+    )
     bugs.add_argument(
         "--mutant", nargs="+", action="extend", default=[], metavar="NAME", help="only these bugs"
     )
@@ -145,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where the traces and mutants.json go (default: out/mutants)",
     )
     bugs.add_argument("-f", "--force", action="store_true", help="overwrite older results")
-    forms = commands.add_parser(
+    forms = command(
         "thread",
         help="the questions of the 2015 thread: crashes, wrong answers, and what the code costs",
         description="Build 6.1 with four forms of stable_page_flags(), let each race with a "
@@ -167,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where the traces and thread.json go (default: out/thread)",
     )
     forms.add_argument("-f", "--force", action="store_true", help="overwrite older results")
-    return parser
+    return top
 
 
 def _guest_options(parser: argparse.ArgumentParser) -> None:
@@ -186,8 +210,12 @@ def _guest_options(parser: argparse.ArgumentParser) -> None:
         choices=[kernel.suite for kernel in kernels.LAB_KERNELS],
         help="the Debian suite that the guest runs on",
     )
-    parser.add_argument("--cpus", type=cli.whole(1, 255), default=2, metavar="N")
-    parser.add_argument("--memory", metavar="SIZE", help="default: what the scenario needs, 3G")
+    parser.add_argument(
+        "--cpus", type=cli.whole(1, 255), default=2, metavar="N", help="CPUs (default: 2)"
+    )
+    parser.add_argument(
+        "--memory", metavar="SIZE", help="memory (default: what the scenario needs, or 3G)"
+    )
 
 
 def _folder(args: argparse.Namespace, results: str) -> Path:
@@ -306,14 +334,14 @@ def _thread(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str]) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run `mapcount lab ARGV`; returns the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
     command: list[str] = []
     if "--" in argv:  # everything after it belongs to the guest, options and all
         split = argv.index("--")
         argv, command = argv[:split], argv[split + 1 :]
-    args = cli.parse(_parser(), argv)
-    return cli.run(lambda: _command(args, command), (say.LabError, OutputError))
+    return cli.main(parser, lambda args: _command(args, command), argv)
 
 
 def _command(args: argparse.Namespace, command: list[str]) -> int:
@@ -335,4 +363,4 @@ def _command(args: argparse.Namespace, command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

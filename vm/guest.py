@@ -7,6 +7,7 @@ import contextlib
 import enum
 import os
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -174,6 +175,7 @@ def _boot(
     # Should this Python be killed outright, timeout(1) still ends its group, QEMU included.
     command = ["timeout", "--kill-after=10", str(int(limit) + 60)]
     command += vng_command(machine, run_dir, f"{job.OUT}/job.sh", on_death is not None)
+    say.detail(f"in {run_dir}: {shlex.join(command)}")
     name = boots.key(machine.image, machine.kvm, machine.cpus)
     boot_limit = min(limit, boots.limit(name))
     start = time.monotonic()

@@ -11,6 +11,8 @@ from io import BufferedRWPair
 from pathlib import Path
 from typing import Any
 
+from vm.say import LabError
+
 SOCKET = "qmp"
 #: Writing some GiB of memory to a disk is the longest that QEMU may take to answer.
 SECONDS = 300.0
@@ -19,7 +21,7 @@ SECONDS = 300.0
 OPTIONS = ("-no-shutdown", "-qmp", f"unix:{SOCKET},server=on,wait=off")
 
 
-class QmpError(Exception):
+class QmpError(LabError):
     """QEMU refused a command, or is gone."""
 
 

@@ -6,15 +6,12 @@ from __future__ import annotations
 import sys
 
 from probes import cli
+from probes.errors import MapcountError
 from probes.visible import visible
 
 
-class LabError(Exception):
+class LabError(MapcountError):
     """Ends the command; its text becomes the `error:` line, so it says what to do next."""
-
-    def __init__(self, text: str, exit_code: int = 1) -> None:
-        super().__init__(text)
-        self.exit_code = exit_code
 
 
 _ticking = False
@@ -40,6 +37,12 @@ def note(text: str) -> None:
     _line(f"note: {text}")
 
 
+def detail(text: str) -> None:
+    """A note for those who asked for more."""
+    if cli.is_verbose():
+        note(text)
+
+
 def phase(text: str) -> None:
     """One line per phase of work, terminal or not."""
     _line(f"lab: {text}")
@@ -48,7 +51,7 @@ def phase(text: str) -> None:
 def tick(text: str) -> None:
     """Progress inside a phase: one line that rewrites itself, and only on a terminal."""
     global _ticking
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not cli.is_quiet():
         sys.stderr.write("\r\x1b[K" + visible(text)[:78])
         sys.stderr.flush()
         _ticking = True

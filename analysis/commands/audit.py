@@ -50,7 +50,7 @@ def _audited(args: argparse.Namespace) -> tuple[Trace, Audit]:
         from analysis.dataset import Dataset
 
         dataset = Dataset(args.file, args.scheduler)
-        tell(args, dataset.whole)
+        tell(dataset.whole)
         return dataset.whole, dataset.audit
     if args.scheduler:
         raise CommandError(

@@ -28,10 +28,6 @@ def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
         "--strict", action="store_true",
         help="exit 3 if the trace is damaged, has no trailer or lost events",
     )  # fmt: skip
-    parser.add_argument("-q", "--quiet", action="store_true", help="no notes and no warnings")
-    parser.add_argument(
-        "-v", "--verbose", action="count", default=0, help="say more; -vv: tracebacks"
-    )
 
 
 def _time(text: str) -> tuple[float, float]:
@@ -55,16 +51,9 @@ def add_time_argument(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def warn(args: argparse.Namespace, text: str) -> None:
+def warn(text: str) -> None:
     """One warning on stderr."""
-    if not args.quiet:
-        cli.tell("warning", text)
-
-
-def note(args: argparse.Namespace, text: str) -> None:
-    """One note on stderr, for those who asked for more."""
-    if args.verbose and not args.quiet:
-        cli.tell("note", text)
+    cli.tell("warning", text)
 
 
 def open_trace(args: argparse.Namespace) -> Trace:
@@ -76,25 +65,25 @@ def open_trace(args: argparse.Namespace) -> Trace:
             f"{args.file} is a folder: give a trace file; only `audit` takes what `export` made"
         )
     trace = analysis.open_trace(args.file)
-    tell(args, trace)
+    tell(trace)
     return trace
 
 
-def tell(args: argparse.Namespace, trace: Trace) -> None:
+def tell(trace: Trace) -> None:
     """Pass the warnings of a trace on."""
     for text in trace.warnings:
-        warn(args, text)
+        warn(text)
     lost, missed = (
         sum(loss.lost for loss in trace.losses if (loss.kind == "missed") is skipped)
         for skipped in (False, True)
     )
     if lost:
-        warn(args, f"{lost} events were lost: counts after a loss may differ; "
+        warn(f"{lost} events were lost: counts after a loss may differ; "
                    "record with a larger ring or fewer probes")  # fmt: skip
     if missed:
-        warn(args, f"the kernel skipped probes {missed} times, as it does where one runs inside "
+        warn(f"the kernel skipped probes {missed} times, as it does where one runs inside "
                    "another: counts after may differ; `mapcount stats` tells which")  # fmt: skip
-    note(args, f"{trace.census.events} events, {len(trace.snapshots)} snapshots")
+    cli.detail(f"{trace.census.events} events, {len(trace.snapshots)} snapshots")
 
 
 def exit_code(args: argparse.Namespace, trace: Trace, code: int = 0) -> int:

@@ -20,15 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Stream the lines; reads one block at a time."""
     from analysis.dump import Dump
-    from analysis.errors import CommandError
-    from probes.tracefile import TraceError
 
     dump = Dump(args.file)
-    try:
-        for line in dump.lines():
-            cli.result(line)
-    except TraceError as error:
-        raise CommandError(str(error)) from None
+    for line in dump.lines():
+        cli.result(line)
     for text in dump.warnings:
-        warn(args, text)
+        warn(text)
     return INCOMPLETE if args.strict and (dump.warnings or dump.losses) else 0

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     check(path, args.force, owned)
     trace = open_trace(args)
     if args.to == "perfetto" and trace.census.events > perfetto.MANY:
-        warn(args, f"{trace.census.events} events make the page slow: cut some out with `slice`")
+        warn(f"{trace.census.events} events make the page slow: cut some out with `slice`")
     write = {
         "parquet": tables.write_parquet,
         "csv": tables.write_csv,

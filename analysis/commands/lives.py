@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from analysis.commands.common import add_trace_arguments, exit_code, note, open_trace
+from analysis.commands.common import add_trace_arguments, exit_code, open_trace
 from probes import cli
 
 
@@ -24,5 +24,5 @@ def run(args: argparse.Namespace) -> int:
     shown = trace.life_table(everyone if args.all else folios)
     cli.result(lives_text(trace, shown))
     if not args.all:
-        note(args, "lives of single pages are left out: --all")
+        cli.detail("lives of single pages are left out: --all")
     return exit_code(args, trace)

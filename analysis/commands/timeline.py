@@ -82,13 +82,13 @@ def _follow(args: argparse.Namespace) -> Trace:
                     _draw(args, Trace(source))
                 except AnalysisError as error:
                     # The life that was asked for may be yet to come.
-                    warn(args, f"no picture yet: {error}")
+                    warn(f"no picture yet: {error}")
                 fresh, drawn = False, time.monotonic()
         if not source.ended:
-            warn(args, f"nothing came for {SILENCE:.0f} s: the recorder is gone, "
+            warn(f"nothing came for {SILENCE:.0f} s: the recorder is gone, "
                        "the picture shows what there is")  # fmt: skip
         trace = Trace(source)
-    tell(args, trace)
+    tell(trace)
     return trace
 
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 ANALYSIS = {"numpy", "pandas", "matplotlib"}
 EXTRAS = {"rich", "pyarrow", "zstandard", "dask"}
 #: What the command lines have in common is beside the recorder, which is also used alone.
-COMMON = {"probes.cli", "probes.output", "probes.visible"}
+COMMON = {"probes.cli", "probes.errors", "probes.output", "probes.visible"}
 SHARED = COMMON | {"probes.counters", "probes.events", "probes.tracefile"}
 #: bcc is imported in one module, so that everything else runs and is tested without it.
 BCC_MODULE = "probes/program.py"
@@ -74,8 +74,9 @@ STAGES = (
     ("audit", ("verify", "findings_frame", "audit")),
     ("frames", ("events_frame", "lives_frame", "counts_frame", "following")),
     ("trace", ("trace",)),
-    ("text, plot, export, scale", ("interest", "stats", "stats_text", "lives_text", "audit_text",
-               "verify_text", "dump", "report", "slicing", "dataset", "plot", "export")),
+    ("text, plot, export, scale", ("interest", "stats", "stats_text", "lives_text",
+               "audit_text", "verify_text", "dump", "report", "slicing", "dataset", "plot",
+               "export")),
     ("commands", ("__init__", "__main__", "commands")),
 )  # fmt: skip
 
