@@ -140,6 +140,7 @@ def parser() -> cli.Parser:
         "doctor", help="say what this kernel and host offer and lack", epilog=cli.STATUSES
     )
     _add_programs(examine)
+    examine.add_argument("--json", action="store_true", help="print JSON, see docs/json.md")
     comp = commands.add_parser(
         "compile",
         help="make the file by which a machine without a compiler records (as root)",
@@ -177,7 +178,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.action == "doctor":
         from probes.doctor import doctor
 
-        return doctor(options.compiled, options.cache)
+        return doctor(options.compiled, options.cache, options.json)
     if options.action == "compile":
         from probes.compile_command import compile_programs
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import errno
 import io
+import json
 import math
 import os
 import signal
@@ -167,6 +168,11 @@ def _set_level(level: int) -> None:
 def result(text: str, at_once: bool = False) -> None:
     """A result on stdout: lines, in which what others named has been made visible."""
     _write(text + "\n", at_once)
+
+
+def json_result(value: Any) -> None:
+    """A result of --json on stdout: plain values, numpy's among them."""
+    _write(json.dumps(value, indent=1, allow_nan=False, default=lambda one: one.item()) + "\n")
 
 
 class Unwritten(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
-from typing import Callable, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from probes import arch, cli
 from probes.btf import Btf
@@ -27,21 +27,79 @@ Test = Callable[[], str]
 ALL = "anything, recording cannot begin"
 
 
-def doctor(given: Optional[str] = None, use_cache: bool = True) -> int:
-    """Print the findings.  Returns 0, or 1 if recording cannot work here.
+def doctor(given: Optional[str] = None, use_cache: bool = True, as_json: bool = False) -> int:
+    """Print what was found, in lines or AS_JSON.  Returns 0, or 1 if recording cannot work here.
 
     GIVEN, USE_CACHE: where `record` would be told to take its compiled programs from.
     """
-    good = _print("machine", _machine, ALL) & _print("root", _root, ALL)
-    programs = Programs(given, use_cache)
-    good &= _print("programs", programs.look, ALL)
+    report = Report(as_json)
+    _examine(report, Programs(given, use_cache))
+    return report.end()
+
+
+class Report:
+    """What was found, told in lines as it is found, or all at once as JSON (docs/json.md)."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._good = True
+        self._checks: List[Dict[str, Any]] = []
+        self._plan: Dict[str, Any] = {"counters": [], "probes": [], "missing": []}
+
+    def has(self, name: str, found: str) -> None:
+        """Something is there."""
+        self._check(name, True, found, None)
+        self._line(f"ok     {name}: {found}")
+
+    def lacks(self, name: str, why: object, unseen: str, fatal: bool = True) -> None:
+        """Something is not; FATAL: recording cannot work without it."""
+        self._check(name, False, str(why), unseen)
+        self._line(f"LACKS  {name}: {why}; not seen: {unseen}")
+        self._good &= not fatal
+
+    def probes(self, layout: Layout, plan: Plan) -> None:
+        """What will be attached, and what not."""
+        self.has("layout", f"counters {', '.join(layout.counters)}")
+        missing = plan.missing + unpublished()
+        self._plan = {
+            "counters": layout.counters,
+            "probes": [probe.as_json() for probe in plan.probes],
+            "missing": [gap.as_json() for gap in missing],
+        }
+        for probe in plan.probes:
+            if probe.phase != "return":
+                where = f"{probe.function}+{probe.offset:#x}" if probe.offset else probe.function
+                self._line(f"ok     {probe.op}: {where} ({probe.attach})")
+        for gap in missing:
+            self._line(f"LACKS  {gap.op}: {gap}")
+
+    def end(self) -> int:
+        """Print what has not been printed.  Returns the exit status."""
+        if self._as_json:
+            cli.json_result({"good": self._good, "checks": self._checks, **self._plan})
+        return 0 if self._good else 1
+
+    def _check(self, name: str, good: bool, found: str, unseen: Optional[str]) -> None:
+        self._checks.append({"name": name, "good": good, "found": found, "unseen": unseen})
+
+    def _line(self, text: str) -> None:
+        if not self._as_json:
+            cli.result(visible(text))
+
+
+def _examine(report: Report, programs: Programs) -> None:
+    _check(report, "machine", _machine)
+    _check(report, "root", _root)
+    _check(report, "programs", programs.look)
     if programs.made is None:
-        good &= _print("bcc", _bcc, ALL) & _print("kernel headers", _headers, ALL)
-    good &= _print("kprobes", check_kprobes, ALL) & _print("lockdown", _lockdown, ALL)
+        _check(report, "bcc", _bcc)
+        _check(report, "kernel headers", _headers)
+    _check(report, "kprobes", check_kprobes)
+    _check(report, "lockdown", _lockdown)
     # Recording works without these; something just stays invisible.
-    _print("tracefs", _tracefs, "the marks of workloads, and the counters at them")
-    _print("huge pages", _huge_pages, "folios but those of hugetlb: there are none")
-    found: List[Optional[object]] = [None, None, None]
+    _check(report, "tracefs", _tracefs, "the marks of workloads, and the counters at them")
+    _check(report, "huge pages", _huge_pages, "folios but those of hugetlb: there are none")
+    found: List[Optional[object]] = [None, None]
 
     def symbols() -> str:
         if programs.made is None:
@@ -51,21 +109,19 @@ def doctor(given: Optional[str] = None, use_cache: bool = True) -> int:
         return "/proc/kallsyms shows addresses"
 
     def types() -> str:
-        found[2] = known = find_types()
+        found[1] = known = find_types()
         if known.enumerators("bpf_map_type").get("BPF_MAP_TYPE_RINGBUF") is None:
             raise ProbeError("this kernel has no BPF ring buffer: use one that has (5.8 and later)")
         return f"from the kernel's {known.source}; it has the BPF ring buffer"
 
-    good &= _print("symbols", symbols, ALL)
-    found[1] = _print_memory()
-    good &= found[1] is not None
+    _check(report, "symbols", symbols)
+    memory = _memory(report)
     if programs.made is not None:
-        _print_probes(programs.made.layout, programs.made.plan)
-        return 0 if good else 1
-    good &= _print("types", types, ALL)
-    if isinstance(found[0], Symbols) and isinstance(found[1], Memory) and isinstance(found[2], Btf):
-        good &= _print_plan(found[0], found[1], found[2])
-    return 0 if good else 1
+        report.probes(programs.made.layout, programs.made.plan)
+        return
+    _check(report, "types", types)
+    if isinstance(found[0], Symbols) and memory is not None and isinstance(found[1], Btf):
+        _plan(report, found[0], memory, found[1])
 
 
 class Programs:
@@ -85,55 +141,38 @@ class Programs:
         return f"{found}, by BCC {found.made.bcc}; neither BCC nor headers are needed"
 
 
-def _line(text: str) -> None:
-    cli.result(visible(text))
-
-
-def _print(name: str, test: Test, lost: str) -> bool:
-    """One line: what was found, or what is lacking and therefore not seen."""
+def _check(report: Report, name: str, test: Test, unseen: str = "") -> None:
+    """What was found, or what is lacking and therefore UNSEEN (empty: everything)."""
     try:
-        _line(f"ok     {name}: {test()}")
+        report.has(name, test())
     except ProbeError as error:
-        _line(f"LACKS  {name}: {error}; not seen: {lost}")
-        return False
-    return True
+        report.lacks(name, error, unseen or ALL, fatal=not unseen)
 
 
-def _print_memory() -> Optional[Memory]:
-    """The line about the kernel's memory.  Returns the way to read it, if there is one."""
+def _memory(report: Report) -> Optional[Memory]:
+    """Tell of the kernel's memory.  Returns the way to read it, if there is one."""
     try:
         memory = Kcore()
     except ProbeError as no_kcore:
         try:
             second = BpfMemory()
         except ProbeError as no_bpf:
-            _line(f"LACKS  memory: {no_kcore}; {no_bpf}; not seen: {ALL}")
+            report.lacks("memory", f"{no_kcore}; {no_bpf}", ALL)
             return None
-        _line(f"LACKS  memory: {no_kcore}; not seen: nothing, BPF reads the memory instead")
+        report.lacks("memory", no_kcore, "nothing, BPF reads the memory instead", fatal=False)
         return second
-    _line("ok     memory: /proc/kcore is readable")
+    report.has("memory", "/proc/kcore is readable")
     return memory
 
 
-def _print_plan(symbols: Symbols, kcore: Memory, types: Btf) -> bool:
+def _plan(report: Report, symbols: Symbols, memory: Memory, types: Btf) -> None:
     try:
-        layout = find_layout(types, symbols, kcore)
-        plan = by_trampoline(resolve(types, symbols, kcore, layout), types)
+        layout = find_layout(types, symbols, memory)
+        plan = by_trampoline(resolve(types, symbols, memory, layout), types)
     except ProbeError as error:
-        _line(f"LACKS  layout: {error}; not seen: {ALL}")
-        return False
-    _print_probes(layout, plan)
-    return True
-
-
-def _print_probes(layout: Layout, plan: Plan) -> None:
-    _line(f"ok     layout: counters {', '.join(layout.counters)}")
-    for probe in plan.probes:
-        if probe.phase != "return":
-            where = f"{probe.function}+{probe.offset:#x}" if probe.offset else probe.function
-            _line(f"ok     {probe.op}: {where} ({probe.attach})")
-    for missing in plan.missing + unpublished():
-        _line(f"LACKS  {missing.op}: {missing}")
+        report.lacks("layout", error, ALL)
+        return
+    report.probes(layout, plan)
 
 
 def _machine() -> str:

@@ -340,49 +340,60 @@ def finish(cell: Cell, traces: Path) -> Cell:
         )
 
 
-def _mapcount(*argv: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(audits.MAPCOUNT), *argv]
+def _mapcount(command: str, trace: Path) -> tuple[dict[str, Any] | None, str]:
+    """What `mapcount COMMAND --json` says of TRACE (None: nothing), and its complaint or ""."""
+    argv = [sys.executable, str(audits.MAPCOUNT), command, str(trace), "--json"]
     # In a session of its own a Ctrl-C would not reach it; here it does, and ends it with us.
-    return subprocess.run(command, capture_output=True, text=True, timeout=audits.READ_SECONDS)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=audits.READ_SECONDS)
+    said = json.loads(done.stdout) if done.stdout else None
+    return said, _complaint(command, done) if done.returncode or said is None else ""
 
 
 def _counted(cell: Cell, trace: Path) -> Cell:
     """What `mapcount stats` says: events, losses, and what no probe saw."""
-    done = _mapcount("stats", str(trace))
-    events = re.search(r"^events +(\d+)", done.stdout, re.MULTILINE)
-    lost = re.search(r"^lost +(\d+)", done.stdout, re.MULTILINE)
-    if done.returncode != 0 or not events or not lost:
-        return replace(cell, outcome=FAILED, reason=_complaint("stats", done))
-    missing = re.findall(r"^ +missing +(.+)", done.stdout, re.MULTILINE)
-    return replace(cell, events=int(events[1]), lost=int(lost[1]), missing=tuple(missing))
+    said, complaint = _mapcount("stats", trace)
+    if said is None or complaint:
+        return replace(cell, outcome=FAILED, reason=complaint)
+    missing = tuple(
+        f"{', '.join(gap['functions']) or gap['op']}: {gap['reason']}; unseen: {gap['lost']}"
+        for gap in said["missing"]
+    )
+    return replace(cell, events=said["events"], lost=said["lost"], missing=missing)
 
 
 def _verified(cell: Cell, trace: Path) -> Cell:
     """What `mapcount verify` says."""
     if cell.outcome != CHECKED:
         return cell
-    done = _mapcount("verify", str(trace))
-    found = re.search(
-        r"^(\d+) values? checked in (\d+) snapshots?: (\d+) differences?, (\d+) possible$",
-        done.stdout,
-        re.MULTILINE,
-    )
-    if not found:
-        return replace(cell, outcome=FAILED, reason=_complaint("verify", done))
-    checked, snapshots, differences, possible = map(int, found.groups())
+    said, complaint = _mapcount("verify", trace)
+    if said is None:
+        return replace(cell, outcome=FAILED, reason=complaint)
     cell = replace(
-        cell, checked=checked, snapshots=snapshots, differences=differences, possible=possible
+        cell,
+        checked=said["checked"],
+        snapshots=len(said["snapshots"]),
+        differences=said["certain"],
+        possible=said["possible"],
     )
-    if differences:
-        words = [line for line in done.stdout.splitlines() if line.startswith("difference:")]
-        return replace(cell, reason=words[0] if words else "see `mapcount verify`")
-    if not checked:
+    if cell.differences:
+        return replace(cell, reason=_difference(said["differences"]))
+    if not cell.checked:
         if not _leaves_nothing(cell.workload):
-            return replace(cell, outcome=FAILED, reason=_complaint("verify", done))
+            return replace(cell, outcome=FAILED, reason=complaint)
         return replace(cell, reason="nothing of it lives at a mark: recorded, nothing to verify")
-    if done.returncode != 0:
-        return replace(cell, outcome=FAILED, reason=_complaint("verify", done))
+    if complaint:
+        return replace(cell, outcome=FAILED, reason=complaint)
     return cell
+
+
+def _difference(differences: list[dict[str, Any]]) -> str:
+    """The first of those that have no other explanation, as a sentence."""
+    one = next(one for one in differences if not one["doubt"])
+    page = f" of page {one['subpage']}" if one["subpage"] >= 0 else ""
+    return (
+        f"difference: {one['snapshot']}: life {one['life']}: {one['counter']}{page}: "
+        f"replayed {one['replayed']}, truth {one['truth']}"
+    )
 
 
 def _audited(cell: Cell, trace: Path) -> Cell:

@@ -11,7 +11,13 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from analysis.commands.common import add_trace_arguments, exit_code, open_trace, tell
+from analysis.commands.common import (
+    add_json_argument,
+    add_trace_arguments,
+    exit_code,
+    open_trace,
+    tell,
+)
 from analysis.errors import CommandError
 from probes import cli
 
@@ -24,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `audit`."""
     add_trace_arguments(parser)
     parser.add_argument("--check", action="store_true", help="exit 1 if anything is found")
-    parser.add_argument("--json", action="store_true", help="the findings as a JSON list")
+    add_json_argument(parser)
     parser.add_argument("--all", action="store_true", help="tell every finding in words")
     parser.add_argument(
         "--scheduler", metavar="ADDRESS",
@@ -35,14 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the findings."""
     from analysis.audit_text import audit_text
+    from analysis.json_form import audit_json
 
     trace, audit = _audited(args)
-    findings = audit.findings
     if args.json:
-        cli.result(findings.to_json(orient="records", indent=1))
+        cli.json_result(audit_json(audit))
     else:
         cli.result(audit_text(trace, audit, args.all))
-    return exit_code(args, trace, 1 if args.check and len(findings) else 0)
+    return exit_code(args, trace, 1 if args.check and len(audit.findings) else 0)
 
 
 def _audited(args: argparse.Namespace) -> tuple[Trace, Audit]:

@@ -51,6 +51,11 @@ def add_time_argument(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    """--json, for the commands whose result has a form for scripts."""
+    parser.add_argument("--json", action="store_true", help="print JSON, see docs/json.md")
+
+
 def warn(text: str) -> None:
     """One warning on stderr."""
     cli.tell("warning", text)

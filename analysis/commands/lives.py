@@ -5,24 +5,29 @@ from __future__ import annotations
 
 import argparse
 
-from analysis.commands.common import add_trace_arguments, exit_code, open_trace
+from analysis.commands.common import add_json_argument, add_trace_arguments, exit_code, open_trace
 from probes import cli
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `lives`."""
     add_trace_arguments(parser)
+    add_json_argument(parser)
     parser.add_argument("--all", action="store_true", help="single pages too, not only folios")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; times are relative to the first event."""
+    from analysis.json_form import lives_json
     from analysis.life_table import everyone, folios
     from analysis.lives_text import lives_text
 
     trace = open_trace(args)
     shown = trace.life_table(everyone if args.all else folios)
-    cli.result(lives_text(trace, shown))
+    if args.json:
+        cli.json_result(lives_json(shown))
+    else:
+        cli.result(lives_text(trace, shown))
     if not args.all:
         cli.detail("lives of single pages are left out: --all")
     return exit_code(args, trace)

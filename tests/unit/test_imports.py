@@ -74,7 +74,7 @@ STAGES = (
     ("audit", ("verify", "findings_frame", "audit")),
     ("frames", ("events_frame", "lives_frame", "counts_frame", "following")),
     ("trace", ("trace",)),
-    ("text, plot, export, scale", ("interest", "stats", "stats_text", "lives_text",
+    ("text, plot, export, scale", ("interest", "stats", "json_form", "stats_text", "lives_text",
                "audit_text", "verify_text", "dump", "report", "slicing", "dataset", "plot",
                "export")),
     ("commands", ("__init__", "__main__", "commands")),

@@ -45,16 +45,17 @@ ended() { # NAME STATUS [STDERR]
 finished() { echo 6.1.0-fake >"$out/release"; echo 0 >"$out/status"; }
 """
 
-# In place of `mapcount stats|verify|audit FILE`: a trace is the name of its workload.
+# In place of `mapcount stats|verify|audit FILE --json`: a trace is the name of its workload.
 FAKE_MAPCOUNT = """\
 import json
 import sys
 from pathlib import Path
-command, path = sys.argv[1:3]
+command, path, form = sys.argv[1:]
+assert form == "--json"
 name = Path(path).read_text().strip()
 if command == "stats":
-    print("events      120, 12 per second, 90 change a map count\\nlost        3")
-    print("  missing   folio_dup: not in this kernel; unseen: forks")
+    gap = {{"op": "dup", "functions": ["folio_dup"], "reason": "not in this kernel"}}
+    print(json.dumps({{"events": 120, "lost": 3, "missing": [gap | {{"lost": "forks"}}]}}))
 elif command == "audit":
     found = [{{"severity": "race", "certainty": "certain", "sentence": "page-types looked"}}]
     if name in {real!r}:
@@ -66,14 +67,15 @@ elif command == "audit":
         found.append(one | {{"sentence": "entire_mapcount is 2"}})
     print(json.dumps(found))
 elif name == "seed-2015":
-    print("0 values checked in 4 snapshots: 0 differences, 0 possible")
+    none = {{"checked": 0, "certain": 0, "possible": 0}}
+    print(json.dumps(none | {{"snapshots": [{{}}] * 4, "differences": []}}))
     sys.exit("error: nothing was checked")
 else:
     wrong = name in {wrong!r}
-    if wrong:
-        print("difference: faulted: life 1: entire: replayed 1, truth 2")
-    found = "1 difference" if wrong else "0 differences"
-    print(f"500 values checked in 2 snapshots: {{found}}, 0 possible")
+    one = {{"snapshot": "faulted", "life": 1, "counter": "entire_mapcount", "subpage": -1}}
+    found = [one | {{"replayed": 1, "truth": 2, "doubt": ""}}] * wrong
+    counted = {{"checked": 500, "certain": len(found), "possible": 0}}
+    print(json.dumps(counted | {{"snapshots": [{{}}] * 2, "differences": found}}))
     sys.exit(wrong)
 """
 

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What `--json` prints, as plain values; docs/json.md describes each key.
+
+Rows of a table have the names of the data frame's columns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from analysis.life_table import Table
+from analysis.stats import stats_of
+from analysis.trace import Trace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.audit import Audit
+    from analysis.verify import Verification
+
+Row = dict[str, Any]
+
+
+def rows(frame: pd.DataFrame) -> list[Row]:
+    """The rows of a data frame; None where a value is NA."""
+    plain = frame.astype(object).where(frame.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
+
+
+def stats_json(trace: Trace) -> Row:
+    """The totals of a trace."""
+    stats = stats_of(trace)
+    return {
+        "kernel": trace.meta.get("kernel", {}),
+        "command": list(trace.meta.get("command") or []),
+        "counters": list(trace.meta.get("counters", [])),
+        "slice_of": trace.meta.get("slice", {}).get("of"),
+        "warnings": list(trace.warnings),
+        "end": trace.trailer.get("end") if trace.trailer else None,
+        "recovery": trace.recovery,
+        "oops": _oops(trace),
+        "duration_ns": stats.duration_ns,
+        "events": stats.events,
+        "changes": stats.lives.changes,
+        "lost": stats.lost,
+        "lives": [
+            {"order": order, "lives": number} for order, number in stats.lives.orders.items()
+        ],
+        "births": stats.lives.births,
+        "deaths": stats.lives.deaths,
+        "reads": stats.lives.windows,
+        "raced_reads": stats.lives.raced_reads,
+        "by_event": _named(("op", "event", "phase", "events", "per_second"), stats.by_event),
+        "by_task": _named(("tid", "comm", "events"), stats.by_task),
+        "losses": _named(("cpu", "event", "kind", "lost"), stats.losses),
+        "gaps": _named(("cpu", "lost"), list(stats.gaps.items())),
+        "snapshots": [
+            {
+                "name": shot.name,
+                "ts_begin": shot.ts_begin,
+                "ts_end": shot.ts_end,
+                "frames": len(shot.frames),
+                "skipped": shot.skipped,
+            }
+            for shot in trace.snapshots
+        ],
+        "probes": len(trace.plan.entries),
+        "silent": stats.silent,
+        "missing": [
+            {
+                "op": gap.get("op"),
+                "functions": list(gap.get("functions", [])),
+                "reason": gap.get("reason"),
+                "lost": gap.get("lost"),
+            }
+            for gap in trace.plan.missing
+        ],
+    }
+
+
+def _named(names: tuple[str, ...], values: list[Any]) -> list[Row]:
+    return [dict(zip(names, row, strict=True)) for row in values]
+
+
+def _oops(trace: Trace) -> Row | None:
+    oops = trace.oops
+    if oops is None:
+        return None
+    return {
+        "title": oops.title,
+        "ts": oops.ts,
+        "within_ns": oops.within_ns,
+        "lines": list(oops.lines),
+    }
+
+
+def lives_json(table: Table) -> list[Row]:
+    """The lives of a table, as ``Trace.df_lives`` has them."""
+    from analysis.lives_frame import lives_frame
+
+    frame = lives_frame(table)
+    frame.insert(0, "life", table["life"])
+    return rows(frame)
+
+
+def verify_json(trace: Trace, result: Verification) -> Row:
+    """What was compared with the snapshots, and what differs."""
+    return {
+        "checked": result.checked,
+        "certain": result.certain,
+        "possible": len(result.differences) - result.certain,
+        "snapshots": rows(result.table),
+        "differences": rows(result.differences),
+        "torn": [
+            {"snapshot": number, "name": shot.name, "pid": pid, "reason": reason}
+            for number, shot in enumerate(trace.snapshots)
+            for pid, reason in sorted(shot.torn.items())
+        ],
+    }
+
+
+def audit_json(audit: Audit) -> list[Row]:
+    """The findings, as ``Trace.df_findings`` has them."""
+    return rows(audit.findings)
