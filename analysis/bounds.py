@@ -29,6 +29,7 @@ LOST, EVER = (1 << 40) - 1, (1 << 63) - 1
 HEADER = {
     "kernel": dict, "command": list, "counters": list, "plan": list, "missing": list,
     "layout": dict, "filters": dict, "clock": dict, "slice": dict,
+    "ring_bytes": int,
 }  # fmt: skip
 
 

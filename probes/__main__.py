@@ -11,6 +11,7 @@ from typing import Optional, Sequence
 
 from probes import cli
 from probes.events import pages_option
+from probes.groups import GROUPS, groups_option
 from probes.output import HELP_SYMLINK
 
 RECORD_EPILOG = """\
@@ -49,14 +50,12 @@ one that the monitor's dump-guest-memory writes, of a machine with kdump /proc/v
 
 #: PID_MAX_LIMIT of the kernel.
 PID_MAX = 1 << 22
-#: MiB of the largest ring: BPF's positions in a map are 32 bits wide.
-LARGEST_RING = 2048
 #: The largest folio order that a record can tell.
 LARGEST_ORDER = 18
 
 
 def _mebibytes(text: str) -> int:
-    value = cli.whole(1, LARGEST_RING)(text)
+    value = cli.whole(1, cli.LARGEST_RING)(text)
     if value & (value - 1):
         raise argparse.ArgumentTypeError(f"{text!r} is no power of two: write 1, 2, 4, 8, …")
     return value << 20
@@ -89,8 +88,20 @@ def _add_what(rec: argparse.ArgumentParser) -> None:
         metavar="MIB",
         help="size of the ring buffer, a power of two (default: 8)",
     )
+    _add_only(rec)
     _add_programs(rec)
     rec.add_argument("cmd", nargs="*", metavar="-- CMD", help="a command to run and follow")
+
+
+def _add_only(command: argparse.ArgumentParser) -> None:
+    """Which probes are attached; without it all are."""
+    command.add_argument(
+        "--only",
+        type=groups_option,
+        default=(),
+        metavar="GROUP[,GROUP]",
+        help=f"attach fewer probes: {', '.join(GROUPS)}; what tells of a folio's life always is",
+    )
 
 
 def _add_programs(command: argparse.ArgumentParser) -> None:
@@ -139,6 +150,7 @@ def parser() -> cli.Parser:
     examine = commands.add_parser(
         "doctor", help="say what this kernel and host offer and lack", epilog=cli.STATUSES
     )
+    _add_only(examine)
     _add_programs(examine)
     examine.add_argument("--json", action="store_true", help="print JSON, see docs/json.md")
     comp = commands.add_parser(
@@ -178,7 +190,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.action == "doctor":
         from probes.doctor import doctor
 
-        return doctor(options.compiled, options.cache, options.json)
+        return doctor(options.compiled, options.cache, options.only, options.json)
     if options.action == "compile":
         from probes.compile_command import compile_programs
 
@@ -196,6 +208,7 @@ def _run(options: argparse.Namespace) -> int:
         pfns=options.pfn,
         min_order=options.min_order,
         ring_bytes=options.buffer,
+        only=options.only,
         compiled=options.compiled,
         cache=options.cache,
         command=tuple(options.cmd),

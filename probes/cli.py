@@ -29,6 +29,8 @@ STATUSES = (
 )
 #: No recording lasts longer than so many seconds (30 years).
 LONGEST = 1e9
+#: MiB of the largest ring: BPF's positions in a map are 32 bits wide.
+LARGEST_RING = 2048
 #: How much is told on stderr: errors alone (-q); warnings, notes and progress, too; details (-v);
 #: tracebacks (-vv).
 QUIET, NORMAL, VERBOSE, DEBUG = -1, 0, 1, 2
@@ -94,6 +96,14 @@ def _parsed(parser: Parser, argv: Optional[Sequence[str]]) -> argparse.Namespace
         sys.exit(_flushed(ended.code if isinstance(ended.code, int) else USAGE))
     _set_level(QUIET if options.quiet else min(options.verbose, DEBUG))
     return options
+
+
+def fewer_losses(ring_bytes: int) -> str:
+    """What to do about a ring of so many bytes that was full."""
+    size = ring_bytes >> 20
+    larger = min(4 * size, LARGEST_RING)
+    ring = f"a larger ring (--buffer {larger}) or " if 0 < size < larger else ""
+    return f"record with {ring}fewer probes (--only GROUP[,GROUP])"
 
 
 def seconds(text: str) -> float:

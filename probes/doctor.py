@@ -11,6 +11,7 @@ from probes import arch, cli
 from probes.btf import Btf
 from probes.compiled import Compiled
 from probes.errors import ProbeError
+from probes.groups import Groups, only
 from probes.headers import find_types, read_headers
 from probes.kept import COMPILED, directory, find
 from probes.kernel import Kcore, Memory, Symbols, check_kprobes, text_start
@@ -27,12 +28,15 @@ Test = Callable[[], str]
 ALL = "anything, recording cannot begin"
 
 
-def doctor(given: Optional[str] = None, use_cache: bool = True, as_json: bool = False) -> int:
+def doctor(
+    given: Optional[str] = None, use_cache: bool = True, groups: Groups = (), as_json: bool = False
+) -> int:
     """Print what was found, in lines or AS_JSON.  Returns 0, or 1 if recording cannot work here.
 
     GIVEN, USE_CACHE: where `record` would be told to take its compiled programs from.
+    GROUPS: which probes it would be told to attach.
     """
-    report = Report(as_json)
+    report = Report(as_json, groups)
     _examine(report, Programs(given, use_cache))
     return report.end()
 
@@ -40,8 +44,8 @@ def doctor(given: Optional[str] = None, use_cache: bool = True, as_json: bool = 
 class Report:
     """What was found, told in lines as it is found, or all at once as JSON (docs/json.md)."""
 
-    def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
+    def __init__(self, as_json: bool, groups: Groups = ()) -> None:
+        self._as_json, self._groups = as_json, groups
         self._good = True
         self._checks: List[Dict[str, Any]] = []
         self._plan: Dict[str, Any] = {"counters": [], "probes": [], "missing": []}
@@ -60,6 +64,7 @@ class Report:
     def probes(self, layout: Layout, plan: Plan) -> None:
         """What will be attached, and what not."""
         self.has("layout", f"counters {', '.join(layout.counters)}")
+        plan = only(plan, self._groups)
         missing = plan.missing + unpublished()
         self._plan = {
             "counters": layout.counters,

@@ -19,6 +19,7 @@ from probes import cli, events
 from probes.boot import Boot
 from probes.clocks import printk_clock
 from probes.errors import ProbeError
+from probes.groups import GROUPS, Groups, left_out, only_programs
 from probes.guardian import Guardian
 from probes.hold import Freezer, Hold, members
 from probes.kept import GIVEN, Found, find_or_make, make_and_keep
@@ -55,6 +56,7 @@ class Request:
     min_order: int = 2
     stacks: bool = False
     ring_bytes: int = 8 << 20
+    only: Groups = ()
     compiled: Optional[str] = None
     cache: bool = True
     command: Tuple[str, ...] = ()
@@ -116,7 +118,10 @@ class Recording:
         tasks = running_tasks()
         self.writer.json(BlockType.TASKS, tasks, len(tasks), compress=True)
         for missing in self.plan.missing:
-            say(f"warning: {missing}")
+            if missing not in self._left_out:
+                say(f"warning: {missing}")
+        for group in left_out(self.request.only):
+            say(f"note: probes of group {group} are not attached; not seen: {GROUPS[group]}")
 
     def _start(self, found: Found) -> None:
         """Load and attach, without fentry and fexit where the kernel refuses them."""
@@ -131,7 +136,9 @@ class Recording:
 
     def _load(self, found: Found) -> None:
         """Load and attach the programs, with what this boot and this recording put into them."""
-        made = self.made = found.made
+        self.made = found.made
+        made = only_programs(found.made, self.request.only)
+        self._left_out = made.plan.missing[len(found.made.plan.missing) :]
         self.way = found.way
         self.boot = Boot(made, self.kcore)
         self.layout = self.boot.layout
@@ -139,7 +146,8 @@ class Recording:
         self.plan = Plan(list(made.plan.probes), list(made.plan.missing))
         say(f"attaching {len(self.plan.probes)} probes" + (f", {found}" if found.path else ""))
         frames = -(-end_pfn() // FRAME_PAGES)
-        self.shape = Shape(possible_cpus(), frames, self.request.ring_bytes, len(self.plan.probes))
+        ids = len(self.made.plan.probes)
+        self.shape = Shape(possible_cpus(), frames, self.request.ring_bytes, ids)
         self.plan.missing += self.boot.missing(self.plan) + unpublished()
         task = self.boot.task
         self.listed = TaskList(self.kcore, self.layout.task, task) if task else None
@@ -203,7 +211,7 @@ class Recording:
             else:
                 lost = f"its {probe.op} records"
                 self.plan.missing.append(Missing(probe.op, (where,), refused, lost))
-        for op in ("map", "unmap"):
+        for op in ("map", "unmap") if "rmap" not in left_out(self.request.only) else ():
             if not any(probe.op == op for probe in attached):
                 why = next((str(gap) for gap in self.plan.missing if gap.op == op), "none planned")
                 raise ProbeError(
@@ -244,6 +252,7 @@ class Recording:
                 "pfn": [list(span) for span in request.pfns] or None,
                 "min_order": request.min_order,
                 "stacks": request.stacks,
+                "only": list(request.only) or None,
             },
             "ring_bytes": self.shape.ring_bytes,
             "ring": self._told("where the ring lies in memory", self.ring.where),
@@ -448,6 +457,11 @@ def record(request: Request, output: str, force: bool = False) -> int:
     finally:
         status = command.end() if command else None
     say(f"{recording.told()}; wrote {output} ({writer.size} bytes)")
+    if recording.losses.total:
+        say(
+            f"warning: {recording.losses.total} events were lost: counts after a loss may differ; "
+            f"{cli.fewer_losses(request.ring_bytes)}"
+        )
     return end_of(recording, status)
 
 

@@ -83,8 +83,8 @@ def tell(trace: Trace) -> None:
         for skipped in (False, True)
     )
     if lost:
-        warn(f"{lost} events were lost: counts after a loss may differ; "
-                   "record with a larger ring or fewer probes")  # fmt: skip
+        advice = cli.fewer_losses(trace.meta.get("ring_bytes", 0))
+        warn(f"{lost} events were lost: counts after a loss may differ; {advice}")
     if missed:
         warn(f"the kernel skipped probes {missed} times, as it does where one runs inside "
                    "another: counts after may differ; `mapcount stats` tells which")  # fmt: skip

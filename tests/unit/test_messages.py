@@ -14,7 +14,9 @@ import pytest
 
 import analysis
 import mapcount
+import probes.__main__ as recorder
 from analysis import following
+from probes import cli
 from probes.tracefile import PREAMBLE, BlockType, Reader, Writer
 from tests import mock_stories
 from tests.mock import MockTrace, write_records
@@ -192,6 +194,21 @@ def test_missed_probes_ask_for_no_larger_ring(
         err = capsys.readouterr().err
         assert advice in err and " 7 " in f" {err} ".replace("warning: 7", "warning:  7")
         assert ("ring" in err) == (kind == "ring")
+
+
+@pytest.mark.parametrize(("mebibytes", "larger"), [(8, "--buffer 32"), (1024, "--buffer 2048")])
+def test_a_loss_asks_for_options_that_exist(mebibytes: int, larger: str) -> None:
+    # GIVEN a ring that was full WHEN it is told what to do THEN recording takes these options
+    advice = cli.fewer_losses(mebibytes << 20)
+    assert larger in advice and "--only GROUP" in advice
+    options = recorder.parser().parse_args(["record", *larger.split(), "--only", "rmap"])
+    assert options.buffer > mebibytes << 20 and options.only == ("rmap",)
+
+
+def test_a_loss_asks_for_no_ring_above_the_largest() -> None:
+    # GIVEN the largest ring, and a trace that does not tell THEN only fewer probes help
+    for size in (cli.LARGEST_RING << 20, 0):
+        assert "--buffer" not in cli.fewer_losses(size) and "--only" in cli.fewer_losses(size)
 
 
 def test_the_report_names_no_option_that_it_lacks(tmp_path: Path) -> None:

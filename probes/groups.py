@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The groups of probes that `record --only` selects, and what is invisible without each."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import Dict, List, Tuple
+
+from probes.compiled import Compiled
+from probes.plan import Missing, Plan
+
+#: Allocation, free, tasks and marks: without them no record belongs to a folio's life.
+ALWAYS = "life"
+GROUPS = {
+    "rmap": "pages that are mapped and unmapped",
+    "dup": "mappings that fork copies",
+    "split": "splits of PMD mappings and of folios",
+    "collapse": "what khugepaged and MADV_COLLAPSE collapse",
+    "migrate": "pages that are migrated",
+    "readers": "readers of /proc/kpageflags and /proc/kpagecount",
+    "crash": "when the kernel dies",
+}
+
+Groups = Tuple[str, ...]
+
+
+def groups_option(text: str) -> Groups:
+    """The groups of a command line, GROUP[,GROUP...]."""
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in GROUPS:
+            raise argparse.ArgumentTypeError(
+                f"{name!r} is no group of probes: write some of {', '.join(GROUPS)}"
+            )
+    return names
+
+
+def left_out(groups: Groups) -> List[str]:
+    """The groups that are not attached; without a selection all are."""
+    return [name for name in GROUPS if groups and name not in groups]
+
+
+def only(plan: Plan, groups: Groups) -> Plan:
+    """The probes of some groups; what is left out is missing."""
+    out = left_out(groups)
+    functions: Dict[Tuple[str, str], List[str]] = {}
+    for probe in plan.probes:
+        if probe.group in out:
+            functions.setdefault((probe.op, probe.group), []).append(probe.function)
+    missing = [
+        Missing(op, tuple(dict.fromkeys(names)), f"--only leaves {group} out", GROUPS[group])
+        for (op, group), names in functions.items()
+    ]
+    kept = [probe for probe in plan.probes if probe.group not in out]
+    return Plan(kept, [*plan.missing, *missing])
+
+
+def only_programs(made: Compiled, groups: Groups) -> Compiled:
+    """The compiled programs of some groups; their probes keep their ids."""
+    plan = only(made.plan, groups)
+    ids = {probe.id for probe in plan.probes}
+    functions = tuple(each for each in made.functions if each.probe in ids)
+    return replace(made, plan=plan, functions=functions)
