@@ -24,6 +24,8 @@ from probes.source import PATCH_MARK, PATCHED, source
 
 #: Symbols whose addresses a recording needs, where the kernel has them.
 SYMBOLS = ("_etext", "huge_zero_folio", "huge_zero_page", MARK_OPS, "init_task")
+#: What the kernel's maps of cgroups call: it is there with CONFIG_CGROUPS alone.
+CGROUP_MAPS = "cgroup_get_from_fd"
 #: The instruction that loads a 64-bit constant takes the place of two.
 _LOAD_64 = 0x18
 _MAP_FD = 1
@@ -45,9 +47,8 @@ def make(kcore: Memory, trampolines: bool = True) -> Compiled:
     if trampolines:
         plan = by_trampoline(plan, types)
     say(f"compiling {len(plan.probes)} probes")
-    code, maps, licence = compiled(
-        source(plan, layout), [stubs.name(probe) for probe in plan.probes]
-    )
+    text = source(plan, layout, cgroups=CGROUP_MAPS in symbols.address)
+    code, maps, licence = compiled(text, [stubs.name(probe) for probe in plan.probes])
     start = symbols.address["_stext"]
     wanted = {
         *SYMBOLS,

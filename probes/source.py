@@ -46,8 +46,11 @@ PATCHED = (
 PATCH_MARK = 0x1DEA5EED
 
 
-def source(plan: Plan, layout: Layout) -> str:
-    """The C text: constants of this kernel's build, the fixed part, one stub per probe."""
+def source(plan: Plan, layout: Layout, cgroups: bool = True) -> str:
+    """The C text: constants of this kernel's build, the fixed part, one stub per probe.
+
+    CGROUPS: the kernel has maps of them.
+    """
     constants: Dict[str, Optional[int]] = {
         "RECORD_SIZE": events.RECORD_SIZE,
         "TEXT_OFFSET": events.TEXT_OFFSET,
@@ -85,6 +88,7 @@ def source(plan: Plan, layout: Layout) -> str:
         "HUGETLB_TYPE_MASK": layout.bits.get("hugetlb_type_mask"),
         "OFF_FILE_F_OP": layout.task["f_op"],
         "WITH_TRAMPOLINES": 1 if any(p.attach in (FENTRY, FEXIT) for p in plan.probes) else None,
+        "WITH_CGROUPS": 1 if cgroups else None,
         "NO_STACK": events.NO_STACK,
         "MIGRATE_MOVABLE": MIGRATE_MOVABLE,
         "MARK_SLOTS": MARK_SLOTS,

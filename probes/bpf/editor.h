@@ -76,6 +76,7 @@ int bpf_get_func_ret(void *ctx, u64 *value);
 #define MIGRATE_MOVABLE 1
 #define SIGSTOP 19
 #define WITH_TRAMPOLINES 1
+#define WITH_CGROUPS 1
 
 /* Constants of the kernel's build (probes/layout.py). */
 #define STRUCT_PAGE 64

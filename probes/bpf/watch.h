@@ -53,7 +53,9 @@ BPF_F_TABLE("array", u32, struct control, controls, 1, BPF_F_MMAPABLE);
  */
 BPF_HASH(tasks, u32, u8, 16384);
 BPF_HASH(mms, u64, u8, 16384);
+#ifdef WITH_CGROUPS	/* else the kernel refuses the map */
 BPF_CGROUP_ARRAY(cgroup, 1);
+#endif
 
 static __always_inline struct frame *frame_of(u64 pfn)
 {
@@ -128,8 +130,10 @@ static __always_inline int wanted(u64 vma)
 		return 0;
 	if (FILTER_PFN)
 		return 0;	/* the recorder has pinned what is asked for */
+#ifdef WITH_CGROUPS
 	if (FILTER_CGROUP)
 		return cgroup.check_current_task(0) > 0;
+#endif
 	if (!FILTER_TASKS)
 		return 1;
 	pid = bpf_get_current_pid_tgid() >> 32;

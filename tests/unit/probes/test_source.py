@@ -24,6 +24,7 @@ from probes.source import PATCHED, source
 
 FIELDS = {"flags": 0, "compound_head": 8, "mapping": 24, "mapcount": 48, "refcount": 52}
 TASK = {"vm_mm": 16, "tasks": 1800, "mm": 1900, "pid": 2000, "tgid": 2004, "comm": 2100, "f_op": 40}
+BITS = {"head": 16, "double_map": 6, "hugetlb_dtor": 2, "hugetlb_type": None}
 #: The whole folio's fields on 6.1 and on 7.2.
 OLD = {"entire": 84, "nr_mapped": None, "large": None, "order": 81, "dtor": 80}
 NEW = {"entire": 88, "nr_mapped": 84, "large": 80, "order": 64, "dtor": None}
@@ -34,7 +35,7 @@ VALUES = (argument(0), argument(2), number(1), constant("PTE"))
 
 
 def text_of(attach=KPROBE, handler="on_point", values=VALUES, fields=OLD, double_map=6):
-    bits = {"head": 16, "double_map": double_map, "hugetlb_dtor": 2, "hugetlb_type": None}
+    bits = {**BITS, "double_map": double_map}
     layout = Layout("btf", 64, 0, {**FIELDS, **fields}, bits, False, TASK)
     plan = Plan([Probe(0, "some_function", attach, 0, handler, values, "map", "point", "rmap")])
     return source(plan, layout)
@@ -85,3 +86,15 @@ def test_text_when_boot_or_recording_differ():
     # THEN each is a marked instruction and no number
     for name in PATCHED:
         assert re.search(rf"#define {name} PATCHED\(\d+\)", text), name
+
+
+@pytest.mark.parametrize("cgroups", [True, False])
+def test_text_when_the_kernel_may_have_no_cgroups(cgroups):
+    # GIVEN a kernel that is built with, or without CONFIG_CGROUPS
+    layout = Layout("btf", 64, 0, {**FIELDS, **OLD}, BITS, False, TASK)
+    text = source(Plan([]), layout, cgroups)
+    # THEN only with it the map of cgroups, and what uses it, are compiled
+    assert ("#define WITH_CGROUPS (1)" in text) == cgroups
+    inside = re.findall(r"#ifdef WITH_CGROUPS.*?#endif", text, re.DOTALL)
+    outside = re.sub(r"#ifdef WITH_CGROUPS.*?#endif", "", text, flags=re.DOTALL)
+    assert len(inside) == 2 and "cgroup." not in outside and "CGROUP_ARRAY" not in outside
