@@ -21,7 +21,7 @@ if functions != "all":
     )
     probes.plan.SITES = probes.plan.TRACEPOINTS = ()
 command, *options = sys.argv[3:]
-if (way, functions) != ("fentry", "all"):
+if command == "record" and (way, functions) != ("fentry", "all"):
     # Others than the catalogue's: neither kept nor taken from what is kept.
     options.insert(0, "--no-cache")
 sys.exit(main([command, *options]))

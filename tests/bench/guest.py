@@ -72,7 +72,8 @@ START_COLUMNS = {
 START_GOAL_OF_BPFTRACE = 1.5
 START_GOALS = {"mapcount, kept": 2.0}
 LOSS_COLUMNS = {
-    "tracer": "what traced the load, which ran once on each CPU for 60 s",
+    "tracer": "what traced the load, which ran once on each CPU for 60 s; mapcount with programs "
+    "that are kept or compiled",
     "events": "records that arrived",
     "expected": "pages mapped and unmapped by the load",
     "lost": "records that the tracer says it lost, as a share of both",
@@ -84,8 +85,8 @@ LOSS_COLUMNS = {
     "recording": "seconds from the command until it records",
 }
 LOSS_NOTES = [
-    "Our first event waits for BCC to parse the kernel's headers and compile the probes, while "
-    "the load runs. To come as early as bpftrace's was aimed at.",
+    "The load runs while a tracer starts. A compiled one's first event waits for BCC, which parses "
+    "the kernel's headers; with kept programs it was to come before bpftrace's.",
 ]
 
 

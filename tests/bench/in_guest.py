@@ -30,6 +30,8 @@ ROUNDS = 20
 SCAN_FROM, SCAN_PAGES = 0x10000, 0x4000
 REPEATS = 5
 STARTS = 3
+#: What is kept of the recorder's programs for the measurements.
+PROGRAMS = "/tmp/programs"
 READY_SECONDS = 300
 SATURATE_SECONDS = 60
 
@@ -240,7 +242,7 @@ def start_tracers():
 def start(wanted):
     """(name, result) of each tracer."""
     # What is kept is there, and the page cache has what the tracers read, in every run.
-    subprocess.run(["python3", "-m", "probes", "compile", "-o", "/tmp/programs"], check=True)
+    subprocess.run(["python3", "-m", "probes", "compile", "-o", PROGRAMS], check=True)
     for name, (command, ready) in start_tracers().items():
         if not wanted or name in wanted:
             yield name, one_start(command, ready)
@@ -266,9 +268,11 @@ def one_start(command, ready):
 
 def loss_tracers():
     two, every = ",".join(FUNCTIONS), ("--min-order", "0")
+    record = ["python3", "-m", "probes", "record", "-f", "-o", "/tmp/out"]
     return {
         # Not with all its probes: a minute of that does not fit into the guest's memory.
-        "mapcount": ours("fentry", two, *every),
+        "mapcount, kept": ([*record, "--compiled", PROGRAMS, *every], recording),
+        "mapcount, compiled": ours("fentry", two, *every),
         "BCC ring callback": ([*CALLBACK, "ring", two, "/tmp/out"], armed),
         "bpftrace": (["bpftrace", "-o", "/tmp/out", "-e", BPFTRACE], armed),
     }
@@ -276,6 +280,8 @@ def loss_tracers():
 
 def loss(wanted):
     """(name, result) of each tracer."""
+    few = ["python3", str(HERE / "few_probes.py"), "fentry", ",".join(FUNCTIONS), "compile"]
+    subprocess.run([*few, "-o", PROGRAMS], check=True)
     for name, (command, ready) in loss_tracers().items():
         if not wanted or name in wanted:
             yield name, one_loss(name, command, ready)
