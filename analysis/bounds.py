@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the blocks of a trace may hold, checked as they are read: the limits of the format.
+"""Checks what the blocks of a trace hold, as they are read, against the limits of the format.
 
-docs/trace-format.md promises them, so that what a file asks of a reader is bounded by its size.
 Each function raises ValueError for what no recorder writes.
 """
 
@@ -10,21 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from probes import limits
 from probes.events import MARK_FIRST, PHASES
-from probes.tracefile import LONGEST
 
-#: Probes of a plan, and functions that could not be probed.
-MOST_PROBES = 4096
-#: Distinct stacks of a recording, and frames of each (PERF_MAX_STACK_DEPTH is 127).
-MOST_STACKS, MOST_FRAMES = 1 << 16, 256
-#: Lines of a dying kernel that are kept.
-MOST_LINES = 10_000
-#: The largest folio, of 16 GiB in pages of 64 KiB or of 1 GiB in pages of 4 KiB.
-MOST_ORDER = 18
-#: CPUs and probes have 16 bits in a record, threads 32.
-ID, TASK = (1 << 16) - 1, (1 << 32) - 1
-#: Records that can be lost at a time, and any time or position.
-LOST, EVER = (1 << 40) - 1, (1 << 63) - 1
 #: What the header's entries are, where they are there.
 HEADER = {
     "kernel": dict, "command": list, "counters": list, "plan": list, "missing": list,
@@ -44,8 +31,8 @@ def text(value: Any) -> str:
     """A text that is not too long."""
     if not isinstance(value, str):
         raise ValueError(f"{_shown(value)} is no text")
-    if len(value) > LONGEST:
-        raise ValueError(f"a text has {len(value)} characters, more than {LONGEST}")
+    if len(value) > limits.TEXT:
+        raise ValueError(f"a text has {len(value)} characters, more than {limits.TEXT}")
     return value
 
 
@@ -66,11 +53,15 @@ def header(content: Any) -> dict[str, Any]:
     found = dict(content)
     found["kernel"] = {text(k): text(v or "") for k, v in content.get("kernel", {}).items()}
     found["command"] = [text(word) for word in content.get("command", [])]
-    found["counters"] = [text(name) for name in listed(content.get("counters", []), 64)]
-    found["plan"] = [_probe(entry) for entry in listed(content.get("plan", []), MOST_PROBES)]
-    found["missing"] = [
-        _missing(entry) for entry in listed(content.get("missing", []), MOST_PROBES)
+    found["counters"] = [
+        text(name) for name in listed(content.get("counters", []), limits.COUNTERS)
     ]
+    found["plan"] = [_probe(entry) for entry in listed(content.get("plan", []), limits.PROBES)]
+    found["missing"] = [
+        _missing(entry) for entry in listed(content.get("missing", []), limits.PROBES)
+    ]
+    if "page_size" in content:
+        found["page_size"] = whole(content["page_size"], 1, limits.PAGE)
     if "slice" in content:
         gaps = [_gap(gap) for gap in content["slice"]["gaps"]]
         found["slice"] = {"of": text(content["slice"].get("of", "?")), "gaps": gaps}
@@ -80,21 +71,24 @@ def header(content: Any) -> dict[str, Any]:
 def loss(content: Any) -> dict[str, Any]:
     """A LOSS block's JSON."""
     lost = [
-        (whole(cpu, -1, ID), whole(probe, 0, ID), whole(number, 0, LOST))
+        (whole(cpu, -1, limits.ID), whole(probe, 0, limits.ID), whole(number, 0, limits.LOST))
         for cpu, probe, number in content["lost"]
     ]
-    span = {name: whole(content[name], 0, EVER) for name in ("from", "to")}
+    span = {name: whole(content[name], 0, limits.EVER) for name in ("from", "to")}
     return {**span, "kind": text(content["kind"]), "lost": lost}
 
 
 def tasks(content: Any) -> Iterable[tuple[int, int, str]]:
     """A TASKS block's JSON."""
-    return ((whole(tid, 0, TASK), whole(pid, 0, TASK), text(comm)) for tid, pid, comm in content)
+    return (
+        (whole(tid, 0, limits.TASK), whole(pid, 0, limits.TASK), text(comm))
+        for tid, pid, comm in content
+    )
 
 
 def frames(content: Any) -> list[tuple[str, str]]:
     """The frames of one stack."""
-    return [(text(name), text(place)) for name, place in listed(content, MOST_FRAMES)]
+    return [(text(name), text(place)) for name, place in listed(content, limits.FRAMES)]
 
 
 def _probe(entry: dict[str, Any]) -> dict[str, Any]:
@@ -113,13 +107,18 @@ def _probe(entry: dict[str, Any]) -> dict[str, Any]:
 def _missing(entry: dict[str, Any]) -> dict[str, Any]:
     names = ("op", "reason", "lost")
     checked = {name: text(entry[name]) for name in names if entry.get(name) is not None}
-    functions = [text(name) for name in listed(entry.get("functions", []), MOST_PROBES)]
+    functions = [text(name) for name in listed(entry.get("functions", []), limits.PROBES)]
     return {**entry, **checked, "functions": functions}
 
 
 def _gap(gap: Any) -> list[int]:
     cpu, begin, end, lost = gap
-    return [whole(cpu, 0, ID), whole(begin, 0, EVER), whole(end, 0, EVER), whole(lost, 0, LOST)]
+    return [
+        whole(cpu, 0, limits.ID),
+        whole(begin, 0, limits.EVER),
+        whole(end, 0, limits.EVER),
+        whole(lost, 0, limits.LOST),
+    ]
 
 
 def _shown(value: Any) -> str:

@@ -13,6 +13,7 @@ from analysis.errors import AnalysisError
 from analysis.losses import NUMBERS
 from analysis.plan import ENTER, OP, Plan
 from analysis.records import joined, picked
+from probes import limits
 from probes.events import MARK_FIRST
 
 #: Pages of the smallest piece of memory that records are counted for: 2 MiB.
@@ -154,18 +155,27 @@ class _Threads:
         return {(key >> 32, key & 0xFFFFFFFF): when for key, when in pairs}
 
 
+def _check(batch: Records) -> None:
+    """Raise AnalysisError for times, pages and threads that no kernel has."""
+    if int(max(batch["ts"].max(), batch["pfn"].max())) > limits.EVER:
+        raise AnalysisError("a record's time or page lies beyond what any kernel has")
+    # In the place of the page a record about a task has its thread and process.
+    about = batch["pfn"][batch["probe"] > MARK_FIRST] & np.uint64(0xFFFFFFFF)
+    if int(max(batch["tid"].max(), batch["pid"].max(), about.max(initial=0))) > limits.TASK:
+        raise AnalysisError("a record is of a thread or process beyond what any kernel has")
+
+
 def census(batches: Iterable[Records], plan: Plan) -> Census:
     """Count the records of some batches.
 
-    Raises AnalysisError for times and pages that no kernel has.
+    Raises AnalysisError for times, pages and threads that no kernel has.
     """
     probes = np.zeros(PROBES, dtype=np.int64)
     numbering, threads, tids, frames = _Numbering(), _Threads(plan), _Tally(), _Tally()
     common: list[Records] = []
     first_ts, last_ts, order = np.iinfo(np.int64).max, 0, 0
     for batch in (batch for batch in batches if len(batch)):
-        if int(max(batch["ts"].max(), batch["pfn"].max())) >> 63:
-            raise AnalysisError("a record's time or page lies beyond what any kernel has")
+        _check(batch)
         ts = batch["ts"].astype(np.int64)
         first_ts, last_ts = min(first_ts, int(ts.min())), max(last_ts, int(ts.max()))
         probes += np.bincount(batch["probe"], minlength=PROBES)

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.arrays import Ints, Records
-from analysis.bounds import MOST_ORDER
 from analysis.errors import AnalysisError
+from probes import limits
 from probes.events import FIELDS, MARK_FIRST, RECORD_SIZE, RING_BUSY, RING_DISCARD
 from probes.tracefile import BLOCK_SIZE, Block, BlockType, File, TraceError
 
@@ -73,10 +73,10 @@ def stored(file: File, block: Block) -> Stored:
 
 def check_orders(records: Records, offset: int) -> None:
     """Raise TraceError where a record tells of a folio that is larger than any."""
-    high = records["order"] > MOST_ORDER
+    high = records["order"] > limits.ORDER
     # In the place of the order a mark has a letter.
     if high.any() and (high & (records["probe"] < MARK_FIRST)).any():
-        raise TraceError(f"block at byte {offset} has a folio of an order above {MOST_ORDER}")
+        raise TraceError(f"block at byte {offset} has a folio of an order above {limits.ORDER}")
 
 
 def fetched(chunk: Chunk) -> Records:

@@ -10,7 +10,7 @@ kept or passed on.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from analysis.packing import pack
 from analysis.plan import OP
 from analysis.records import batches, picked
 from analysis.trace import Trace
-from analysis.truth import Layout, restricted
+from analysis.truth import restricted
 from probes.tracefile import BlockType, Writer
 
 #: The end of a slice that has none.
@@ -142,13 +142,12 @@ def _tasks(trace: Trace, wanted: Wanted) -> list[tuple[int, int, str]]:
     ]
 
 
-def _truth(trace: Trace, wanted: Wanted) -> list[bytes]:
-    layout = Layout.of(trace.meta)
-    return [
-        restricted(payload, layout, lambda pfn: wanted.where(pfn, trace.census.order))
-        for payload, shot in zip(trace.source.truth, trace.snapshots, strict=True)
-        if wanted.begin <= shot.ts_begin and shot.ts_end < wanted.end
-    ]
+def _truth(trace: Trace, wanted: Wanted) -> Iterator[bytes]:
+    for payload, shot in zip(trace.source.truth, trace.snapshots, strict=True):
+        if wanted.begin <= shot.ts_begin and shot.ts_end < wanted.end:
+            yield restricted(
+                payload, shot.layout, lambda pfn: wanted.where(pfn, trace.census.order)
+            )
 
 
 def _records(trace: Trace, batch: Records, wanted: Wanted) -> Records:

@@ -15,6 +15,7 @@ from analysis.plan import Plan
 from analysis.records import Chunk, check_orders, stored
 from analysis.text import count
 from analysis.truth import Layout, decode
+from probes import limits
 from probes.tracefile import Block, BlockType, Damage, Reader, TraceError
 
 #: An OOPS block's times, as far as they are known.
@@ -102,6 +103,8 @@ class Source:
             check_orders(records, block.offset)
             self.chunks.append(self._spool.put(records))
         elif block.type == BlockType.HEADER:
+            if self.header:
+                raise ValueError("there is a second header")
             self.header = _header(block)
         elif block.type == BlockType.TASKS:
             self.tasks += bounds.tasks(block.json())
@@ -116,15 +119,15 @@ class Source:
             self.trailer["end"] = bounds.text(self.trailer.get("end", "in order"))
         elif block.type == BlockType.RECOVERY:
             self.recovery = {
-                bounds.text(name): bounds.whole(value, 0, bounds.EVER)
+                bounds.text(name): bounds.whole(value, 0, limits.EVER)
                 for name, value in block.json().items()
             }
         elif block.type == BlockType.OOPS:
             words = block.json()
-            lines = bounds.listed(words["lines"], bounds.MOST_LINES)
+            lines = bounds.listed(words["lines"], limits.LINES)
             self.oops = {"lines": [bounds.text(line) for line in lines]}
             self.oops |= {
-                name: bounds.whole(words[name], 0, bounds.EVER) for name in WHEN if name in words
+                name: bounds.whole(words[name], 0, limits.EVER) for name in WHEN if name in words
             }
 
     def _take_stacks(self, content: dict[str, Any]) -> None:
@@ -132,8 +135,8 @@ class Source:
             self.stacks[int(stack)] = [
                 self._frames.setdefault(frame, frame) for frame in bounds.frames(frames)
             ]
-        if len(self.stacks) > bounds.MOST_STACKS:
-            raise ValueError(f"there are more than {bounds.MOST_STACKS} stacks")
+        if len(self.stacks) > limits.STACKS:
+            raise ValueError(f"there are more than {limits.STACKS} stacks")
 
     def _take_truth(self, block: Block) -> None:
         """Keep a snapshot that can be decoded; one that cannot takes nothing else with it."""

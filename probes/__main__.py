@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 from typing import Optional, Sequence
 
-from probes import cli
+from probes import cli, limits
 from probes.events import pages_option
 from probes.groups import GROUPS, groups_option
 from probes.output import HELP_SYMLINK
@@ -50,8 +50,6 @@ one that the monitor's dump-guest-memory writes, of a machine with kdump /proc/v
 
 #: PID_MAX_LIMIT of the kernel.
 PID_MAX = 1 << 22
-#: The largest folio order that a record can tell.
-LARGEST_ORDER = 18
 
 
 def _mebibytes(text: str) -> int:
@@ -76,7 +74,7 @@ def _add_what(rec: argparse.ArgumentParser) -> None:
     rec.add_argument("--pfn", type=pages_option, default=(), metavar="SPEC", help="N, N+M or N,M")
     rec.add_argument(
         "--min-order",
-        type=cli.whole(0, LARGEST_ORDER),
+        type=cli.whole(0, limits.ORDER),
         default=2,
         metavar="N",
         help="smallest folio order (default: 2)",

@@ -29,6 +29,7 @@ SOURCES = (
     "hooks.py",
     "kernel.py",
     "layout.py",
+    "limits.py",
     "make.py",
     "maps.py",
     "output.py",

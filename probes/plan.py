@@ -6,8 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, List, Tuple
 
-from probes import arch
+from probes import arch, limits
 from probes.btf import Btf
+from probes.errors import ProbeError
 from probes.hooks import HOOKS, MARK_FUNCTION, MARK_OPS, SITES, TRACEPOINTS, Candidate, Hook, Site
 from probes.kernel import Memory, Symbols
 from probes.layout import Layout
@@ -64,7 +65,9 @@ class Plan:
     missing: List[Missing] = field(default_factory=list)
 
     def add(self, **what: Any) -> int:
-        """Append a probe with the next id.  Returns the id."""
+        """Append a probe with the next id.  Returns the id; ProbeError where no trace takes it."""
+        if len(self.probes) == limits.PROBES:
+            raise ProbeError(f"more than {limits.PROBES} probes are planned: report this kernel")
         self.probes.append(Probe(id=len(self.probes), **what))
         return len(self.probes) - 1
 

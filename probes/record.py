@@ -36,7 +36,7 @@ from probes.snapshot import Snapshots, unpublished
 from probes.spaces import TaskList
 from probes.spill import Spills
 from probes.tasks import Command, descendants, process_of, running_tasks, state
-from probes.tracefile import BlockType, Payload, Writer, clipped
+from probes.tracefile import BlockType, Payload, Writer
 
 #: Seconds between looks at the ring: it is looked at again at once while it fills.
 POLL_SECONDS = 0.005
@@ -232,7 +232,7 @@ class Recording:
                 "build_id": build_id(),
             },
             "boot_id": boot_id,
-            "command": [clipped(word) for word in request.command],
+            "command": list(request.command),
             "nr_cpus": self.shape.cpus,
             "page_size": mmap.PAGESIZE,
             "pmd_order": (FRAME_PAGES - 1).bit_length(),

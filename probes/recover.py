@@ -150,7 +150,7 @@ def _append(
                 flags=FLAG_RECOVERED,
             )
         if words is not None:
-            writer.json(BlockType.OOPS, words, len(words["lines"]), compress=True)
+            writer.json(BlockType.OOPS, words, len(words["lines"]))
         writer.json(
             BlockType.RECOVERY,
             {

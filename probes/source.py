@@ -11,7 +11,7 @@ import os
 import signal
 from typing import Dict, Optional
 
-from probes import arch, events, stubs
+from probes import arch, events, limits, stubs
 from probes.counters import COUNTERS, FOLIO
 from probes.layout import Layout
 from probes.maps import (
@@ -61,6 +61,7 @@ def source(plan: Plan, layout: Layout, cgroups: bool = True) -> str:
         "SPILL_BYTES": SPILL_BYTES,
         "FRAME_BYTES": FRAME_BYTES,
         "CONTROL_BYTES": CONTROL_BYTES,
+        "LARGEST_ORDER": limits.ORDER,
         **_reads(layout),
         "STRUCT_PAGE": layout.struct_page,
         "TAIL_HOLDS_MASK": int(layout.tail_holds_mask),

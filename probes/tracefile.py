@@ -14,14 +14,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import stat
 import struct
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 from types import TracebackType
-from typing import Any, Iterator, Optional, Union
+from typing import Any, Dict, Iterator, Optional, Union
 
+from probes import limits
 from probes.errors import MapcountError
 
 #: The high bit, CR LF, ctrl-Z and LF make text-mode copies show at once (as PNG does).
@@ -36,15 +38,6 @@ BLOCK = struct.Struct("<4sHHIIQII")
 BLOCK_SIZE = BLOCK.size
 assert BLOCK_SIZE == 32
 FLAG_ZLIB = 1
-#: A packed block has at most LARGEST bytes unpacked (a snapshot of all frames has 50 MB), and all
-#: of a file together UNPACKED_FREE + UNPACKED_TIMES * its size: a writer leaves as it is what could
-#: be packed better than PACKED_TIMES.
-LARGEST = 1 << 28
-UNPACKED_FREE, UNPACKED_TIMES, PACKED_TIMES = 1 << 26, 60, 50
-#: The same of JSON, of which a program makes ten times as much memory.
-JSON_FREE = 1 << 25
-#: Characters of a text; a writer clips what is longer.
-LONGEST = 4096
 FLAG_RECOVERED = 2  # the records come from the memory of a kernel that died
 
 Payload = Union[bytes, bytearray, memoryview]
@@ -75,22 +68,33 @@ PACKED_JSON = frozenset({BlockType.TASKS, BlockType.STACKS, BlockType.OOPS})
 PACKED = PACKED_JSON | {BlockType.TRUTH, BlockType.COLUMNS}
 
 
-def clipped(text: str) -> str:
-    """A text as long as a trace may hold."""
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-
-
 class TraceError(MapcountError):
     """A file that is no trace, or one that this version cannot read."""
 
 
+_STRING = re.compile(rb'"[^"]*"?')
+_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
+
+
 def decoded(payload: Payload) -> Any:
     """JSON, with nothing in its texts that cannot be encoded again (a command's argument may be
-    no UTF-8).  Raises ValueError where it is none.
+    no UTF-8).  Raises ValueError where it is none, or too deep.
     """
     raw = bytes(payload)
+    if _is_deep(raw):
+        raise ValueError(f"more than {limits.DEPTH} lists and objects lie in each other")
     value = json.loads(raw.decode(errors="replace"))
     return _encodable(value) if b"\\ud" in raw.lower() else value
+
+
+def _is_deep(raw: bytes) -> bool:
+    """Whether something of JSON lies deeper than it may; asked before Python recurses into it."""
+    outside = _STRING.sub(b"", raw.replace(rb"\\", b"").replace(rb"\"", b""))
+    brackets = outside.translate(None, _NO_BRACKET)
+    for _ in range(limits.DEPTH):
+        # At least the innermost ones.
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return bool(brackets)
 
 
 def _encodable(value: Any) -> Any:
@@ -118,7 +122,7 @@ class Block:
         """The payload as JSON.  Raises TraceError where it is none."""
         try:
             return decoded(self.payload)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise TraceError(f"block at byte {self.offset} is not JSON: {error}") from None
 
 
@@ -138,6 +142,47 @@ class Damage:
         return f"dropped {self.dropped} bytes from byte {self.offset} on: {self.reason}"
 
 
+def _clipped(value: Any) -> Any:
+    """A value of JSON whose texts are as long as they may be."""
+    if isinstance(value, str):
+        return value if len(value) <= limits.TEXT else value[: limits.TEXT - 1] + "…"
+    if isinstance(value, (list, tuple)):
+        return [_clipped(each) for each in value]
+    if isinstance(value, dict):
+        return {_clipped(name): _clipped(each) for name, each in value.items()}
+    return value
+
+
+class _Unpacked:
+    """What the packed blocks of a file unpack to: a writer packs only what a reader takes."""
+
+    def __init__(self) -> None:
+        self._sums = dict.fromkeys(limits.UNPACKED, 0)
+
+    def add(self, type_: int, unpacked: int, size: int) -> bool:
+        """Count a block that unpacks to so much, in a file of that size; False, and nothing is
+        counted, where that is too much."""
+        records = unpacked if type_ == BlockType.COLUMNS else 0
+        json_bytes = unpacked if type_ in PACKED_JSON else 0
+        more = {"all": unpacked, "records": records, "json": json_bytes}
+        return unpacked <= limits.BLOCK and self._add(more, size)
+
+    def add_inner(self, type_: int, payload: Payload, size: int) -> bool:
+        """Count the JSON of a snapshot, which its length precedes."""
+        if type_ != BlockType.TRUTH:
+            return True
+        length = int.from_bytes(payload[:4], "little")
+        return self._add({"json": min(length, _nbytes(payload))}, size)
+
+    def _add(self, more: Dict[str, int], size: int) -> bool:
+        sums = {kind: self._sums[kind] + number for kind, number in more.items()}
+        bounds = {kind: free + times * size for kind, (free, times) in limits.UNPACKED.items()}
+        if any(number > bounds[kind] for kind, number in sums.items()):
+            return False
+        self._sums.update(sums)
+        return True
+
+
 class Writer:
     """Appends blocks to a new file; with ``at``, to an old one whose whole blocks end there.
 
@@ -151,6 +196,8 @@ class Writer:
         flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         self._fd = os.open(path, flags | (os.O_CREAT | os.O_EXCL if at is None else 0), 0o600)
         self.size = at or 0
+        #: What an old file unpacks to is not known here: nothing that is added to it is packed.
+        self._unpacked = _Unpacked() if at is None else None
         try:
             if at is None:
                 self._append([PREAMBLE.pack(MAGIC, MAJOR, MINOR, 0)])
@@ -168,11 +215,15 @@ class Writer:
         compress: bool = False,
         flags: int = 0,
     ) -> None:
-        """Append one block.  Compressing is for rare, bulky blocks, never for events."""
+        """Append one block.  Compressing is for rare, bulky blocks, never for events, and is left
+        out where no reader would take it."""
         unpacked = 0
-        if compress:
+        if compress and self._unpacked:
             packed = zlib.compress(payload, 1)
-            if len(packed) * PACKED_TIMES > _nbytes(payload):
+            size = self.size + BLOCK_SIZE + len(packed)
+            if self._unpacked.add(type_, _nbytes(payload), size) and self._unpacked.add_inner(
+                type_, payload, size
+            ):
                 unpacked = _nbytes(payload)
                 payload, flags = packed, flags | FLAG_ZLIB
         head = BLOCK.pack(BLOCK_MAGIC, type_, flags, count, unpacked, _nbytes(payload), 0, 0)[:-4]
@@ -180,8 +231,8 @@ class Writer:
         self._append([head + struct.pack("<I", crc), payload])
 
     def json(self, type_: BlockType, value: Any, count: int = 1, compress: bool = False) -> None:
-        """Append one block of JSON."""
-        text = json.dumps(value, separators=(",", ":")).encode()
+        """Append one block of JSON; texts that are too long are clipped."""
+        text = json.dumps(_clipped(value), separators=(",", ":")).encode()
         self.block(type_, text, count, compress)
 
     def beat(self) -> None:
@@ -287,7 +338,7 @@ class Reader:
         self.damage: Optional[Damage] = None
         self.file = File(path)
         self.at = PREAMBLE.size
-        self._unpacked = self._json = 0
+        self._unpacked = _Unpacked()
         self.refresh()
         self._check_preamble()
 
@@ -351,14 +402,9 @@ class Reader:
         """The payload that was packed, or why it is none."""
         if type_ not in PACKED:
             return "the block is packed, which no recorder does to one of its type"
-        self._unpacked += unpacked
-        self._json += unpacked if type_ in PACKED_JSON else 0
-        if (
-            unpacked > LARGEST
-            or self._unpacked > UNPACKED_FREE + UNPACKED_TIMES * self._size
-            or self._json > JSON_FREE + self._size
-        ):
-            return f"the block says that it unpacks to {unpacked} bytes, more than a trace may"
+        too_much = f"the block unpacks to {unpacked} bytes, more than it may in a file of this size"
+        if not self._unpacked.add(type_, unpacked, self._size):
+            return too_much
         try:
             # The stated size bounds the memory that a forged block can ask for.
             found = zlib.decompressobj().decompress(data, unpacked)
@@ -366,7 +412,7 @@ class Reader:
             return f"the block does not decompress: {error}"
         if len(found) != unpacked:
             return "the block does not decompress to its stated size"
-        return found
+        return found if self._unpacked.add_inner(type_, found, self._size) else too_much
 
     def _stop(self, offset: int, reason: str, cut_off: bool = False) -> Optional[Block]:
         self.damage = Damage(offset, self._size - offset, reason, cut_off)

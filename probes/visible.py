@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable
+from typing import Dict, Iterable
 
 
 def visible(text: object) -> str:
@@ -13,9 +13,7 @@ def visible(text: object) -> str:
     writing, what has no width, and lone surrogates: all that ``str.isprintable`` refuses.
     """
     plain = str(text)
-    if plain.isprintable():
-        return plain
-    return "".join(one if one.isprintable() else _spelled(one) for one in plain)
+    return plain if plain.isprintable() else plain.translate(_SHOWN)
 
 
 def visible_lines(lines: Iterable[str]) -> str:
@@ -23,5 +21,14 @@ def visible_lines(lines: Iterable[str]) -> str:
     return "\n".join(map(visible, lines))
 
 
-def _spelled(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+class _Shown(Dict[int, str]):
+    """How each character is shown, found when it is first met."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        if not character.isprintable():
+            character = character.encode("unicode_escape").decode("ascii")
+        return self.setdefault(code, character)
+
+
+_SHOWN = _Shown()

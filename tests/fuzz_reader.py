@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Damages golden traces at random and holds the reader to its promise.
+"""Damages and forges traces at random, and holds every command to the promise of the format.
 
-The promise: a damaged file gives the records before the damage and a warning, or one clear
-error; it never crashes or hangs the reader, nor makes it ask for much memory.
+The promise (docs/trace-format.md): a damaged file gives the records before the damage and a
+warning, or one clear error; it never crashes or hangs a command, nor makes it ask for much memory.
+Of each file the reader's own answer is looked at, and that of one command; the number of the file
+decides which.  All runs in one process, as most of a command's time is that of its start.
 
     python -m tests.fuzz_reader --files 100000
 """
@@ -10,8 +12,13 @@ error; it never crashes or hangs the reader, nor makes it ask for much memory.
 from __future__ import annotations
 
 import argparse
+import functools
+import gc
+import io
+import os
 import random
 import resource
+import shutil
 import signal
 import struct
 import sys
@@ -19,28 +26,39 @@ import tempfile
 import time
 import traceback
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import analysis
-from analysis.dump import Dump
-from analysis.lives_text import lives_text
+import mapcount
+from analysis import __main__ as offline
 from analysis.records import fetched
 from analysis.slicing import Wanted, write_slice
 from analysis.source import Source
 from analysis.stats_text import stats_text
-from analysis.verify import verify
-from analysis.verify_text import verify_text
-from probes.tracefile import BLOCK, BLOCK_SIZE, PREAMBLE, Reader, TraceError
+from probes.tracefile import BLOCK, BLOCK_SIZE, PREAMBLE, Reader
+from tests import forging, mock_stories
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 FAILED = ROOT / "out" / "fuzz"
-#: Seconds (of CPU time) and bytes that reading one small file may take.
-SECONDS, MEMORY = 20, 1 << 30
-#: Share of the files that are also verified and made into frames, which takes most of the time.
-DEEP = 0.2
+#: Seconds (of CPU time) and bytes that one command may take for a file.
+SECONDS, MEMORY = 10, 1 << 30
+#: The commands whose words are not their name and the file, and how often one is run: a picture
+#: takes a second, what prints some hundredths of one.
+SPECIAL = {
+    "lives --all": 8, "slice -o OUT": 8, "timeline -o OUT.png": 1, "report -o OUT.html": 1,
+    "export --to csv -o OUT": 4, "export --to perfetto -o OUT": 4, "export --to parquet -o OUT": 4,
+}  # fmt: skip
+PLAIN = set(offline.COMMANDS) - {command.split()[0] for command in SPECIAL}
+#: Share of the files that are made into frames: `audit` and `export` are others' way to these.
+FRAMES = 0.03
+COMMANDS = SPECIAL | dict.fromkeys(sorted(PLAIN), 8)
+#: It is the same for each command.
+PARSER = functools.cache(offline.build_parser)
 #: Files after which a long run says how far it is.
 TOLD = 5000
 CRC_AT = BLOCK_SIZE - 4
@@ -53,6 +71,14 @@ class Original:
     data: bytes
     blocks: list[tuple[int, int]]
     records: bytes
+
+    @functools.cached_property
+    def parts(self) -> forging.Parts:
+        """The same taken apart, for whole values to be forged."""
+        return forging.parts(self.data, self.blocks, self.records)
+
+
+Damage = Callable[[Original, random.Random], bytes]
 
 
 def records(path: str) -> bytes:
@@ -175,34 +201,35 @@ def forge_json(whole: Original, dice: random.Random) -> bytes:
     return whole.data[: PREAMBLE.size] + b"".join(blocks)
 
 
+def _of_parts(forge: Callable[[forging.Parts, random.Random], bytes]) -> Damage:
+    @functools.wraps(forge)
+    def forged(whole: Original, dice: random.Random) -> bytes:
+        return forge(whole.parts, dice)
+
+    return forged
+
+
 #: Damage that checksums must find, and forgery that they cannot.
-DAMAGES: list[Callable[[Original, random.Random], bytes]] = [flip, truncate, overwrite, remove]
-FORGERIES: list[Callable[[Original, random.Random], bytes]] = [
-    shuffle, forge_head, forge_payload, forge_json,
+DAMAGES: list[Damage] = [flip, truncate, overwrite, remove]
+FORGERIES: list[Damage] = [
+    shuffle, forge_head, forge_payload, forge_json, *map(_of_parts, forging.FORGERIES),
 ]  # fmt: skip
 
 
-def read_all(path: str, deep: bool) -> list[str]:
-    """Read a file as the commands do; returns the warnings."""
+def read(path: str, frames: bool) -> list[str]:
+    """Read a file, and make frames of it; returns the warnings."""
     trace = analysis.open_trace(path)
     stats_text(trace)
-    lives_text(trace, trace.life_table())
-    if deep:
-        verify_text(trace, verify(trace))
+    if frames:
         trace.df_events(), trace.df_lives(), trace.df_marks(), trace.df_losses(), trace.df_truth()
         trace.df_findings()
     return trace.warnings
 
 
-def check(path: str, whole: Original, damaged: bool, deep: bool = True) -> str:
+def check(path: str, whole: Original, damaged: bool, frames: bool = False) -> str:
     """Read one file: "read", "prefix" or "refused"; whatever else comes out is a failure."""
     try:
-        for _ in Dump(path).lines():
-            pass
-    except TraceError as error:
-        _one_line(str(error))
-    try:
-        warnings = read_all(path, deep)
+        warnings = read(path, frames)
     except analysis.AnalysisError as error:
         _one_line(str(error))
         return "refused"
@@ -213,12 +240,54 @@ def check(path: str, whole: Original, damaged: bool, deep: bool = True) -> str:
     return "prefix" if warnings else "read"
 
 
+def answer(command: str, path: str, scratch: Path) -> int:
+    """Run a command on a file; returns its status.  AssertionError for what no user must see."""
+    words = command.replace("OUT", str(scratch / "out")).split()
+    said = io.StringIO()
+    with (
+        open(os.devnull, "w") as nothing,
+        redirect_stdout(nothing),
+        redirect_stderr(said),
+        mock.patch.object(offline, "build_parser", PARSER),
+    ):
+        status = mapcount.main([words[0], path, *words[1:]])
+    if words[0] == "slice" and status == 0:
+        with Source(str(scratch / "out")) as slice_:
+            slice_.read()
+            assert slice_.damage is None, f"the slice is refused: {slice_.damage}"
+    for made in scratch.glob("out*"):
+        shutil.rmtree(made) if made.is_dir() else made.unlink()
+    told = said.getvalue()
+    assert status in (0, 1), f"{command}: status {status}: {told}"
+    assert "a bug in mapcount" not in told and "Traceback" not in told, f"{command}: {told}"
+    kinds = [line.split(":")[0] for line in told.splitlines()]
+    assert set(kinds) <= {"error", "warning", "note"}, f"{command}: {told}"
+    assert kinds.count("error") <= 1, f"{command}: {told}"
+    return status
+
+
 def _one_line(text: str) -> None:
     assert text and len(text.splitlines()) == 1, f"not one line: {text!r}"
 
 
 def _too_slow(_signal: int, _frame: object) -> None:
-    raise TimeoutError(f"reading took more than {SECONDS} s of CPU time")
+    raise TimeoutError(f"it took more than {SECONDS} s of CPU time")
+
+
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _limit_memory() -> None:
+    """Let this process grow by no more than MEMORY from here on."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, hard))
 
 
 def fuzz(first: int, files: int, folder: Path = GOLDEN, failed: Path = FAILED) -> dict[str, int]:
@@ -226,21 +295,34 @@ def fuzz(first: int, files: int, folder: Path = GOLDEN, failed: Path = FAILED) -
     golden = sorted(folder.glob("*.mapcount"))
     with tempfile.TemporaryDirectory(prefix="mapcount-fuzz-") as scratch:
         slices = [packed(path, Path(scratch) / path.name) for path in golden]
-    wholes = [*map(original, golden), *slices]
+        # What no golden trace has: findings, losses, and a kernel's death.
+        death = original(mock_stories.crash().write(Path(scratch) / "death"))
+    wholes = [*map(original, golden), *slices, death]
     # Small files are read often, large ones sometimes.
     weights = [1 / len(whole.data) for whole in wholes]
     outcomes = dict.fromkeys(["read", "prefix", "refused", "failed"], 0)
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
     signal.signal(signal.SIGPROF, _too_slow)
     with tempfile.TemporaryDirectory(prefix="mapcount-fuzz-") as scratch:
         path = Path(scratch) / "damaged.mapcount"
+        # What is imported, and what the libraries reserve, is no file's doing.
+        for command in COMMANDS:
+            path.write_bytes(death.data)
+            answer(command, str(path), Path(scratch))
+        gc.freeze()
         for number in range(first, first + files):
             dice = random.Random(number)
             (whole,) = dice.choices(wholes, weights)
             how = dice.choice(DAMAGES + FORGERIES)
             path.write_bytes(how(whole, dice))
-            signal.setitimer(signal.ITIMER_PROF, SECONDS)
+            frames = dice.random() < FRAMES
+            (command,) = dice.choices(list(COMMANDS), list(COMMANDS.values()))
+            _limit_memory()
             try:
-                outcome = check(str(path), whole, how in DAMAGES, dice.random() < DEEP)
+                with _time_limit():
+                    outcome = check(str(path), whole, how in DAMAGES, frames)
+                with _time_limit():
+                    answer(command, str(path), Path(scratch))
             except Exception:
                 outcome = "failed"
                 failed.mkdir(parents=True, exist_ok=True)
@@ -249,7 +331,7 @@ def fuzz(first: int, files: int, folder: Path = GOLDEN, failed: Path = FAILED) -
                 print(f"file {number} ({how.__name__}), kept as {kept}:", file=sys.stderr)
                 traceback.print_exc()
             finally:
-                signal.setitimer(signal.ITIMER_PROF, 0)
+                resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
             outcomes[outcome] += 1
             if (number - first + 1) % TOLD == 0:
                 print(f"{number - first + 1} files: {outcomes}", file=sys.stderr, flush=True)
@@ -262,9 +344,6 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=1000, metavar="N")
     parser.add_argument("--first", type=int, default=0, metavar="NUMBER", help="of the first file")
     args = parser.parse_args()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, hard))
     begin = time.monotonic()
     outcomes = fuzz(args.first, args.files)
     told = ", ".join(f"{number} {what}" for what, number in outcomes.items())

@@ -53,14 +53,19 @@ def bomb(type_: int, size: int, count: int = 1) -> Forged:
     return type_, b"".join([*parts, packer.flush()]), FLAG_ZLIB, count, size & 0xFFFFFFFF
 
 
-def write(path: Path, blocks: Iterable[Forged], version: tuple[int, int] = (MAJOR, MINOR)) -> Path:
+def sealed(blocks: Iterable[Forged]) -> bytes:
     """A file of these blocks, each with the checksum that it must have."""
-    with open(path, "wb") as file:
-        file.write(PREAMBLE.pack(MAGIC, *version, 0))
-        for type_, payload, flags, count, unpacked in blocks:
-            head = BLOCK.pack(BLOCK_MAGIC, type_, flags, count, unpacked, len(payload), 0, 0)[:-4]
-            crc = zlib.crc32(payload, zlib.crc32(head))
-            file.write(head + struct.pack("<I", crc) + payload)
+    found = [PREAMBLE.pack(MAGIC, MAJOR, MINOR, 0)]
+    for type_, payload, flags, count, unpacked in blocks:
+        head = BLOCK.pack(BLOCK_MAGIC, type_, flags, count, unpacked, len(payload), 0, 0)[:-4]
+        crc = zlib.crc32(payload, zlib.crc32(head))
+        found += [head, struct.pack("<I", crc), payload]
+    return b"".join(found)
+
+
+def write(path: Path, blocks: Iterable[Forged]) -> Path:
+    """Write such a file."""
+    path.write_bytes(sealed(blocks))
     return path
 
 
@@ -145,6 +150,28 @@ def with_loss(**entries: Any) -> list[Forged]:
     return golden(more=[text(BlockType.LOSS, loss)])
 
 
+def packed(type_: int, payload: bytes, count: int = 1) -> Forged:
+    """A block that packs this payload."""
+    return type_, zlib.compress(payload, 9), FLAG_ZLIB, count, len(payload)
+
+
+def padding() -> Forged:
+    """What nobody reads, as large as a file may be: some limits grow with the file."""
+    return raw(UNKNOWN, np.random.default_rng(1).bytes(8 << 20))
+
+
+def snapshot(text: bytes, arrays: int = 0) -> bytes:
+    """A TRUTH payload of this JSON and so many zeros."""
+    return struct.pack("<I", len(text)) + text + bytes(arrays)
+
+
+def snapshots_of_zeros() -> list[Forged]:
+    """As many snapshots as may be packed, of a thousand frames each."""
+    about = {"name": "x", "ts_begin": 1, "ts_end": 2, "frames": list(range(0, 1024 * 512, 512))}
+    frames = snapshot(json.dumps(about | {"tasks": []}).encode(), 1024 * 512 * (64 + 18))
+    return golden(more=[*[packed(BlockType.TRUTH, frames)] * 13, padding()])
+
+
 def nested(depth: int) -> bytes:
     """JSON of this depth."""
     return b"[" * depth + b"]" * depth
@@ -169,6 +196,15 @@ FILES: dict[str, Callable[[], list[Forged]]] = {
     "a command of 1 MB": lambda: with_header(command=["y" * 1_000_000]),
     "a function of 1 MB": lambda: with_probe(function="f" * 1_000_000),
     "deep JSON": lambda: golden(more=[raw(BlockType.TASKS, nested(100_000))]),
+    "deep JSON in the header": lambda: with_header(clock=json.loads(nested(400))),
+    "deep JSON in a snapshot": lambda: golden(more=[raw(BlockType.TRUTH, snapshot(nested(10**5)))]),
+    "lists without end": lambda: golden(
+        more=[packed(BlockType.TASKS, b"[" + b"[]," * (12 << 20) + b"[]]"), padding()]
+    ),
+    "lists without end in a snapshot": lambda: golden(
+        more=[packed(BlockType.TRUTH, snapshot(b"[" + b"[]," * (20 << 20) + b"[]]")), padding()]
+    ),
+    "snapshots of zeros": snapshots_of_zeros,
     "deep JSON in an unknown type": lambda: golden(more=[raw(UNKNOWN, nested(100_000))]),
     "a lone surrogate": lambda: with_header(command=["\ud800 \udfff"]),
     "a plan id that is text": lambda: with_probe(id="5"),

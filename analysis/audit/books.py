@@ -267,8 +267,10 @@ class Books:
 
     def _seen(self, one: Break) -> int | None:
         """When (ns) the snapshot was taken that saw it; None: a record did."""
+        if not one.snapshot:
+            return None
         names = self.result.table["snapshot"].tolist()
-        return self.part.snapshots[names.index(one.snapshot)].ts_begin if one.snapshot else None
+        return self.part.snapshots[names.index(one.snapshot)].ts_begin
 
     def _rule(self, one: Break, actor: int) -> str:
         if one.counter == "page tables":

@@ -6,12 +6,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.plot.labels import Panel, wrapped
 from analysis.plot.scene import Scene
-from analysis.plot.style import WRONG
+from analysis.plot.style import WRONG, Floats
 
 #: The counters that an axis of the counters' panel shows, and those that a page has.
 LEFT, RIGHT = ("entire_mapcount",), ("large_mapcount", "mappings")
@@ -21,20 +22,21 @@ TOLD = 3
 SIZE, ROOM, LINES = 9.0, 420.0, 2
 
 
-def _rows(scene: Scene) -> list[dict[str, Any]]:
+def _found(scene: Scene) -> pd.DataFrame:
     # What a snapshot sees after the end is of the end.
     found = scene.findings.assign(seen_ts=scene.findings["seen_ts"].clip(scene.begin, scene.end))
-    found = found[scene.shows(found["seen_ts"].to_numpy(dtype=np.int64))]
+    return found[scene.shows(found["seen_ts"].to_numpy(dtype=np.int64))]
+
+
+def _rows(found: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
 
 
 def levels(scene: Scene, left: bool) -> list[int]:
     """The values, observed and expected, that one of the two axes has to have in view."""
-    counters = LEFT if left else RIGHT
-    return [
-        int(one[name]) for one in _rows(scene) if one["counter"] in counters
-        for name in ("observed", "expected")
-    ]  # fmt: skip
+    found = _found(scene)
+    some = found[found["counter"].isin(LEFT if left else RIGHT)]
+    return [int(value) for name in ("observed", "expected") for value in some[name].unique()]
 
 
 def _words(scene: Scene, one: dict[str, Any]) -> str:
@@ -48,46 +50,58 @@ def _words(scene: Scene, one: dict[str, Any]) -> str:
     return wrapped(words, ROOM, SIZE, LINES, bold=True)
 
 
-def _draw_pair(panel: Panel, ax: Axes, x: float, one: dict[str, Any]) -> float:
-    """Observed and expected of one finding; a value out of view is at the edge that it left by."""
+def _draw_pairs(panel: Panel, ax: Axes, x: Floats, found: pd.DataFrame) -> Floats:
+    """Observed and expected of findings; a value out of view is at the edge that it left by.
+
+    Returns where the observed values are drawn.
+    """
     bottom, top = ax.get_ylim()
     room = 0.03 * (top - bottom)
-    observed, expected = (
-        float(np.clip(one[name], bottom + room, top - room)) for name in ("observed", "expected")
-    )
-    ax.plot([x, x], [expected, observed], color=WRONG, lw=1.2, ls=":", zorder=7)
-    ax.plot([x], [expected], "o", color=WRONG, mfc="none", ms=9, mew=1.8, zorder=7)
-    outside = observed != one["observed"]
-    marker = "X" if not outside else "^" if observed > expected else "v"
-    ax.plot([x], [observed], marker, color=WRONG, mec="white", ms=10, mew=0.8, zorder=8)
-    for value in (observed, expected):
-        panel.keep_free(x, (value - bottom) / (top - bottom))
-    return observed
+    is_ = found["observed"].to_numpy(dtype=float)
+    observed = np.clip(is_, bottom + room, top - room)
+    expected = np.clip(found["expected"].to_numpy(dtype=float), bottom + room, top - room)
+    # One line for all: some thousand findings are some thousand gaps in it.
+    pairs = np.column_stack([expected, observed, np.full(len(x), np.nan)])
+    ax.plot(np.repeat(x, 3), pairs.ravel(), color=WRONG, lw=1.2, ls=":", zorder=7)
+    ax.plot(x, expected, "o", color=WRONG, mfc="none", ms=9, mew=1.8, zorder=7)
+    outside, above = observed != is_, observed > expected
+    for marker, where in (("X", ~outside), ("^", outside & above), ("v", outside & ~above)):
+        if where.any():
+            ax.plot(x[where], observed[where], marker, color=WRONG, mec="white", ms=10, mew=0.8,
+                    zorder=8)  # fmt: skip
+    places = np.column_stack([np.tile(x, 2), np.concatenate([observed, expected])])
+    for at, value in np.unique(places, axis=0).tolist():
+        panel.keep_free(at, (value - bottom) / (top - bottom))
+    return np.asarray(observed)
 
 
 def draw_findings(panel: Panel, right: Axes, scene: Scene) -> list[Line2D]:
     """Draw and tell the findings; returns what a legend has to name."""
-    rows = _rows(scene)
-    targets: list[Any] = []
-    for one in rows:
-        x = float(scene.axis.x(np.array([one["seen_ts"]]))[0])
-        if one["counter"] in LEFT:
-            targets.append((x, _draw_pair(panel, panel.ax, x, one), "data"))
-        elif one["counter"] in RIGHT:
-            targets.append((x, _draw_pair(panel, right, x, one), right.transData))
-        else:
-            targets.append((x, 0.03, panel.ax.get_xaxis_transform()))
+    found = _found(scene)
+    x = scene.axis.x(found["seen_ts"].to_numpy(dtype=np.int64))
+    y = np.full(len(found), 0.03)
+    counter = found["counter"]
+    sides = [(panel.ax, counter.isin(LEFT).to_numpy()), (right, counter.isin(RIGHT).to_numpy())]
+    for ax, here in sides:
+        if here.any():
+            y[here] = _draw_pairs(panel, ax, x[here], found[here])
+    rows = _rows(found[:TOLD])
+    targets = [
+        (x[at], y[at], next((ax.transData for ax, here in sides if here[at]),
+                            panel.ax.get_xaxis_transform()))
+        for at in range(len(rows))
+    ]  # fmt: skip
     told = 0
-    for one, target in list(zip(rows, targets, strict=True))[:TOLD]:
+    for one, target in zip(rows, targets, strict=True):
         words = _words(scene, one)
         told += panel.write(
             words, panel.around(words, panel.points(target[0]), SIZE, True), SIZE, WRONG,
             bold=True, target=target, edgecolor=WRONG,
         )  # fmt: skip
-    if len(rows) > told:
-        words = f"{len(rows) - told} more findings: see `mapcount audit`"
+    if len(found) > told:
+        words = f"{len(found) - told} more findings: see `mapcount audit`"
         panel.write(words, panel.around(words, 0, SIZE), SIZE, WRONG, edgecolor=WRONG)
-    if not any(one["counter"] in LEFT + RIGHT for one in rows):
+    if not any(here.any() for _, here in sides):
         return []
     style = {"color": WRONG, "lw": 0, "ms": 8}
     return [
@@ -98,8 +112,9 @@ def draw_findings(panel: Panel, right: Axes, scene: Scene) -> list[Line2D]:
 
 def draw_page_findings(ax: Axes, scene: Scene) -> None:
     """A cross on the page whose count is wrong."""
-    rows = [one for one in _rows(scene) if one["counter"] in OF_PAGE]
-    if rows and scene.counts.pages:
-        x = scene.axis.x(np.array([one["seen_ts"] for one in rows]))
-        page = np.array([one["pfn"] for one in rows]) - scene.counts.head + 0.5
+    found = _found(scene)
+    found = found[found["counter"].isin(OF_PAGE)]
+    if len(found) and scene.counts.pages:
+        x = scene.axis.x(found["seen_ts"].to_numpy(dtype=np.int64))
+        page = found["pfn"].to_numpy(dtype=np.int64) - scene.counts.head + 0.5
         ax.plot(x, page, "X", color=WRONG, mec="white", ms=9, mew=0.8, zorder=8, clip_on=False)

@@ -55,6 +55,7 @@ int bpf_get_func_ret(void *ctx, u64 *value);
 #define NR_PROBES 44
 #define LOST_TEXT 43
 #define FRAME_BYTES 528
+#define LARGEST_ORDER 18
 #define SPILL_SLOTS 256
 #define SPILL_BYTES 16408
 #define MARK_SLOTS 16

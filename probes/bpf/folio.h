@@ -86,6 +86,11 @@ static __always_inline void look(u64 page, struct seen *s)
 	look_at_head(buf, s);
 	if (!(s->flags & (1U << PG_HEAD)))
 		return;
+	/* Between a folio and its pages there are words that tell of neither. */
+	if (FIELD(u8, buf, OFF_ORDER) > LARGEST_ORDER) {
+		s->bits |= BIT_UNREAD;
+		return;
+	}
 	s->order = FIELD(u8, buf, OFF_ORDER);
 #ifdef OFF_ENTIRE
 	s->entire = FIELD(s32, buf, OFF_ENTIRE);

@@ -12,7 +12,7 @@ import pytest
 
 from analysis import dump
 from probes import tracefile
-from tests import fuzz_reader
+from tests import forging, fuzz_reader
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_fuzzer_fails_when_checksums_are_not_checked(
     for seed in range(40):
         path.write_bytes(fuzz_reader.flip(wholes, random.Random(seed)))
         try:
-            fuzz_reader.check(str(path), wholes, damaged=True, deep=False)
+            fuzz_reader.check(str(path), wholes, damaged=True)
         except Exception:
             failed += 1
     assert failed > 5
@@ -76,15 +76,19 @@ def test_fuzzer_fails_when_checksums_are_not_checked(
 def test_fuzzer_fails_when_a_command_crashes(
     one_golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # GIVEN a dump that cannot take a block without entries WHEN forged files are read
+    # GIVEN a dump that cannot take a block without entries WHEN it gets files with such
     def broken(self: object, block: tracefile.Block) -> Iterator[str]:
         yield str(1 // len(block.payload))
+
+    def emptied(whole: fuzz_reader.Original, dice: random.Random) -> bytes:
+        return forging.joined(list(whole.parts.blocks), whole.parts.records[:0])
 
     monkeypatch.setattr(dump.Dump, "_records", broken)
     failed = tmp_path / "failed"
     monkeypatch.setattr(fuzz_reader, "DAMAGES", [])
-    monkeypatch.setattr(fuzz_reader, "FORGERIES", [fuzz_reader.forge_head])
-    outcomes = fuzz_reader.fuzz(0, 60, one_golden, failed)
+    monkeypatch.setattr(fuzz_reader, "FORGERIES", [emptied])
+    monkeypatch.setattr(fuzz_reader, "COMMANDS", {"dump": 1})
+    outcomes = fuzz_reader.fuzz(0, 5, one_golden, failed)
     # THEN the fuzzer counts and keeps the files
     assert outcomes["failed"] > 0
     assert len(list(failed.iterdir())) == outcomes["failed"]

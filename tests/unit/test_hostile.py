@@ -14,7 +14,7 @@ import pytest
 
 import analysis
 from tests import hostile
-from tests.fuzz_reader import read_all
+from tests.fuzz_reader import read
 
 ROOT = Path(__file__).parents[2]
 #: Seconds of CPU time and bytes of resident memory that one command may take.
@@ -60,7 +60,7 @@ def test_reader_when_the_file_is_hostile(tmp_path: Path, name: str) -> None:
     path = hostile.write(tmp_path / "hostile.mapcount", hostile.FILES[name]())
     begin = time.process_time()
     try:
-        read_all(str(path), deep=True)
+        read(str(path), frames=True)
     except analysis.AnalysisError as error:
         assert len(str(error).splitlines()) == 1
     # AND in time

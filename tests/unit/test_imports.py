@@ -12,7 +12,7 @@ ANALYSIS = {"numpy", "pandas", "matplotlib"}
 EXTRAS = {"rich", "pyarrow", "zstandard", "dask"}
 #: What the command lines have in common is beside the recorder, which is also used alone.
 COMMON = {"probes.cli", "probes.errors", "probes.output", "probes.visible"}
-SHARED = COMMON | {"probes.counters", "probes.events", "probes.tracefile"}
+SHARED = COMMON | {"probes.counters", "probes.events", "probes.limits", "probes.tracefile"}
 #: bcc is imported in one module, so that everything else runs and is tested without it.
 BCC_MODULE = "probes/program.py"
 

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from probes import limits
+from probes.errors import ProbeError
 from probes.hooks import HOOKS, SITES
 from probes.kernel import Symbols
 from probes.layout import Layout
-from probes.plan import by_trampoline, resolve
+from probes.plan import Plan, by_trampoline, resolve
 from probes.probe import (
     FENTRY,
     FEXIT,
@@ -261,3 +263,14 @@ def test_attachment_when_the_kernel_cannot_give_a_trampolines_arguments(tmp_path
 def test_catalogue_when_read():
     # GIVEN every row, THEN it says what its absence hides
     assert all(row.lost for row in (*HOOKS, *SITES))
+
+
+def test_plan_when_no_trace_takes_more():
+    # GIVEN a plan of as many probes as a trace's header may name
+    plan = Plan()
+    what = {"function": "f", "attach": KPROBE, "offset": 0, "op": "map"}
+    for _ in range(limits.PROBES):
+        plan.add(**what, handler="on_point", values=(), phase="point", group="rmap")
+    # WHEN one more is added THEN nothing is recorded that no reader would take
+    with pytest.raises(ProbeError, match="more than 4096 probes"):
+        plan.add(**what, handler="on_point", values=(), phase="point", group="rmap")

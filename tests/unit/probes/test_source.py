@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from probes import limits
 from probes.layout import Layout
 from probes.plan import Plan
 from probes.probe import (
@@ -78,6 +79,12 @@ def test_reads_when_the_fields_lie_elsewhere(fields, double_map, folio):
     assert defined(text, "LINK_BYTES") == 16
     assert defined(text, "PAGE_BYTES") == 56
     assert defined(text, "FOLIO_BYTES") == folio
+
+
+def test_order_when_it_is_larger_than_any():
+    # GIVEN the program's text THEN no record of it has an order that readers take for damage
+    assert defined(text_of(), "LARGEST_ORDER") == limits.ORDER
+    assert "> LARGEST_ORDER)" in text_of()
 
 
 def test_text_when_boot_or_recording_differ():

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from probes import limits
 from probes.tracefile import (
     BLOCK,
     BLOCK_SIZE,
@@ -21,6 +22,7 @@ from probes.tracefile import (
     Reader,
     TraceError,
     Writer,
+    decoded,
 )
 
 PAYLOADS = [b'{"a":1}', bytes(720), b"x" * 1000]
@@ -175,3 +177,80 @@ def test_writer_when_the_disk_is_full(tmp_path):
     assert payloads == [b"{}", b'{"end":"full"}']
     assert damage is None
     assert os.path.getsize(path) < limit
+
+
+#: What packs best: of all of a file, of its records, of its JSON and of a snapshot's.
+BOMBS = [
+    (BlockType.TRUTH, bytes(30_000)),
+    (BlockType.COLUMNS, bytes(6400)),
+    (BlockType.TASKS, b"[" + b"[1,1,0]," * 500 + b"[1,1,1]]"),
+    (BlockType.TRUTH, (3002).to_bytes(4, "little") + b"{" + b" " * 3000 + b"}"),
+]
+
+
+@pytest.mark.parametrize("which", [[0], [1], [2], [3], [0, 1, 2, 3]])
+def test_packed_blocks_when_they_pack_too_well(tmp_path, monkeypatch, which):
+    # GIVEN limits that a few blocks reach
+    small = {"all": (40_000, 60), "records": (10_000, 32), "json": (9000, 1)}
+    monkeypatch.setattr(limits, "UNPACKED", small)
+    path, ends = tmp_path / "t", []
+    blocks = [BOMBS[at] for at in which] * 30
+    with Writer(str(path)) as writer:
+        for type_, payload in blocks:
+            writer.block(type_, payload, compress=True)
+            ends.append(writer.size)
+    # WHEN the file is read whole, or cut off behind any block
+    whole = path.read_bytes()
+    for number, end in enumerate(ends, start=1):
+        path.write_bytes(whole[:end])
+        payloads, damage = read(str(path))
+        # THEN every block is taken: what may not be packed was written as it is
+        assert damage is None, damage
+        assert payloads == [payload for _, payload in blocks[:number]]
+    # AND some of them are packed, some are not
+    sizes = set(map(int.__sub__, ends[1:], ends))
+    assert min(sizes) < 500 and max(sizes) > 3000
+
+
+def test_block_when_an_old_file_goes_on(tmp_path):
+    # GIVEN a file, of which a writer that appends does not know what it unpacks to
+    path = str(tmp_path / "t")
+    with Writer(path) as writer:
+        writer.json(BlockType.HEADER, {})
+    # WHEN it adds a block THEN that lies there as it is
+    with Writer(path, at=writer.size) as more:
+        more.block(BlockType.TRUTH, bytes(5000), compress=True)
+    assert more.size - writer.size == BLOCK_SIZE + 5000
+
+
+def test_texts_when_they_are_too_long(tmp_path):
+    # GIVEN JSON with texts of any length WHEN it is written
+    path, long = str(tmp_path / "t"), "x" * 5000
+    with Writer(path) as writer:
+        writer.json(BlockType.HEADER, {"command": ["short", long], long: [("a", 1), None, 2.5]})
+    # THEN each is as long as a reader takes it
+    with Reader(path) as reader:
+        (block,) = reader.blocks()
+    clipped = "x" * 4095 + "…"
+    assert block.json() == {"command": ["short", clipped], clipped: [["a", 1], None, 2.5]}
+
+
+@pytest.mark.parametrize(
+    "text, deep",
+    [
+        ("[" * 32 + "]" * 32, False),
+        ("[" * 100 + "]" * 100, True),
+        ('{"a":' * 70 + "1" + "}" * 70, True),
+        ("[" * 10**6, True),
+        (r'["[[[[\\", "\"' + "[" * 100 + r'", "\\\""]', False),
+        ('"' + '\\"' * 10**6, False),
+    ],
+)
+def test_json_when_it_is_deep(text, deep):
+    # GIVEN JSON, or what begins like it WHEN it is decoded
+    try:
+        found = "read" if decoded(text.encode()) else ""
+    except ValueError as error:
+        found = str(error)
+    # THEN brackets in its texts do not count, and Python does not recurse into deep ones
+    assert ("lie in each other" in found) == deep
