@@ -92,7 +92,10 @@ def findings_frame(trace: Part, findings: list[Finding]) -> pd.DataFrame:
             "ts": _rows([int(ts[one.rows[0]]) for one in findings]),
             "end_ts": _rows([int(ts[one.rows[-1]]) for one in findings]),
             "seen_ts": _rows([one.seen or int(ts[one.rows[-1]]) for one in findings]),
-            "function": texts(actor.function),
+            "function": texts(
+                one.inside or function
+                for one, function in zip(findings, actor.function, strict=True)
+            ),
             "comm": texts(actor.comm),
             "tid": actor.tid,
             "pid": actor.pid,

@@ -15,7 +15,7 @@ from analysis.losses import Gap, Loss, kept_gaps, losses_of, sequence_gaps
 from analysis.oops import oops_of
 from analysis.order import Order, order_of
 from analysis.parts import PART, Cut, cut_memory
-from analysis.plan import Plan
+from analysis.plan import OP, Plan
 from analysis.records import batches
 from analysis.source import Source
 from analysis.tasks import TaskNames
@@ -91,6 +91,12 @@ class Recording:
             return []
         layout = Layout.of(self.meta)
         return [decode(payload, layout) for payload in self._truth]
+
+    @cached_property
+    def collapses(self) -> Log:
+        """The records of khugepaged's work, which tell of a task and of no page."""
+        every = (batch[self.plan.op[batch["probe"]] == OP["collapse"]] for batch in self.batches())
+        return Log([batch for batch in every if len(batch)], self.plan)
 
     @cached_property
     def names(self) -> TaskNames:

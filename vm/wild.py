@@ -22,6 +22,8 @@ RECORD = ("--buffer", "64")
 #: The longest pause between two marks.
 PAUSE_MS = 2000
 SEED = 1
+#: Most of these tests map 256 MiB, some the half of it once more.
+POOL_PAGES = 200
 #: How long stress-ng runs, in the guest, and the longest that a test may.
 STRESS_SECONDS = 20
 TEST_SECONDS = 120
@@ -68,7 +70,11 @@ def _test(test: str, shows: str, *args: str, name: str = "", seconds: int = TEST
 def _pool(test: str, shows: str, *args: str) -> Program:
     """A test that takes its pages from the hugetlb pool."""
     pages = "/proc/sys/vm/nr_hugepages"
-    return _test(test, shows, *args, before=f"echo 64 >{pages}", after=f"echo 0 >{pages}")
+    mount = "mkdir -p /tmp/huge; mount -t hugetlbfs none /tmp/huge"
+    return _test(
+        test, shows, *args,
+        before=f"echo {POOL_PAGES} >{pages}; {mount}", after=f"umount /tmp/huge; echo 0 >{pages}",
+    )  # fmt: skip
 
 
 #: ksmd is asleep in the lab's guests.
@@ -104,11 +110,16 @@ PROGRAMS = {
         _test("userfaultfd", "pages by userfaultfd", "anon", "20", "4"),
         _test("uffd-unit-tests", "each feature of userfaultfd"),
         _test("uffd-stress", "userfaultfd at work", "anon", "20", "4"),
-        _pool("hugetlb-madvise", "hugetlb pages dropped"),
+        _pool("hugetlb-madvise", "hugetlb pages dropped", "/tmp/huge/test"),
+        # Called hugepage-* before 7.0.
         _pool("hugepage-mmap", "a file of hugetlbfs"),
-        _pool("hugepage-mremap", "hugetlb mappings moved"),
+        _pool("hugetlb-mmap", "a file of hugetlbfs"),
+        _pool("hugepage-mremap", "hugetlb mappings moved", "/tmp/huge/test"),
+        _pool("hugetlb-mremap", "hugetlb mappings moved"),
         _pool("hugepage-vmemmap", "the struct pages of hugetlb pages"),
+        _pool("hugetlb-vmemmap", "the struct pages of hugetlb pages"),
         _pool("map_hugetlb", "anonymous hugetlb memory"),
+        _pool("hugetlb_madv_vs_map", "hugetlb pages dropped beside faults"),
         _test("rmap", "one folio in many processes"),
         _test("guard-regions", "page tables with guards in them"),
         _test("pagemap_ioctl", "pages asked for by PAGEMAP_SCAN"),

@@ -10,11 +10,13 @@ import pandas as pd
 
 from analysis.arrays import Ints
 from analysis.audit.books import Books
+from analysis.audit.calls import calls
 from analysis.audit.finding import Finding
 from analysis.audit.leaks import leaks
 from analysis.audit.limits import Limits
 from analysis.audit.published import published
 from analysis.audit.races import races
+from analysis.audit.remains import mapped_at_free, mapped_at_split
 from analysis.audit.rest import at_rest
 from analysis.doubt import Doubt
 from analysis.findings_frame import findings_frame
@@ -74,8 +76,12 @@ def _audit(part: Part, doubt: Doubt) -> tuple[list[Finding], int]:
         # The plainer rule says the same about the same record.
         if (one.life, one.counter, one.row) not in told
     ]
+    freed = {one.life for one in limits if one.rule == "mapped-at-free"}
     found = [
+        *calls(part),
         *limits,
+        *mapped_at_free(part, run, doubt, freed),
+        *mapped_at_split(part, run, doubt),
         *entries,
         *at_rest(part, run, doubt),
         *published(part, run, doubt, books.result),

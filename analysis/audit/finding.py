@@ -20,6 +20,7 @@ class Finding:
     {event[N]} for the record N; what others have named goes through ``plain``.
     ``expected`` and ``observed`` are logical values of ``counter``, if there is one;
     ``seen``: when (ns) a snapshot observed it; None: the last of the records did.
+    ``inside``: the function that did it, by its entry and return, where it has no record of a page.
     ``pid``: the process whose files in /proc show it, where there is no actor; -1: nobody's.
     """
 
@@ -36,6 +37,7 @@ class Finding:
     observed: int | None = None
     seen: int | None = None
     pid: int = -1
+    inside: str = ""
 
 
 def plain(text: str) -> str:

@@ -10,9 +10,11 @@ import numpy as np
 from analysis.arrays import Bools, Ints, first_of
 from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding
+from analysis.audit.inside import Collapses
+from analysis.audit.remains import Remains
 from analysis.counters import COUNTERS
 from analysis.doubt import Doubt, in_flight
-from analysis.lives import CUTTING, DEATHS
+from analysis.lives import CUTTING
 from analysis.part import Part
 from analysis.plan import OP, RETURN, among
 from analysis.replay import Replay
@@ -37,9 +39,10 @@ class Limits:
 
     def _finding(
         self, rule: str, row: int, words: str, counter: str, expected: int, observed: int,
-        last: str = "", doubt: str = "",
+        last: str = "", doubt: str = "", inside: str = "",
     ) -> Finding:  # fmt: skip
-        """``last``: how the words end where an operation before this record can be named."""
+        """``last``: how the words end where an operation before this record can be named;
+        ``inside``: the function that the task of this record was in, which did it."""
         log, lives = self.part.log, self.part.lives
         life = int(lives.of[row])
         before = last_act(log, self.run.rows_until(life, row))
@@ -50,13 +53,14 @@ class Limits:
             life=life,
             pfn=int(log.pfn[row]),
             rows=(before, row) if before >= 0 else (row,),
-            actor=actor,
+            actor=row if inside else actor,
             other=row,
             words=words + (last if actor >= 0 or not last else UNTOUCHED),
             doubt=doubt,
             counter=counter,
             expected=expected,
             observed=observed,
+            inside=inside,
         )
 
     def underflow(self) -> Iterator[Finding]:
@@ -74,7 +78,9 @@ class Limits:
 
     def mapped_at_free(self) -> Iterator[Finding]:
         """Counters that are left when the page allocator takes a folio back."""
-        log = self.part.log
+        log, collapses = self.part.log, Collapses(self.part.recording)
+        remains = Remains(self.part, self.run)
+        left = {int(self.run.lives[at]): remains.of(at).where for at in remains.places("free")}
         free = self.held & (log.op == OP["free"]) & ~log.freed
         for counter in COUNTERS:
             if counter not in self.part.counters:
@@ -86,10 +92,15 @@ class Limits:
                 at = np.flatnonzero(wrong)
                 wrong[at] = self.part.lives.anon[self.part.lives.of[at]]
             for row in self._first_per_life(wrong).tolist():
+                inside = collapses.around(int(log.tid[row]), int(log.ts[row]))
+                by = f"freed by {{other}}{f' inside {inside}()' * bool(inside)}"
+                last = "the last to touch it was {function} by {actor}"
+                pages = left.get(int(self.part.lives.of[row]), "")
+                pages = f" ({pages} by the operations)" if pages else ""
                 yield self._finding(
                     "mapped-at-free", row,
-                    f"freed by {{other}} with {counter} {value[row]}: ",
-                    counter, 0, int(value[row]), "the last to touch it was {function} by {actor}",
+                    f"{by} with {counter} {value[row]}{pages}" + ("" if inside else ": "),
+                    counter, 0, int(value[row]), "" if inside else last, inside=inside,
                 )  # fmt: skip
 
     def without_reference(self) -> Iterator[Finding]:
@@ -135,32 +146,9 @@ class Limits:
                 self.doubt.books(born, int(log.ts[row])),
             )  # fmt: skip
 
-    def mapped_at_split(self) -> Iterator[Finding]:
-        """Folios that were split while the books still had mappings of them."""
-        log, lives, run = self.part.log, self.part.lives, self.run
-        split = lives.death[run.lives] == DEATHS.index("split")
-        for place in np.flatnonzero(split & (np.diff(run.bounds) > 0)).tolist():
-            life, last = int(run.lives[place]), int(run.bounds[place + 1]) - 1
-            known = bool(run.entire_known[place] and run.pte_start_known[place])
-            entire = int(run.entire[last])
-            left = entire + int(run.pte_sum[last] + run.pte_start[place])
-            if not known or left == 0:
-                continue
-            rows = run.rows[run.bounds[place] : last + 1]
-            row = max(last_act(log, rows), int(rows[0]))
-            born, end = int(log.ts[lives.first[life]]), int(log.ts[lives.death_row[life]])
-            level = f"{entire} PMD and {left - entire} PTE mappings"
-            yield Finding(
-                "mapped-at-split", life, int(lives.head[life]), (row, int(lives.death_row[life])),
-                row, f"split by {{other}} with {level} left: the last to touch it was "
-                "{function} by {actor}", int(lives.death_row[life]),
-                self.doubt.books(born, end), "mappings", 0, left,
-            )  # fmt: skip
-
     def findings(self) -> Iterator[Finding]:
         """All of them."""
         yield from self.underflow()
         yield from self.mapped_at_free()
         yield from self.without_reference()
         yield from self.refcount_below()
-        yield from self.mapped_at_split()

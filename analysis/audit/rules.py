@@ -48,6 +48,12 @@ RULES: dict[str, Rule] = {
         "error",
         "what /proc tells of a page follows from its map count, as the documentation says",
     ),
+    # Checked in kernels with CONFIG_DEBUG_VM since v6.8; true of the older functions as well.
+    "wrong-call": Rule(
+        "error",
+        "a call maps or unmaps pages of one folio, by PMD a folio of that size, and as a file's "
+        "or as anonymous what is so (__folio_rmap_sanity_checks() and its callers in mm/rmap.c)",
+    ),
     "underflow": Rule("error", "a map count is raised before it is lowered: never below zero"),
     "mapped-at-free": Rule(
         "error",

@@ -56,7 +56,9 @@ def test_pool_is_given_back_when_the_test_is_over(
     monkeypatch.setattr(selftests, "ensure", lambda suite: tmp_path)
     # WHEN its plan is made THEN they are there before it, gone after it, and its status is kept
     script = wild.plan(KERNEL, "map_hugetlb").command[-1]
-    before, after = (script.index(f"echo {n} >/proc/sys/vm/nr_hugepages") for n in (64, 0))
+    before, after = (
+        script.index(f"echo {n} >/proc/sys/vm/nr_hugepages") for n in (wild.POOL_PAGES, 0)
+    )
     assert before < script.index(f"{job.OUT}/map_hugetlb") < after
     assert script.endswith("exit $status")
 

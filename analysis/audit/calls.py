@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Calls that do not fit their folio, of which __folio_rmap_sanity_checks() warns in debug kernels.
+
+The double entry believes a call: one for too many pages is a lie that balances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analysis.arrays import Bools, Ints, first_of
+from analysis.audit.finding import Finding
+from analysis.effects import RMAP
+from analysis.part import Part
+from analysis.plan import OP, RETURN, among
+from probes.events import LEVELS
+
+PMD = LEVELS.index("pmd")
+
+
+def calls(part: Part) -> Iterator[Finding]:
+    """The first call of each kind that does not fit, of each life."""
+    log, lives = part.log, part.lives
+    called = log.read & among(log.op, RMAP) & (log.phase != RETURN) & (lives.of >= 0)
+    row = np.flatnonzero(called)
+    for at in _firsts(part, row[_beyond(part, row)]):
+        pages, first = 1 << int(log.order[at]), int(log.pfn[at] - log.head[at])
+        last = first + int(log.nr[at]) - 1
+        yield _finding(
+            part, at, f"for pages {first} to {last} of a folio that has {pages}", pages, last + 1
+        )
+    for at in _firsts(part, row[_level(part, row)]):
+        pages = 1 << int(log.order[at])
+        yield _finding(
+            part, at, f"for a PMD mapping of a folio of {pages} pages", _pmd_pages(part), pages
+        )
+    for at in _firsts(part, row[_as_file(part, row) & log.anon[row]]):
+        yield _finding(part, at, "for an anonymous folio")
+    for at in _firsts(part, _anon_after_file(part, row)):
+        yield _finding(part, at, "for a folio that was mapped as a file's before")
+
+
+def _beyond(part: Part, row: Ints) -> Bools:
+    """Pages that leave the folio."""
+    log = part.log
+    first = log.pfn[row] - log.head[row]
+    return np.asarray(first + log.nr[row] > np.int64(1) << log.order[row])
+
+
+def _level(part: Part, row: Ints) -> Bools:
+    """A PMD that maps a folio of another size; hugetlb has sizes of its own."""
+    log = part.log
+    by_pmd = (log.level[row] == PMD) & ~part.lives.hugetlb[part.lives.of[row]]
+    return np.asarray(by_pmd & (np.int64(1) << log.order[row] != _pmd_pages(part)))
+
+
+def _pmd_pages(part: Part) -> int:
+    return 1 << int(part.recording.meta.get("pmd_order", 9))
+
+
+def _as_file(part: Part, row: Ints) -> Bools:
+    """Functions that map a file's pages, and the inlined page_dup_file_rmap() of hugetlb."""
+    log, plan = part.log, part.plan
+    named = np.array(["file_rmap" in name for name in (*plan.functions, "")], dtype=bool)
+    inlined = log.hugetlb[row] & (plan.site[log.raw["probe"][row]] >= 0)
+    return np.asarray((log.op[row] == OP["map"]) & (named[log.function[row]] | inlined))
+
+
+def _anon_after_file(part: Part, row: Ints) -> Ints:
+    """Rows that map as anonymous what was mapped as a file's earlier in its life."""
+    log, of = part.log, part.lives.of
+    life, first = first_of(of[row[_as_file(part, row)]])
+    began = np.full(len(part.lives), len(log), dtype=np.int64)
+    began[life] = row[_as_file(part, row)][first]
+    as_anon = part.plan.maps_anon[log.raw["probe"][row]]
+    late: Ints = row[as_anon & (row > began[of[row]])]
+    return late
+
+
+def _firsts(part: Part, row: Ints) -> list[int]:
+    """The first of some rows of each life."""
+    _, place = first_of(part.lives.of[row])
+    return sorted(row[place].tolist())
+
+
+def _finding(
+    part: Part, row: int, what: str, expected: int | None = None, observed: int | None = None
+) -> Finding:
+    return Finding(
+        rule="wrong-call",
+        life=int(part.lives.of[row]),
+        pfn=int(part.log.pfn[row]),
+        rows=(row,),
+        actor=row,
+        words=f"{{actor}} called {{function}} {what}",
+        counter="pages" if expected is not None else "",
+        expected=expected,
+        observed=observed,
+    )
