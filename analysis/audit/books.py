@@ -179,11 +179,11 @@ class Books:
             return np.asarray(every | inside | (entire & (counter != "mapcount")))
         return np.asarray(every | inside | entire)
 
-    def evidence(self, one: Break) -> tuple[int, int, int]:
-        """The last record that still agreed (-1: none), the operation since, and how many.
+    def evidence(self, one: Break) -> tuple[int, int, Ints]:
+        """The last record that still agreed (-1: none), the operation since, and the others.
 
-        It is the last one that changes this counter or, where none does, the last one on
-        the folio that changes any: it did what it had not declared.  Before the first one of a
+        It is one that changes this counter, see ``_fitting``, or, where none does, the last one
+        on the folio that changes any: it did what it had not declared.  Before the first one of a
         folio that came from a split there is the split; -1: nothing was seen to act on it.
         """
         log, run = self.part.log, self.run
@@ -192,7 +192,8 @@ class Books:
         page = one.pages[0]
         looks = np.ones(len(rows), dtype=bool)
         if page >= 0:
-            looks = log.pfn[rows] - self.part.lives.head[one.life] == page
+            # Each of the pages was right when it was looked at last.
+            looks = np.isin(log.pfn[rows] - self.part.lives.head[one.life], one.pages)
         good = np.flatnonzero(looks)
         since = int(good[-1]) if len(good) else 0
         # A snapshot in between that agreed in everything clears what was before it.
@@ -202,10 +203,33 @@ class Books:
         touching = np.flatnonzero(
             self._touches(one.counter, page, slice(begin + since, begin + len(rows)))
         )
-        actor = int(rows[since + int(touching[-1])]) if len(touching) else last_act(log, rows)
-        if actor < 0:
-            actor = self._split_into(one.life)
-        return (int(rows[since]) if len(good) else -1), actor, max(1, len(touching))
+        last_good = int(rows[since]) if len(good) else -1
+        if len(touching) == 0:
+            actor = last_act(log, rows)
+            return last_good, actor if actor >= 0 else self._split_into(one.life), touching
+        fits = self._fitting(one, begin + since + touching)
+        return last_good, int(rows[since + touching[fits]]), rows[since + np.delete(touching, fits)]
+
+    def _fitting(self, one: Break, at: Ints) -> int:
+        """Which of some operations fits a difference best: the last of those on the fewest pages,
+        among those on all that are wrong; of what the whole folio counts, the last."""
+        if one.pages[0] < 0:
+            return len(at) - 1
+        size = np.int64(1) << int(self.part.lives.order[one.life])
+        whole = (self.acts.every[at] != 0) | self._offset[at] | (self.acts.entire[at] != 0)
+        low = np.where(whole, 0, self._covers[at, 0])
+        high = np.where(whole, size, self._covers[at, 1])
+        misses = (low > min(one.pages)) | (high <= max(one.pages))
+        return int(np.lexsort((-np.arange(len(at)), high - low, misses))[0])
+
+    def _others(self, rows: Ints, good: int) -> str:
+        """How it is told which other operations there were since the record ``good``."""
+        log = self.part.log
+        code, place = np.unique(log.function[rows], return_index=True)
+        names = [self.part.plan.functions[each] for each in code[np.argsort(place)].tolist()]
+        since = f"event {{event[{good}]}}" if good >= 0 else "its beginning"
+        told = plain(", ".join(f"{name}()" for name in names))
+        return f" of {len(rows) + 1} operations on it since {since} ({told})"
 
     def _first_seen(self, one: Break) -> int:
         """The record that first saw what is wrong, as far as it was not right again since.
@@ -237,7 +261,7 @@ class Books:
     def finding(self, one: Break) -> Finding:
         """Put a break into words."""
         lives = self.part.lives
-        good, actor, candidates = self.evidence(one)
+        good, actor, others = self.evidence(one)
         seen_by = [] if one.snapshot else [one.row]
         # A finding has a time: that of the life's first record, where nothing acted on it.
         seen_by = seen_by if seen_by or max(good, actor) >= 0 else [int(lives.first[one.life])]
@@ -248,9 +272,9 @@ class Books:
             f"{one.counter} of {where} is {one.observed} where the operations give "
             f"{one.expected}: seen by {by}, " + (AFTER if actor >= 0 else UNTOUCHED)
         )
-        if candidates > 1:
-            since = f"event {{event[{good}]}}" if good >= 0 else "its beginning"
-            words += f", the last of {candidates} operations on it since {since}"
+        if len(others):
+            words += ", which fits best" if one.pages[0] >= 0 else ", the last"
+            words += self._others(others, good)
         return Finding(
             rule=self._rule(one, actor),
             life=one.life,

@@ -116,6 +116,24 @@ def test_function_is_named_when_an_unmap_lowers_nothing(tmp_path: Path) -> None:
     assert len(one["events"]) == 2
 
 
+def test_zap_of_the_page_is_named_when_a_split_of_all_came_after_it(tmp_path: Path) -> None:
+    # GIVEN a kernel whose page_remove_rmap() forgets page 300, before another PMD is split
+    story = Story().shared()
+    story.kernel.split_pmd(story.folio, CHILD)
+    story.kernel.unmap_pte(story.folio, CHILD, 300)
+    story.folio.ptes.add((-1, 300))
+    story.kernel.split_pmd(story.folio, PARENT)
+    story.kernel.snapshot("end")
+    # WHEN it is audited
+    found = story.findings(tmp_path)
+    one = found[found["counter"] == "mapcount"].iloc[0]
+    # THEN the operation on that page alone is named, and the other one is told
+    assert one["function"] == "page_remove_rmap"
+    assert one["pfn"] == HEAD + 300
+    assert "which fits best of 2 operations" in one["sentence"]
+    assert one["sentence"].endswith("(__split_huge_pmd())")
+
+
 @pytest.mark.parametrize("era", ERAS)
 def test_split_is_named_when_it_leaves_a_page_a_mapping_too_many(tmp_path: Path, era: str) -> None:
     # GIVEN a kernel that splits a folio, and maps page 9 again, which has a count by then
