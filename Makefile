@@ -4,11 +4,13 @@
 PYTHON = .venv/bin/python
 #: Events of the largest trace that `make bench` reads: 1e8 needs 8 GB of disk.
 BENCH_EVENTS = 1e7
+#: Percent of the code that `make coverage` asks for.
+COVERAGE = 80
 #: Which kernels `make configs` runs, "--kernel NAME …": all take hours to build.
 CONFIGS =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test truth matrix configs mutants bench check clean
+.PHONY: help setup demo test truth versions coverage man matrix configs mutants bench check clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -24,7 +26,18 @@ test: setup ## what every change is held to, guests included: twenty minutes
 
 truth: setup ## every test there is, on all kernels, and the planted bugs: some hours
 	MAPCOUNT_REQUIRE_KERNEL=1 $(PYTHON) -m pytest -m "truth or not truth" tests
+	$(MAKE) versions
 	$(MAKE) mutants
+
+versions: setup ## the offline tests on each Python, with the oldest and newest libraries
+	$(PYTHON) -m tests.versions
+
+coverage: setup ## how much of the code the tests without guests run; fails below the floor
+	$(PYTHON) -m pytest tests/unit tests/integration -q --cov --cov-report=term \
+		--cov-fail-under=$(COVERAGE)
+
+man: setup ## the man page and bash's completion: build/mapcount.1, build/mapcount.bash
+	$(PYTHON) -m docs.commands build
 
 matrix: setup ## every kernel with every workload: out/matrix/, and docs/support-matrix.md
 	@status=0; $(PYTHON) mapcount.py lab matrix -o out/matrix -f || status=$$?; \

@@ -4,4 +4,4 @@
 Needs the standard library and, in ``program.py`` alone, bcc.
 """
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"

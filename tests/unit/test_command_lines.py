@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -146,9 +147,7 @@ def test_quiet_leaves_results_and_verbose_adds_notes(
 def test_a_missing_module_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     # GIVEN a Python without what a command imports WHEN it is run
     def imports(_options: argparse.Namespace) -> int:
-        import mapcount_needs_this
-
-        return int(mapcount_needs_this.anything)
+        return int(importlib.import_module("mapcount_needs_this").anything)
 
     # THEN a line names the module, and what installs it
     assert cli.main(probes_main.parser, imports, ["doctor"]) == 1

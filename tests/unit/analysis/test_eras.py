@@ -10,6 +10,7 @@ from matplotlib.text import Text
 
 import analysis
 from analysis.audit import audit
+from analysis.trace import Trace
 from analysis.verify import verify
 from tests import mock_stories
 from tests.mock import COUNTERS, MockTrace
@@ -20,7 +21,7 @@ ERAS = ("subpages", "summed")
 HEAD = 0x800
 
 
-def _open(trace: MockTrace, folder: Path) -> analysis.Trace:
+def _open(trace: MockTrace, folder: Path) -> Trace:
     return analysis.open_trace(str(trace.write(folder / "t.mapcount")))
 
 

@@ -13,6 +13,7 @@ import pytest
 import analysis
 from analysis.divergence import divergences
 from analysis.stats_text import stats_text
+from analysis.trace import Trace
 from analysis.verify import verify
 from tests import mock_stories
 from tests.mock import MockTrace
@@ -21,7 +22,7 @@ from tests.mock_kernel import MockKernel
 HEAD = 0x800
 
 
-def _open(trace: MockTrace, folder: Path) -> analysis.Trace:
+def _open(trace: MockTrace, folder: Path) -> Trace:
     return analysis.open_trace(str(trace.write(folder / "t.mapcount")))
 
 
