@@ -101,18 +101,18 @@ class _Sheet:
         )
 
 
-def _check_folios(sheet: _Sheet, trace: Part, shot: Snapshot, want: Expected) -> Bools:
+def _check_folios(sheet: _Sheet, part: Part, shot: Snapshot, want: Expected) -> Bools:
     """Compare the folios' counters; returns which lives the raw pages really show."""
     here = sheet.here
     none = np.full(len(here.life), -1, dtype=np.int64)
-    order = trace.lives.order[here.life]
+    order = part.lives.order[here.life]
     found = shot.orders(here.head, here.frame)
     # A page of another order there means that the replayed life is over or never was.
     sheet.compare("order", here.life, none, order, found, np.ones(len(order), dtype=bool))
     shown = found == order
     who = np.flatnonzero(shown & (order > 0))
     for counter, row in FOLIO.items():
-        if has_counter(shot, counter, trace.counters):
+        if has_counter(shot, counter, part.counters):
             value, known = row.of(want.folio)
             some = who[row.applies(want.folio)[who]]
             truth = folio_values(shot, counter, here.head[some], here.frame[some])
@@ -121,7 +121,7 @@ def _check_folios(sheet: _Sheet, trace: Part, shot: Snapshot, want: Expected) ->
 
 
 def _check_pages(
-    sheet: _Sheet, trace: Part, shot: Snapshot, want: Expected, shown: Bools, walks: Walks
+    sheet: _Sheet, part: Part, shot: Snapshot, want: Expected, shown: Bools, walks: Walks
 ) -> None:
     """Compare what belongs to single pages."""
     here = sheet.here
@@ -131,7 +131,7 @@ def _check_pages(
     life = here.life[who]
     mapcount, is_count = shot.mapcounts()
     # Without counts of its own, /proc gives each page of a large folio the folio's average.
-    kept = known & (shot.layout.page_counts | (trace.lives.order[life] == 0))
+    kept = known & (shot.layout.page_counts | (part.lives.order[life] == 0))
     sheet.compare("mapcount", life, page, want.mapcount[some], mapcount[at], kept & is_count[at])
     count = shot.kpagecount[at]
     sheet.compare("kpagecount", life, page, want.mappings[some], count, kept & shot.page_files)
@@ -144,13 +144,13 @@ def _check_pages(
         sheet.compare("page tables", life, page, want.mappings[some], mappers, calm, wrong)
 
 
-def _check_remains(sheet: _Sheet, trace: Part, shot: Snapshot) -> None:
+def _check_remains(sheet: _Sheet, part: Part, shot: Snapshot) -> None:
     """A page of a split folio that no record told of since must be mapped nowhere."""
-    lives = trace.lives
+    lives = part.lives
     width = shot.kpagecount.shape[1]
     pfn = np.repeat(shot.frames, width) + np.tile(np.arange(width), len(shot.frames))
     row = np.full(len(pfn), sheet.here.row, dtype=np.int64)
-    later = np.searchsorted(trace.log.ts, shot.ts_end, side="right")
+    later = np.searchsorted(part.log.ts, shot.ts_end, side="right")
     life = lives.cover.before(pfn, row)
     split = (lives.death[life] == DEATHS.index("split")) & (lives.death_row[life] < row)
     calm = lives.cover.before(pfn, np.full(len(pfn), later)) == life
@@ -199,21 +199,21 @@ def _sorted(frames: list[pd.DataFrame], table: pd.DataFrame) -> pd.DataFrame:
     return joined.iloc[by_key].reset_index(drop=True)
 
 
-def verify_part(trace: Part, doubt: Doubt, run: Replay | None = None) -> Verification:
+def verify_part(part: Part, doubt: Doubt, run: Replay | None = None) -> Verification:
     """The same of one part; ``run``: a replay of all of its lives, if there is one already."""
-    log, lives = trace.log, trace.lives
-    found = [present(log, lives, shot) for shot in trace.snapshots]
+    log, lives = part.log, part.lives
+    found = [present(log, lives, shot) for shot in part.snapshots]
     if run is None:
-        run = trace.replay(np.concatenate([np.zeros(0, np.int64), *(one.life for one in found)]))
-    rows, wrong, walks = [], [], Walks(trace)
-    for number, (shot, here) in enumerate(zip(trace.snapshots, found, strict=True)):
-        sheet = _Sheet(f"{number} {shot.name}", here, partial(_doubts, trace, doubt, shot))
+        run = part.replay(np.concatenate([np.zeros(0, np.int64), *(one.life for one in found)]))
+    rows, wrong, walks = [], [], Walks(part)
+    for number, (shot, here) in enumerate(zip(part.snapshots, found, strict=True)):
+        sheet = _Sheet(f"{number} {shot.name}", here, partial(_doubts, part, doubt, shot))
         if len(here.life):
-            want = expected(lives, run, here, trace.counters)
-            shown = _check_folios(sheet, trace, shot, want)
-            _check_pages(sheet, trace, shot, want, shown, walks)
+            want = expected(lives, run, here, part.counters)
+            shown = _check_folios(sheet, part, shot, want)
+            _check_pages(sheet, part, shot, want, shown, walks)
         if len(lives):
-            _check_remains(sheet, trace, shot)
+            _check_remains(sheet, part, shot)
         bad = pd.concat(sheet.wrong, ignore_index=True) if sheet.wrong else None
         possible = 0 if bad is None else int((bad["doubt"] != "").sum())
         rows.append(
@@ -229,12 +229,12 @@ def verify_part(trace: Part, doubt: Doubt, run: Replay | None = None) -> Verific
             wrong.append(bad)
     columns = ["snapshot", "lives", "busy", *CHECKS, "unknown", "differences", "possible"]
     table = pd.DataFrame(rows, columns=columns)
-    return Verification(table, _explain(trace, run, wrong))
+    return Verification(table, _explain(part, run, wrong))
 
 
-def _doubts(trace: Part, doubt: Doubt, shot: Snapshot, life: Ints, busy: Bools) -> list[str]:
+def _doubts(part: Part, doubt: Doubt, shot: Snapshot, life: Ints, busy: Bools) -> list[str]:
     """The one judgement of differences, for ``verify`` and the audit: why each may be none."""
-    born = trace.log.ts[trace.lives.first[life]]
+    born = part.log.ts[part.lives.first[life]]
     reasons: dict[tuple[int, bool], str] = {}
     for key in zip(born.tolist(), busy.tolist(), strict=True):
         if key not in reasons:
@@ -242,13 +242,13 @@ def _doubts(trace: Part, doubt: Doubt, shot: Snapshot, life: Ints, busy: Bools) 
     return [reasons[key] for key in zip(born.tolist(), busy.tolist(), strict=True)]
 
 
-def _explain(trace: Part, run: Replay, wrong: list[pd.DataFrame]) -> pd.DataFrame:
+def _explain(part: Part, run: Replay, wrong: list[pd.DataFrame]) -> pd.DataFrame:
     """Join the differences and find the first record of each life that disagrees."""
     names = ["snapshot", "life", "counter", "subpage", "replayed", "truth", "busy", "doubt", "row"]
-    if not any(len(part) for part in wrong):
+    if not any(map(len, wrong)):
         return pd.DataFrame(columns=[*names[:-1], "first_row"])
-    frame = pd.concat([part for part in wrong if len(part)], ignore_index=True)
-    found = divergences(trace.log, trace.lives, run, trace.counters)
+    frame = pd.concat([one for one in wrong if len(one)], ignore_index=True)
+    found = divergences(part.log, part.lives, run, part.counters)
     life = np.concatenate([one.life for one in found])
     row = np.concatenate([one.row for one in found])
     first = pd.Series(row).groupby(life).min()

@@ -48,16 +48,16 @@ def mappers(log: Log, common: Log, rows: Ints) -> Ints:
 class Walks:
     """What the walks of a trace's snapshots can tell of its lives."""
 
-    def __init__(self, trace: Part) -> None:
-        self._lives, self._common = trace.lives, trace.recording.common
-        rows = np.flatnonzero(among(trace.log.op, ("map", "dup")) & (trace.lives.of >= 0))
+    def __init__(self, part: Part) -> None:
+        self._lives, self._common = part.lives, part.recording.common
+        rows = np.flatnonzero(among(part.log.op, ("map", "dup")) & (part.lives.of >= 0))
         # Each pair of a life and a process once, as one number.
-        who = mappers(trace.log, self._common, rows) - NOBODY
-        self._life, who = np.divmod(distinct((trace.lives.of[rows] << 32) + who), 1 << 32)
+        who = mappers(part.log, self._common, rows) - NOBODY
+        self._life, who = np.divmod(distinct((part.lives.of[rows] << 32) + who), 1 << 32)
         self._who = who + NOBODY
         # Since 6.16 the record of a task's end comes before its page tables are torn down.
-        self._pid, place = np.unique(trace.log.pid[::-1], return_index=True)
-        self._last = trace.log.ts[len(trace.log) - 1 - place]
+        self._pid, place = np.unique(part.log.pid[::-1], return_index=True)
+        self._last = part.log.ts[len(part.log) - 1 - place]
 
     def of(self, shot: Snapshot) -> tuple[Bools, Bools]:
         """Lives all of whose mappings the walk found, and those of which it found none too many.
