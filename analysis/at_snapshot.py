@@ -10,15 +10,12 @@ import numpy as np
 from analysis.arrays import Bools, Ints, expand
 from analysis.counters import Replayed, Signal
 from analysis.effects import RMAP
+from analysis.in_flight import IN_FLIGHT_NS
 from analysis.lives import Lives
 from analysis.log import Log
 from analysis.plan import OP, among
 from analysis.replay import Replay
 from analysis.truth import Snapshot
-
-#: The rmap functions run under the page-table lock: what a CPU began it finishes before
-#: anything else of its task.  But a virtual CPU may be off its processor for so long.
-IN_FLIGHT_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -105,6 +102,9 @@ def expected(lives: Lives, run: Replay, here: Present, counters: frozenset[str])
         return mapped, np.bincount(owner[~known], minlength=len(at)) == 0
 
     folio = Replayed(
+        run=run,
+        batch=batch,
+        position=at,
         counters=counters,
         order=order,
         anon=lives.anon[here.life],

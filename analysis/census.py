@@ -14,7 +14,7 @@ from analysis.losses import NUMBERS
 from analysis.plan import ENTER, OP, Plan
 from analysis.records import joined, picked
 from probes import limits
-from probes.events import MARK_FIRST
+from probes.events import MARK_FIRST, OWNER
 
 #: Pages of the smallest piece of memory that records are counted for: 2 MiB.
 FRAME_SHIFT = 9
@@ -56,7 +56,8 @@ class Census:
 def is_common(records: Records, plan: Plan) -> Ints:
     """Rows of the records that belong to no page."""
     probe = records["probe"]
-    return np.flatnonzero((probe >= MARK_FIRST) | (plan.op[probe] == OP["oops"]))
+    apart = (probe >= MARK_FIRST) & (probe != OWNER)
+    return np.flatnonzero(apart | (plan.op[probe] == OP["oops"]))
 
 
 Sums = tuple[Ints, Ints, Ints]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.arrays import Bools, Ints
+from analysis.replay import Replay
 from probes import counters as kept
 
 #: What a PMD mapping adds to _nr_pages_mapped, so that it cannot be mistaken for pages.
@@ -24,11 +25,16 @@ Signal = tuple[Ints, Bools]
 class Replayed:
     """What the operations make of folios at some instants: one element of an array for each.
 
+    They are those of the replay ``run`` after its element ``position``, of the life in its
+    ``batch``; a position before the first of the life is its beginning.
     ``pte_sum``: PTE mappings of all pages, and where that is known.  Likewise ``pages_mapped()``:
     how many pages have any, and ``pte``: those of the page that an instant is about; both only
     where somebody can tell.
     """
 
+    run: Replay
+    batch: Ints
+    position: Ints
     counters: frozenset[str]
     order: Ints
     anon: Bools

@@ -42,7 +42,7 @@ class Counts:
     A position is an element of ``ts`` (ns) and ``event`` (row of the log).  ``pte_at``
     and the like say what a page had at a position: its ``init`` value + ``every`` + the
     last of its points.  ``since``: the position from which a page is known, and
-    ``pte_sum_since`` that of the sum over all pages.
+    ``pte_sum_since`` that of the sum over all pages.  It is that at ``place`` of ``run``.
     """
 
     life: int
@@ -64,6 +64,8 @@ class Counts:
     point_sum: Ints
     init: Ints
     since: Ints
+    run: Replay
+    place: int
 
     @property
     def pages(self) -> int:
@@ -75,6 +77,9 @@ class Counts:
         """The folio at each position, as the table of counters takes it."""
         length = len(self.ts)
         return Replayed(
+            run=self.run,
+            batch=np.full(length, self.place),
+            position=self.run.bounds[self.place] + np.arange(length),
             counters=self.counters,
             order=np.full(length, self.order),
             anon=np.full(length, self.anon),
@@ -213,4 +218,6 @@ def counts_of(log: Log, lives: Lives, run: Replay, life: int, counters: frozense
         point_sum=run.point_sum[low:high],
         init=init,
         since=since,
+        run=run,
+        place=place,
     )

@@ -50,6 +50,9 @@ def divergences(log: Log, lives: Lives, run: Replay, counters: frozenset[str]) -
     pte_sum = run.pte_sum + run.pte_start[batch] - np.where(log.after[rows], 0, moved)
 
     folios = Replayed(
+        run=run,
+        batch=batch,
+        position=before,
         counters=counters,
         order=lives.order[life],
         anon=lives.anon[life],

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from probes.counters import COUNTERS
 from probes.events import (
     BIT_ANON,
     BIT_DOUBLE_MAP,
@@ -19,6 +20,8 @@ from probes.events import (
     LEVELS,
     MARK_FIRST,
     MARKS,
+    OWNER,
+    OWNER_COLUMNS,
     RECORD,
     RING_BUSY,
     RING_DISCARD,
@@ -39,6 +42,12 @@ BITS = (
     (BIT_TAIL, "tail"),
 )
 NAMES = [name for name, *_ in FIELDS]
+#: Names and columns of an owner record's words; two counters in one word are shown as one.
+OWNED = list(OWNER_COLUMNS.items()) + [
+    (each.name, each.column)
+    for place, each in enumerate(COUNTERS)
+    if each.owner and each.column != COUNTERS[place - 1].column
+]
 
 
 class Dump:
@@ -131,6 +140,9 @@ class Dump:
             f"{value['ts']} seq={value['seq']} cpu={value['cpu']} "
             f"tid={value['tid']} pid={value['pid']}"
         )
+        if value["probe"] == OWNER:
+            told = " ".join(f"{name}={value[column]}" for name, column in OWNED)
+            return f"{head} owner pfn={value['pfn']:#x} {told}"
         if value["probe"] >= MARK_FIRST:
             name = MARKS.get(value["probe"], f"mark {value['probe']:#x}")
             raw = bytes(data[TEXT_OFFSET : TEXT_OFFSET + TEXT_SIZE]).split(b"\0")[0]

@@ -22,12 +22,17 @@ from probes.events import (
     LEVEL_SHIFT,
     MARK_FIRST,
     NO_STACK,
+    OWNER,
+    OWNER_COLUMNS,
     TEXT_OFFSET,
     TEXT_SIZE,
 )
 
 #: By name, where a record has the counters.
 COLUMNS = {each.name: each for each in COUNTERS}
+
+#: Where a record may be from its owner record: as a rule it is the next one.
+NEIGHBOURS = (1, 2, 3, -1, -2, -3)
 
 #: A raw map count below this is no count: the word holds a page type (buddy, table, slab).
 LOWEST_COUNT = -100
@@ -95,8 +100,35 @@ class Log:
     @cached_property
     def is_text(self) -> Bools:
         """Marks and task records: bytes 32..63 are text, not counters."""
-        marks: Bools = self.raw["probe"] >= MARK_FIRST
+        marks: Bools = (self.raw["probe"] >= MARK_FIRST) & (self.raw["probe"] != OWNER)
         return marks
+
+    @cached_property
+    def owner_of(self) -> Ints:
+        """For each record the row of its owner record, else -1.
+
+        They are of the same time, task and page, and neighbours but for records of other CPUs.
+        """
+        found = np.full(len(self), -1, dtype=np.int64)
+        rows = np.flatnonzero(self.raw["probe"] == OWNER)
+        for away in NEIGHBOURS:
+            other = rows + away
+            inside = np.flatnonzero((other >= 0) & (other < len(self)))
+            same = inside[found[other[inside]] < 0]
+            for name in ("ts", "tid", "pfn", "cpu"):
+                values = self.raw[name]
+                same = same[values[rows[same]] == values[other[same]]]
+            same = same[self.about_folio[other[same]]]
+            found[other[same]] = rows[same]
+            rows = np.delete(rows, same)
+        return found
+
+    def owner(self, name: str) -> tuple[Ints, Bools]:
+        """What the owner record of each record has (probes.events.OWNER_COLUMNS), and where
+        there is one."""
+        there = self.owner_of >= 0
+        value = self.raw[OWNER_COLUMNS[name]][self.owner_of].astype(np.int64)
+        return np.where(there, value, 0), there
 
     @cached_property
     def op(self) -> Ints:
@@ -216,7 +248,10 @@ class Log:
         if name == "total_mapped_pages":
             whole = whole & ~self.hugetlb
         row = COLUMNS[name]
-        return self._column(row.column) + row.bias, whole
+        if row.owner:
+            there = self.owner_of >= 0
+            return row.logical(self._column(row.column)[self.owner_of]), whole & there
+        return row.logical(self._column(row.column)), whole
 
     def _entire(self, whole: Bools) -> tuple[Ints, Bools]:
         if not self.plan.sums_pages:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from analysis.arrays import Ints, Records
 from analysis.errors import AnalysisError
 from probes import limits
-from probes.events import FIELDS, MARK_FIRST, RECORD_SIZE, RING_BUSY, RING_DISCARD
+from probes.events import FIELDS, MARK_FIRST, OWNER, RECORD_SIZE, RING_BUSY, RING_DISCARD
 from probes.tracefile import BLOCK_SIZE, Block, BlockType, File, TraceError
 
 RECORD = np.dtype([(name, code) for name, _, code, _ in FIELDS])
@@ -75,7 +75,8 @@ def check_orders(records: Records, offset: int) -> None:
     """Raise TraceError where a record tells of a folio that is larger than any."""
     high = records["order"] > limits.ORDER
     # In the place of the order a mark has a letter.
-    if high.any() and (high & (records["probe"] < MARK_FIRST)).any():
+    probe = records["probe"]
+    if high.any() and (high & ((probe < MARK_FIRST) | (probe == OWNER))).any():
         raise TraceError(f"block at byte {offset} has a folio of an order above {limits.ORDER}")
 
 

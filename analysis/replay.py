@@ -38,9 +38,11 @@ class StartValues:
 NO_START = StartValues({}, {}, {})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Replay:
-    """Counters AFTER each of ``rows``; life ``lives[b]`` has rows[bounds[b]:bounds[b+1]].
+    """Counters AFTER each of ``rows`` of ``log``, whose lives are ``of``.
+
+    Life ``lives[b]`` has rows[bounds[b]:bounds[b+1]].
 
     ``acts``: the declared changes that were replayed.
     ``every`` is what all pages of the folio have in common; a page's PTE mappings are
@@ -49,6 +51,8 @@ class Replay:
     the pages, without what they began with: ``pte_start``, where that is known.
     """
 
+    log: Log
+    of: Lives
     lives: Ints
     bounds: Ints
     rows: Ints
@@ -145,7 +149,8 @@ def replay(
         pte_start, pte_start_known = _initial(which, born, seen, observed, {})
 
     result = Replay(
-        lives=which, bounds=bounds, rows=rows, acts=acts, entire=entire, entire_known=known,
+        log=log, of=lives, lives=which, bounds=bounds, rows=rows, acts=acts,
+        entire=entire, entire_known=known,
         double_map=double_map, double_map_start=double_map_start, every=every, pte_sum=pte_sum,
         pte_start=pte_start, pte_start_known=pte_start_known,
         base=base, point_key=key, point_at=at, point_sum=segment_cumsum(step, point_first),

@@ -104,9 +104,10 @@ class Snapshot:
         some = {name: getattr(self, name)[keep] for name in arrays}
         return replace(self, **some, runs=_runs_of(self.runs, some["frames"]))
 
-    def word(self, name: str, dtype: str, head: Ints, frame: Ints) -> Ints:
-        """A field of folios, given by the frame's number and the head's page in it."""
-        at = head * self.layout.struct_page + self.layout.fields[name]
+    def word(self, name: str, dtype: str, head: Ints, frame: Ints, inside: int = 0) -> Ints:
+        """A field of folios, given by the frame's number and the head's page in it, or what
+        lies so many bytes inside the field."""
+        at = head * self.layout.struct_page + self.layout.fields[name] + inside
         flat = self.pages.reshape(len(self.frames), FRAME_PAGES * self.layout.struct_page)
         wanted = at[:, None] + np.arange(np.dtype(dtype).itemsize)
         raw = np.ascontiguousarray(flat[frame[:, None], wanted])

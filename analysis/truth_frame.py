@@ -17,15 +17,16 @@ OF = {each.name: each for each in FOLIO}
 def folio_values(shot: Snapshot, counter: str, head: Ints, frame: Ints) -> Ints:
     """Logical values of a folio's counter, given its frame and its head's page."""
     row = OF[counter]
-    if row.unit == "flag":
+    if row.is_page_flag:
         return shot.flag(row.field, head, frame)
-    return shot.word(row.field, "<i4", head, frame) + row.bias
+    values: Ints = row.logical(shot.word(row.field, "<i4", head, frame, row.at))
+    return values
 
 
 def has_counter(shot: Snapshot, counter: str, counters: frozenset[str]) -> bool:
     """The kernel keeps this counter of a folio and the snapshot can show it."""
     row = OF[counter]
-    if row.unit == "flag":
+    if row.is_page_flag:
         return counter in counters and shot.has("flags_1") and row.field in shot.layout.bits
     return counter in counters and shot.has(row.field)
 

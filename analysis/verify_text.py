@@ -69,7 +69,7 @@ def verify_text(trace: Trace, result: Verification) -> str:
     """The table, the differences and one line that sums up."""
     columns = ["snapshot", "lives", "busy", *CHECKS, "unknown", "differences", "possible"]
     used = [c for c in columns if c not in CHECKS or result.table[c].any()]
-    names = [c.replace("_mapcount", "").replace("nr_pages_", "") for c in used]
+    names = [c.removesuffix("_mapcount").replace("nr_pages_", "") for c in used]
     lines = [table(names, result.table[used].to_numpy().tolist())] if len(result.table) else []
     lines += _torn(trace)
     runs = _runs(result.differences)

@@ -7,18 +7,21 @@ analysis/counters.py.  docs/kernel-eras.md tells which era has which.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Tuple
+from typing import Any, NamedTuple, Tuple
 
 
 class Counter(NamedTuple):
     """One counter of a page or of a folio.
 
     name:   as traces, data frames and findings call it.
-    field:  as the layout in a trace's header calls its place; of a flag, its bit.
+    field:  as the layout in a trace's header calls its place; of a page flag, its bit.
     places: (struct, field) of the kernel's types, newest first.
     column: of the record (probes/events.py).
     bias:   what has to be added to the kernel's word.
-    unit:   "mappings", "pages" or "flag".
+    unit:   "mappings", "pages", "id" or "flag".
+    at:     of an element of an array, its distance from the field's beginning.
+    mask:   the bits of the word that are the counter; 0: all.
+    owner:  it is kept with CONFIG_MM_ID, and in owner records.
     """
 
     name: str
@@ -27,6 +30,19 @@ class Counter(NamedTuple):
     column: str
     bias: int
     unit: str
+    at: int = 0
+    mask: int = 0
+    owner: bool = False
+
+    @property
+    def is_page_flag(self) -> bool:
+        """It is a bit of the second page's flags, not a word of the folio."""
+        return self.places[0][0] == "pageflags"
+
+    def logical(self, word: Any) -> Any:
+        """Its value, or those of an array, by the kernel's word."""
+        bits = (word & self.mask) // (self.mask & -self.mask) if self.mask else word
+        return bits + self.bias
 
 
 #: The map count of a single page, whose word may hold a page type instead.

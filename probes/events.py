@@ -53,12 +53,18 @@ MARK_NAMED = 0xFF00  # text: the mark's name; a workload wrote it to trace_marke
 TASK_NEW = 0xFF01  # text: comm; pfn: the new thread's tgid << 32 | tid
 TASK_RENAME = 0xFF02  # text: the new comm
 TASK_EXIT = 0xFF03  # text: comm
+OWNER = 0xFF04  # no text: the mm that the operation of the next record maps for, see below
 MARKS = {
     MARK_NAMED: "mark",
     TASK_NEW: "task_new",
     TASK_RENAME: "task_rename",
     TASK_EXIT: "task_exit",
+    OWNER: "owner",
 }
+
+#: An owner record has the time, task and page of the record that it goes before.  In the place of
+#: a counter it has what kernels with CONFIG_MM_ID know: the id of the mm (struct mm_struct).
+OWNER_COLUMNS = {"mm_id": "mapcount"}
 
 BIT_DOUBLE_MAP = 0x01  # PG_double_map was set in page[1] (compound_mapcount era)
 BIT_ANON = 0x02  # bit 0 of the head's mapping was set
@@ -92,6 +98,7 @@ OPS = (
     "task_new",
     "task_rename",
     "task_exit",
+    "owner",  # not an operation: see OWNER
 )
 
 #: ``point``: recorded once, on entry of the function or at an instruction, before the

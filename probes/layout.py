@@ -43,7 +43,11 @@ class Layout:
     def counters(self) -> List[str]:
         """The counters that this era keeps, by their logical names."""
         places = {**self.bits, **self.fields}
-        kept = [each.name for each in COUNTERS if places.get(each.field) is not None]
+        kept = [
+            each.name
+            for each in COUNTERS
+            if places.get(each.field) is not None and (not each.owner or "mm_id" in self.task)
+        ]
         return kept if self.page_counts else [name for name in kept if name not in OF_PAGES]
 
     def as_json(self) -> Dict[str, Any]:
@@ -70,7 +74,7 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Memory) -> Layout:
     }
     bits: Dict[str, Optional[int]] = {
         "head": flags.get("PG_head"),
-        **{each.field: flags.get(each.places[0][1]) for each in FOLIO if each.unit == "flag"},
+        **{each.field: flags.get(each.places[0][1]) for each in FOLIO if each.is_page_flag},
         **_hugetlb_bits(btf, flags),
     }
     if bits["head"] is None:
@@ -91,6 +95,7 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Memory) -> Layout:
             "comm": _need(btf, "task_struct", "comm"),
             "f_op": _need(btf, "file", "f_op"),
             **_open_files(btf),
+            **_mm_id(btf),
         },
         page_counts=_page_counts(fields, kcore, base, size),
     )
@@ -145,7 +150,7 @@ def _compound_fields(btf: Btf, size: int) -> Dict[str, Optional[int]]:
         return None
 
     fields = {
-        **{each.field: find(*each.places) for each in FOLIO if each.unit != "flag"},
+        **{each.field: find(*each.places) for each in FOLIO if not each.is_page_flag},
         # Out of page[1] since commit 1c5509be58f6 ("mm: remove 'First tail page' members from
         # struct page") (in v6.3); the low byte of the second page's flags word since
         # commit ebc1baf5c9b4 ("mm: free up a word in the first tail page") (in v6.6).
@@ -195,6 +200,13 @@ def _open_files(btf: Btf) -> Dict[str, int]:
     }
     known = {name: at for name, at in way.items() if at is not None}
     return known if len(known) == len(way) else {}
+
+
+def _mm_id(btf: Btf) -> Dict[str, int]:
+    """Where an mm has its id, with CONFIG_MM_ID: commit 6af8cb80d3a9 ("mm/rmap: basic MM owner
+    tracking for large folios (!hugetlb)") (in v6.15)."""
+    offset = btf.offset("mm_struct", "mm_id")
+    return {} if offset is None else {"mm_id": offset}
 
 
 def _need(btf: Btf, struct: str, field: str) -> int:

@@ -198,12 +198,15 @@ class _Arguments:
         self.pmd = self._get(candidate.pmd)
         self.only = self._get(candidate.only)
         self.nr = self._get(candidate.nr) if candidate.nr else number(1)
-        self.vma = next(
-            (self._get(n) for n in ("vma", "src_vma", "dst_vma") if n in self._parameters), NONE
-        )
+        self.vma = self._first("vma", "src_vma", "dst_vma")
+        #: For which mapping it maps, where it copies from another.
+        self.owner = self._first("dst_vma", "vma")
         self.level, self.flags = self._level(candidate.level)
         if self.level in (PMD, PUD):
             self.nr = NONE  # the whole folio
+
+    def _first(self, *names: str) -> Value:
+        return next((self._get(name) for name in names if name in self._parameters), NONE)
 
     def _get(self, name: str) -> Value:
         if not name:
@@ -245,21 +248,22 @@ def _add(
         plan.add(attach=KPROBE, handler=f"on_{hook.kind}", values=values, phase="point", **common)
         return
     entered = number(len(plan.probes))
+    owner = args.owner if hook.op in ("dup", "fork") else NONE
     enter, leave = {
         "folio": (
-            ("on_enter", args.page, args.vma, NONE, PTE),
+            ("on_enter", args.page, args.vma),
             ("on_return", RESULT, entered, PTE, NO),
         ),
         "pmd": (
-            ("on_pmd_enter", args.pmd, args.vma, args.only),
+            ("on_pmd_enter", args.pmd, args.vma, args.only, owner),
             ("on_return", RESULT, entered, PMD, number(int(hook.op == "split_pmd"))),
         ),
         "read": (
-            ("on_read", args.page, number(_within(plan, hook))),
+            ("on_read", args.page, number(_bracket(plan, hook.within))),
             ("on_return", RESULT, entered, PTE, NO),
         ),
         "bracket": (
-            ("on_bracket_enter", args.vma, number(int(hook.anybody))),
+            ("on_bracket_enter", args.vma, owner, number(int(hook.anybody))),
             ("on_bracket_return", RESULT, entered),
         ),
     }[hook.kind]
@@ -286,12 +290,10 @@ def _add(
     )
 
 
-def _within(plan: Plan, hook: Hook) -> int:
-    """The bracket in which a reader's function counts, -1 for anywhere."""
-    for probe in plan.probes:
-        if hook.within and probe.function == hook.within:
-            return probe.id
-    return -1
+def _bracket(plan: Plan, function: str) -> int:
+    """The entry of a function's bracket, -1 if there is none."""
+    entries = (p.id for p in plan.probes if p.handler == "on_bracket_enter")
+    return next((number for number in entries if plan.probes[number].function == function), -1)
 
 
 def _resolve_sites(plan: Plan, symbols: Symbols, kcore: Memory, layout: Layout) -> None:
@@ -343,6 +345,7 @@ def _add_sites(
     before = len(plan.probes)
     nr = number(1 if site.level == "pte" else 0)
     need = constant("BIT_HUGETLB") if site.hugetlb else NONE
+    bracket = number(_bracket(plan, site.function))
     for name in names:
         start = symbols.address[name]
         text = kcore.read(start, symbols.end_of(name) - start)
@@ -352,7 +355,7 @@ def _add_sites(
                 attach=KPROBE,
                 offset=at,
                 handler="on_site",
-                values=(register(page), nr, constant(site.level.upper()), need),
+                values=(register(page), nr, constant(site.level.upper()), need, bracket),
                 op=site.op,
                 phase="point",
                 group="dup" if site.op == "dup" else "rmap",

@@ -72,12 +72,13 @@ def source(plan: Plan, layout: Layout, cgroups: bool = True) -> str:
         **{
             f"OFF_{each.field.upper()}": layout.fields.get(each.field)
             for each in COUNTERS
-            if each.unit != "flag"
+            if not each.is_page_flag
         },
         "OFF_ORDER": layout.fields["order"],
         "OFF_DTOR": layout.fields["dtor"],
         "OFF_VM_MM": layout.task["vm_mm"],
         "OFF_TASK_MM": layout.task["mm"],
+        "OFF_MM_ID_OF_MM": layout.task.get("mm_id"),
         "OFF_TASK_PID": layout.task["pid"],
         "OFF_TASK_TGID": layout.task["tgid"],
         "OFF_TASK_COMM": layout.task["comm"],
@@ -99,6 +100,7 @@ def source(plan: Plan, layout: Layout, cgroups: bool = True) -> str:
         "LEVEL_SHIFT": events.LEVEL_SHIFT,
         **{k: v for k, v in vars(events).items() if k.startswith("BIT_")},
         "MARK_NAMED": events.MARK_NAMED,
+        "OWNER": events.OWNER,
         "TASK_NEW": events.TASK_NEW,
         "TASK_RENAME": events.TASK_RENAME,
         "TASK_EXIT": events.TASK_EXIT,

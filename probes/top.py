@@ -21,6 +21,7 @@ from probes.events import (
     BIT_UNREAD,
     MARK_FIRST,
     MARK_NAMED,
+    OWNER,
     RECORD,
     RECORD_SIZE,
     RING_HEADER_SIZE,
@@ -107,6 +108,8 @@ class Tally:
             (_, _, _, probe, tid, _, pfn, mapcount, entire, _, large, refcount, _, _, _, order,
              bits) = RECORD.unpack_from(data, at)  # fmt: skip
             self.new += 1
+            if probe == OWNER:
+                continue
             if probe >= MARK_FIRST:
                 text = data[at + TEXT_OFFSET : at + TEXT_OFFSET + TEXT_SIZE]
                 self._learn(probe, tid, pfn, text)

@@ -28,7 +28,7 @@ from probes.errors import MapcountError
 
 #: The high bit, CR LF, ctrl-Z and LF make text-mode copies show at once (as PNG does).
 MAGIC = b"\x89MAP\r\n\x1a\n"
-MAJOR, MINOR = 1, 3
+MAJOR, MINOR = 1, 4
 PREAMBLE = struct.Struct("<8sHHI")
 
 BLOCK_MAGIC = b"MBLK"

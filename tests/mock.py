@@ -25,6 +25,7 @@ from probes.events import (
     LEVELS,
     MARKS,
     NO_STACK,
+    OWNER,
     RECORD,
     RING_HEADER_SIZE,
     TEXT_OFFSET,
@@ -191,6 +192,15 @@ class MockTrace:
         )[:TEXT_OFFSET]  # fmt: skip
         raw = text.encode("utf-8", "surrogatepass")
         self._append(head + raw[:TEXT_SIZE].ljust(TEXT_SIZE, b"\0"))
+
+    def owner(self, pfn: int, mm_id: int, tid: int = 100, cpu: int = 0) -> None:
+        """Say for which mm the operation of the next record, which is by the same CPU, maps."""
+        self._append(
+            RECORD.pack(
+                self.now + 1000, self._next_seq(cpu), cpu, OWNER, tid, tid, pfn,
+                mm_id, *([0] * 5), NO_STACK, 0, 0, 0,
+            )
+        )  # fmt: skip
 
     def mark(self, name: str, tid: int = 100) -> None:
         """A named mark."""

@@ -14,7 +14,8 @@ from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding, pages_text, plain
 from analysis.counters import COUNTERS
 from analysis.divergence import divergences
-from analysis.doubt import Doubt, in_flight
+from analysis.doubt import Doubt
+from analysis.in_flight import in_flight
 from analysis.part import Part
 from analysis.plan import OP
 from analysis.replay import Replay

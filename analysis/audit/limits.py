@@ -13,7 +13,8 @@ from analysis.audit.finding import Finding
 from analysis.audit.inside import Collapses
 from analysis.audit.remains import Remains
 from analysis.counters import COUNTERS
-from analysis.doubt import Doubt, in_flight
+from analysis.doubt import Doubt
+from analysis.in_flight import in_flight
 from analysis.lives import CUTTING
 from analysis.part import Part
 from analysis.plan import OP, RETURN, among

@@ -63,6 +63,7 @@ int bpf_get_func_ret(void *ctx, u64 *value);
 #define MARK_PREFIX 0x6e756f6370616dULL
 #define MARK_PREFIX_SIZE 10
 #define MARK_NAMED 0xff00
+#define OWNER 0xff04
 #define TASK_NEW 0xff01
 #define TASK_RENAME 0xff02
 #define TASK_EXIT 0xff03
@@ -98,6 +99,7 @@ int bpf_get_func_ret(void *ctx, u64 *value);
 #define OFF_DTOR 80
 #define OFF_VM_MM 16
 #define OFF_TASK_MM 2336
+#define OFF_MM_ID_OF_MM 1000
 #define OFF_TASK_PID 2448
 #define OFF_TASK_TGID 2452
 #define OFF_TASK_COMM 3000

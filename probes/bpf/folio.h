@@ -124,6 +124,11 @@ static __always_inline void look(u64 page, struct seen *s)
 #endif
 }
 
+/* What an owner record has of them. */
+static __always_inline void put_seen_of_owner(struct record *r, struct seen *s)
+{
+}
+
 static __always_inline void put_seen(struct record *r, struct seen *s)
 {
 	r->mapcount = s->mapcount;

@@ -45,8 +45,9 @@ static __always_inline u64 returned(void *ctx)
 
 /* What a return probe must know of its entry; keyed by thread and probe. */
 struct entry {
-	u64 page;
+	u64 page;	/* of a bracket: whether it is told of */
 	u64 pmd;
+	u64 mm;
 };
 BPF_HASH(entries, u64, struct entry, 4096);
 
@@ -55,11 +56,47 @@ static __always_inline u64 entry_key(u32 probe)
 	return bpf_get_current_pid_tgid() << 32 | probe;
 }
 
+/* The address space of a mapping; 0: the kernel gives it no id that could be told. */
+static __always_inline u64 mm_of(u64 vma)
+{
+	u64 mm = 0;
+
+#ifdef OFF_MM_ID_OF_MM
+	if (vma)
+		bpf_probe_read_kernel(&mm, 8, (void *)(vma + OFF_VM_MM));
+#endif
+	return mm;
+}
+
+/* For whom a folio is mapped or unmapped: a record of its own before the one that it is of. */
+static __always_inline void emit_owner(struct record *r, u32 probe, u64 page,
+				       struct seen *s, u64 mm)
+{
+#ifdef OFF_MM_ID_OF_MM
+	u32 id = 0;
+
+	if (!s->order || s->bits & (BIT_HUGETLB | BIT_UNREAD))
+		return;
+	if (bpf_probe_read_kernel(&id, 4, (void *)(mm + OFF_MM_ID_OF_MM)))
+		return;
+	__builtin_memset(r->text, 0, TEXT_SIZE);
+	if (!begin(r, OWNER, PFN(page), s->ts))
+		return;
+	r->aux = NO_STACK;
+	r->owner.mm_id = id;
+	put_seen_of_owner(r, s);
+	submit(r, probe);
+#endif
+}
+
+/* mm: 0 where the operation maps for nobody, or for nobody knows whom. */
 static __always_inline void emit(u32 probe, u64 page, struct seen *s, u32 nr, u8 bits,
-				 s32 aux)
+				 s32 aux, u64 mm)
 {
 	struct record r;
 
+	if (mm)
+		emit_owner(&r, probe, page, s, mm);
 	if (!begin(&r, probe, PFN(page), s->ts))
 		return;
 	put_seen(&r, s);
@@ -121,9 +158,25 @@ static __always_inline int watch(u64 page, u64 vma, struct seen *s, u8 *bits)
 	return 1;
 }
 
-/* need: bits that the folio must have, else the probe does not mean it. */
+/* The address space for which the bracket works that this thread is in. */
+static __always_inline u64 mm_within(s32 bracket)
+{
+#ifdef OFF_MM_ID_OF_MM
+	u64 key = entry_key(bracket);
+	struct entry *e = bracket < 0 ? 0 : entries.lookup(&key);
+
+	return e ? e->mm : 0;
+#else
+	return 0;
+#endif
+}
+
+/*
+ * need: bits that the folio must have, else the probe does not mean it.  Who maps it is told
+ * by vma or, where that is 0, by the bracket around.
+ */
 static __always_inline int point(void *ctx, u32 probe, u64 page, u64 vma, u32 nr,
-				 u8 level, u8 need)
+				 u8 level, u8 need, s32 bracket)
 {
 	struct seen s;
 	u8 bits = 0;
@@ -134,7 +187,8 @@ static __always_inline int point(void *ctx, u32 probe, u64 page, u64 vma, u32 nr
 		level = s.order >= FRAME_SHIFT ? PMD : PTE;
 		nr = level == PMD ? 0 : 1U << (s.order & 15);
 	}
-	emit(probe, page, &s, nr, level | bits, take_stack(ctx));
+	emit(probe, page, &s, nr, level | bits, take_stack(ctx),
+	     vma ? mm_of(vma) : mm_within(bracket));
 	return 0;
 }
 
@@ -142,7 +196,7 @@ static __always_inline int point(void *ctx, u32 probe, u64 page, u64 vma, u32 nr
 static __always_inline int on_point(void *ctx, u32 probe, u64 page, u64 vma,
 				    u32 nr, u8 level)
 {
-	return point(ctx, probe, page, vma, nr, level, 0);
+	return point(ctx, probe, page, vma, nr, level, 0, -1);
 }
 
 /* The same, where bits of an argument say that it is a PMD, which maps the whole folio. */
@@ -151,19 +205,22 @@ static __always_inline int on_point_by_flags(void *ctx, u32 probe, u64 page, u64
 {
 	int by_pmd = (flags & pmd_bits) != 0;
 
-	return point(ctx, probe, page, vma, by_pmd ? 0 : nr, by_pmd ? PMD : PTE, 0);
+	return point(ctx, probe, page, vma, by_pmd ? 0 : nr, by_pmd ? PMD : PTE, 0, -1);
 }
 
 /* An inlined update, at its instruction: a register holds the page. */
 static __always_inline int on_site(void *ctx, u32 probe, u64 page, u32 nr, u8 level,
-				   u8 need)
+				   u8 need, s32 bracket)
 {
-	return point(ctx, probe, page, 0, nr, level, need);
+	return point(ctx, probe, page, 0, nr, level, need, bracket);
 }
 
-/* Entry of a function whose return matters.  pmd: where to look whether it changed. */
-static __always_inline int on_enter(void *ctx, u32 probe, u64 page, u64 vma,
-				    u64 pmd, u8 level)
+/*
+ * Entry of a function whose return matters.  pmd: where to look whether it changed; owner: the
+ * vma that is mapped when it returns, or 0.
+ */
+static __always_inline int enter(void *ctx, u32 probe, u64 page, u64 vma, u64 pmd,
+				 u8 level, u64 owner)
 {
 	u64 key = entry_key(probe);
 	struct entry e = { .page = page, .pmd = pmd };
@@ -172,9 +229,15 @@ static __always_inline int on_enter(void *ctx, u32 probe, u64 page, u64 vma,
 
 	if (!watch(page, vma, &s, &bits))
 		return 0;
-	emit(probe, page, &s, 0, level | bits, take_stack(ctx));
+	emit(probe, page, &s, 0, level | bits, take_stack(ctx), 0);
+	e.mm = mm_of(owner);
 	entries.update(&key, &e);
 	return 0;
+}
+
+static __always_inline int on_enter(void *ctx, u32 probe, u64 page, u64 vma)
+{
+	return enter(ctx, probe, page, vma, 0, PTE, 0);
 }
 
 /* The page that a huge PMD maps, or 0.  Read without its lock, as all is here. */
@@ -195,17 +258,17 @@ static __always_inline u64 pmd_page(u64 pmd)
 }
 
 static __always_inline int on_pmd_enter(void *ctx, u32 probe, u64 pmd, u64 vma,
-					u64 folio)
+					u64 folio, u64 owner)
 {
 	u64 page = pmd_page(pmd);
 
 	/* A caller that names a folio leaves any other one alone. */
 	if (!page || (folio && folio != page))
 		return 0;
-	return on_enter(ctx, probe, page, vma, pmd, PMD);
+	return enter(ctx, probe, page, vma, pmd, PMD, owner);
 }
 
-/* Return of a function entered through on_enter(); the counters as they are now. */
+/* Return of a function entered through enter(); the counters as they are now. */
 static __always_inline int on_return(void *ctx, u32 probe, s32 result, u32 enter,
 				     u8 level, int pmd_tells)
 {
@@ -221,7 +284,7 @@ static __always_inline int on_return(void *ctx, u32 probe, s32 result, u32 enter
 	if (pmd_tells)
 		result = pmd_page(was.pmd) == was.page;
 	look(was.page, &s);
-	emit(probe, was.page, &s, 0, level, result);
+	emit(probe, was.page, &s, 0, level, result, was.mm);
 	return 0;
 }
 
@@ -252,7 +315,7 @@ static __always_inline int on_read(void *ctx, u32 probe, u64 page, s32 within)
 			return 0;
 		bits = BIT_FREED;
 	}
-	emit(probe, page, &s, 1, bits, take_stack(ctx));
+	emit(probe, page, &s, 1, bits, take_stack(ctx), 0);
 	key = entry_key(probe);
 	entries.update(&key, &e);
 	return 0;
@@ -278,25 +341,31 @@ static __always_inline int on_once(void *ctx, u32 probe)
 }
 
 /* A bracket around work on many pages. */
-static __always_inline int on_bracket_enter(void *ctx, u32 probe, u64 vma, int anybody)
+static __always_inline int on_bracket_enter(void *ctx, u32 probe, u64 vma, u64 owner,
+					    int anybody)
 {
 	u64 key = entry_key(probe);
-	struct entry e = {};
+	struct entry e = { .mm = mm_of(owner) };
 
-	if (anybody ? bpf_get_current_pid_tgid() >> 32 == SELF : !wanted(vma))
+	e.page = anybody ? bpf_get_current_pid_tgid() >> 32 != SELF : wanted(vma);
+	/* A stranger's work may be on watched pages. */
+	if (!e.page && !e.mm)
 		return 0;
 	entries.update(&key, &e);
-	return emit_bracket(probe, take_stack(ctx));
+	return e.page ? emit_bracket(probe, take_stack(ctx)) : 0;
 }
 
 static __always_inline int on_bracket_return(void *ctx, u32 probe, s32 result, u32 enter)
 {
 	u64 key = entry_key(enter);
+	struct entry *e = entries.lookup(&key);
+	u64 told;
 
-	if (!entries.lookup(&key))
+	if (!e)
 		return 0;
+	told = e->page;
 	entries.delete(&key);
-	return emit_bracket(probe, result);
+	return told ? emit_bracket(probe, result) : 0;
 }
 
 static __always_inline int on_alloc(void *ctx, u32 probe, u64 page, u32 order,
@@ -319,7 +388,7 @@ static __always_inline int on_alloc(void *ctx, u32 probe, u64 page, u32 order,
 	if (*state_of(f, pfn) == UNWATCHED)
 		return 0;
 	look(page, &s);
-	emit(probe, page, &s, 1U << (order & 15), PTE, NO_STACK);
+	emit(probe, page, &s, 1U << (order & 15), PTE, NO_STACK, 0);
 	return 0;
 }
 
@@ -336,7 +405,7 @@ static __always_inline int on_free(void *ctx, u32 probe, u64 page, u32 order)
 	if (state == UNWATCHED)
 		return 0;
 	look(page, &s);
-	emit(probe, page, &s, 1U << (order & 15), state == FREED ? BIT_FREED : 0, NO_STACK);
+	emit(probe, page, &s, 1U << (order & 15), state == FREED ? BIT_FREED : 0, NO_STACK, 0);
 	f->freed_ts = s.ts;
 	set_state(f, pfn, order, FREED);
 	return 0;

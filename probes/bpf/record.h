@@ -20,6 +20,14 @@
 	value_;									\
 })
 
+/* What an owner record has: for which mm the operation of the next record maps. */
+struct owner {
+	u32 mm_id;
+	u32 unused[5];
+	s32 aux;	/* where other records have it */
+	u32 unused_too;
+};
+
 struct record {
 	u64 ts;
 	u32 seq;
@@ -41,10 +49,13 @@ struct record {
 			u8 order;
 			u8 bits;
 		};
+		struct owner owner;
 		char text[TEXT_SIZE];
 	};
 };
 _Static_assert(sizeof(struct record) == RECORD_SIZE, "probes/events.py has another record");
+_Static_assert(__builtin_offsetof(struct record, owner.aux) ==
+	       __builtin_offsetof(struct record, aux), "an owner record has aux elsewhere");
 _Static_assert(__builtin_offsetof(struct record, text) == TEXT_OFFSET,
 	       "probes/events.py has the text elsewhere");
 

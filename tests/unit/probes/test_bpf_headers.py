@@ -34,7 +34,7 @@ def check(text, *options):
 
 def program():
     """The text for an era that has everything, with one stub."""
-    layout = Layout("btf", 64, 0, {**FIELDS, **ALL_FIELDS}, ALL_BITS, True, TASK)
+    layout = Layout("btf", 64, 0, {**FIELDS, **ALL_FIELDS}, ALL_BITS, True, TASK | {"mm_id": 8})
     values = (argument(0), argument(1), number(1), constant("PTE"))
     probe = Probe(0, "some_function", FENTRY, 0, "on_point", values, "map", "point", "rmap")
     return probes.source.source(Plan([probe]), layout)
