@@ -161,7 +161,8 @@ def _check(batch: Records) -> None:
     if int(max(batch["ts"].max(), batch["pfn"].max())) > limits.EVER:
         raise AnalysisError("a record's time or page lies beyond what any kernel has")
     # In the place of the page a record about a task has its thread and process.
-    about = batch["pfn"][batch["probe"] > MARK_FIRST] & np.uint64(0xFFFFFFFF)
+    tasks = (batch["probe"] > MARK_FIRST) & (batch["probe"] != OWNER)
+    about = batch["pfn"][tasks] & np.uint64(0xFFFFFFFF)
     if int(max(batch["tid"].max(), batch["pid"].max(), about.max(initial=0))) > limits.TASK:
         raise AnalysisError("a record is of a thread or process beyond what any kernel has")
 

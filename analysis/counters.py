@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.arrays import Bools, Ints
+from analysis.owners import owners
 from analysis.replay import Replay
 from probes import counters as kept
 
@@ -93,6 +94,16 @@ def _nr_pages(folios: Replayed) -> Signal:
     return value, known & folios.entire_known
 
 
+def _slot(number: int) -> Callable[[Replayed], Signal]:
+    """The formula of one of the slots' counters."""
+
+    def formula(folios: Replayed) -> Signal:
+        values, known = owners(folios.run).at(folios.run, folios.position, folios.batch)
+        return values[:, number], known
+
+    return formula
+
+
 @dataclass(frozen=True)
 class Counter:
     """How a counter follows from the operations, and what it is held to.
@@ -140,6 +151,10 @@ COUNTERS = _table(
     # mapcount of large folios in single value") (in v6.10).
     Counter(kept.LARGE, _large, late=True),
     Counter(kept.TOTAL, _total, _no_hugetlb, late=True),
+    *(
+        Counter(slot, _slot(number), _no_hugetlb, late=True)
+        for number, slot in enumerate(kept.SLOTS)
+    ),
 )
 #: Those of a folio of more than one page.
 FOLIO = {name: row for name, row in COUNTERS.items() if row.kept is not kept.MAPCOUNT}

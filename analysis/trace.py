@@ -126,7 +126,7 @@ class Trace:
         * ``seq``: int64, number of the record on its CPU; a gap is a loss
         * ``cpu``: int32; ``tid``, ``pid``: int32, thread and process
         * ``comm``: category, the thread's name at that time ("?": not known)
-        * ``event``: category, the kernel function as attached, or mark and task_*
+        * ``event``: category, the kernel function as attached, or mark, owner and task_*
         * ``op``: category, what it does to a folio (probes.events.OPS)
         * ``phase``: category, point, enter or return
         * ``site``: category, the instruction inside the function, NA for its entry
@@ -138,6 +138,9 @@ class Trace:
           ``large_mapcount``, ``total_mapped_pages``, ``refcount``: Int32, observed; NA where
           the kernel or the page has none or it could not be read
         * ``flags``: Int64, low 32 bits of the head's page flags
+        * ``mm_id_mapcount_0``, ``mm_id_mapcount_1``, ``mm_id_0``, ``mm_id_1``: Int32, who maps
+          the folio; observed by operations on mappings with CONFIG_MM_ID, else NA
+        * ``maybe_mapped_shared``: boolean; likewise
         * ``double_map``: boolean, PG_double_map, observed; NA on kernels without it
         * ``anon``, ``hugetlb``, ``freed``: bool, what the folio was at that instant
         * ``stack``: Int32, key of ``stacks``; ``ret``: Int32, result of a return record
@@ -226,7 +229,8 @@ class Trace:
         * ``ts``: int64, ns; ``event``: int64, label in ``df_events``
         * ``counter``: category: entire_mapcount, mapcount (a page's, logical),
           pte_mappings (a page's PTE mappings alone), double_map, nr_pages_mapped,
-          large_mapcount, total_mapped_pages
+          large_mapcount, total_mapped_pages, mm_id_mapcount_0 and _1, mm_id_0 and _1,
+          maybe_mapped_shared
         * ``subpage``: int32, page within the folio; -1: a counter of the folio
         * ``value``: Int64, replayed: AFTER the event; observed: what the record read,
           which for a probe at a function's entry is BEFORE the event
@@ -297,7 +301,8 @@ class Trace:
         * ``mapcount``, ``entire_mapcount``, ``nr_pages_mapped``, ``large_mapcount``,
           ``total_mapped_pages``: Int32, logical; NA where there is none; the folio's on each
           of its pages
-        * ``double_map``: boolean
+        * ``mm_id_mapcount_0``, ``mm_id_mapcount_1``, ``mm_id_0``, ``mm_id_1``: Int32; likewise
+        * ``double_map``, ``maybe_mapped_shared``: boolean
         * ``kpagecount``: int64; ``kpageflags``: uint64, as /proc had them
         * ``mappers``: int64, page-table entries found in the tasks that were read
         """

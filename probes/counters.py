@@ -83,5 +83,18 @@ TOTAL = Counter(
     "total_mapped_pages", "total", (("folio", "_total_mapped_pages"),), "nr_mapped", 0, "pages"
 )
 
-FOLIO = (ENTIRE, DOUBLE_MAP, NR_PAGES_MAPPED, LARGE, TOTAL)
+# Who maps the folio: two slots, each with the id of an mm and how often that maps it, in the words
+# of which there are two bits more.  commit 6af8cb80d3a9 ("mm/rmap: basic MM owner tracking for
+# large folios (!hugetlb)") (in v6.15)
+_COUNT, _ID = (("folio", "_mm_id_mapcount"),), (("folio", "_mm_id"),)
+_ID_MASK, _SHARED_MASK = 0x7FFFFFFF, 0x80000000
+SLOTS = (
+    Counter("mm_id_mapcount_0", "mm_id_mapcount", _COUNT, "entire", 1, "mappings", 0, 0, True),
+    Counter("mm_id_mapcount_1", "mm_id_mapcount", _COUNT, "nr_mapped", 1, "mappings", 4, 0, True),
+    Counter("mm_id_0", "mm_id", _ID, "large", 0, "id", 0, _ID_MASK, True),
+    Counter("mm_id_1", "mm_id", _ID, "refcount", 0, "id", 4, _ID_MASK, True),
+    Counter("maybe_mapped_shared", "mm_id", _ID, "refcount", 0, "flag", 4, _SHARED_MASK, True),
+)
+
+FOLIO = (ENTIRE, DOUBLE_MAP, NR_PAGES_MAPPED, LARGE, TOTAL, *SLOTS)
 COUNTERS = (MAPCOUNT, *FOLIO)

@@ -156,10 +156,6 @@ def _compound_fields(btf: Btf, size: int) -> Dict[str, Optional[int]]:
         # commit ebc1baf5c9b4 ("mm: free up a word in the first tail page") (in v6.6).
         "order": find(("page", "compound_order"), ("folio", "_folio_order"), ("folio", "_flags_1")),
         "dtor": find(("page", "compound_dtor"), ("folio", "_folio_dtor")),
-        # commit 6af8cb80d3a9 ("mm/rmap: basic MM owner tracking for large folios (!hugetlb)")
-        # (in v6.15)
-        "mm_id": find(("folio", "_mm_id")),
-        "mm_id_mapcount": find(("folio", "_mm_id_mapcount")),
     }
     if fields["entire"] is None and (fields["total"] is None or fields["large"] is None):
         raise ProbeError(

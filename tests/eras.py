@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 Fields = dict[str, int]
 Functions = dict[str, list[str]]
+SLOTS = ["mm_id_mapcount_0", "mm_id_mapcount_1", "mm_id_0", "mm_id_1", "maybe_mapped_shared"]
 
 PAGE = {"flags": 0, "compound_head": 8, "mapping": 24, "_mapcount": 48, "_refcount": 52}
 READERS: Functions = {
@@ -165,6 +166,7 @@ OWNERS = replace(
         "__folio_split": ["folio", "new_order", "split_at", "lock_at", "list", "uniform_split"],
     },
     fields=ONE_TYPE.fields | {"entire": 88, "nr_mapped": 84},
+    counters=[*ONE_TYPE.counters, *SLOTS],
     splits="__folio_split",
 )  # fmt: skip
 MASKED = replace(
@@ -178,7 +180,7 @@ ANNOUNCED = replace(
     folio={"_flags_1": 64, "_pincount": 80, "_total_mapped_pages": 88, "_mm_id_mapcount": 96,
            "_mm_id": 104, "_large_mapcount": 112},
     fields=MASKED.fields | {"entire": None, "nr_mapped": None, "total": 88, "large": 112},
-    counters=["large_mapcount", "total_mapped_pages"],
+    counters=["large_mapcount", "total_mapped_pages", *SLOTS],
 )  # fmt: skip
 
 ERAS = (SUBPAGES, IN_FOLIO, BATCHED, LEVELS, TYPED, LARGE, RESERVED, ONE_TYPE, OWNERS, MASKED,

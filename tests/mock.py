@@ -2,8 +2,8 @@
 """Builds valid trace files from literals, for tests without a kernel.
 
 One probe plan and one layout per era: "double_map" (as 6.1), "subpages" (as 6.2), "large" (as
-6.12), "uncounted" (as 7.x would be with CONFIG_NO_PAGE_MAPCOUNT) and "summed" (as announced in
-April 2026); of the second and the last two no kernel is at hand.
+6.12), "owners" (as 7.x), "uncounted" (as 7.x would be with CONFIG_NO_PAGE_MAPCOUNT) and "summed"
+(as announced in April 2026); of the second and the last two no kernel is at hand.
 Counters are given as LOGICAL values and written raw, as a recorder would.
 """
 
@@ -74,7 +74,7 @@ PROBES: dict[str, dict[str, Probe]] = {
     },
 }
 PROBES["subpages"] = {**PROBES["double_map"], "split_pmd": PROBES["large"]["split_pmd"]}
-PROBES["uncounted"] = PROBES["summed"] = PROBES["large"]
+PROBES["owners"] = PROBES["uncounted"] = PROBES["summed"] = PROBES["large"]
 #: Eras whose rmap functions take a page at a time.
 PAGE_BY_PAGE = ("double_map", "subpages")
 LAYOUT: dict[str, dict[str, Any]] = {
@@ -104,6 +104,10 @@ LAYOUT: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 LAYOUT["uncounted"] = LAYOUT["large"]
+LAYOUT["owners"] = {
+    "fields": LAYOUT["large"]["fields"] | {"mm_id_mapcount": 96, "mm_id": 104},
+    "bits": LAYOUT["large"]["bits"],
+}
 COUNTERS = {
     "double_map": ["mapcount", "entire_mapcount", "double_map"],
     "large": ["mapcount", "entire_mapcount", "nr_pages_mapped", "large_mapcount"],
@@ -111,9 +115,13 @@ COUNTERS = {
     "uncounted": ["entire_mapcount", "large_mapcount"],
     "summed": ["large_mapcount", "total_mapped_pages"],
 }
+COUNTERS["owners"] = [
+    *COUNTERS["large"],
+    *("mm_id_mapcount_0", "mm_id_mapcount_1", "mm_id_0", "mm_id_1", "maybe_mapped_shared"),
+]
 RELEASE = {
     "double_map": "6.1.0-mock", "subpages": "6.2.0-mock", "large": "6.12.0-mock",
-    "uncounted": "7.2.0-mock", "summed": "announced-mock",
+    "owners": "7.1.0-mock", "uncounted": "7.2.0-mock", "summed": "announced-mock",
 }  # fmt: skip
 START_NS = 1_000_000_000_000
 
@@ -193,12 +201,17 @@ class MockTrace:
         raw = text.encode("utf-8", "surrogatepass")
         self._append(head + raw[:TEXT_SIZE].ljust(TEXT_SIZE, b"\0"))
 
-    def owner(self, pfn: int, mm_id: int, tid: int = 100, cpu: int = 0) -> None:
-        """Say for which mm the operation of the next record, which is by the same CPU, maps."""
+    def owner(
+        self, pfn: int, mm_id: int, tid: int = 100, cpu: int = 0, slots: Sequence[int] = (0,) * 4
+    ) -> None:
+        """Say for which mm the operation of the next record, which is by the same CPU, maps.
+
+        ``slots``: the folio's four words, raw.
+        """
         self._append(
             RECORD.pack(
                 self.now + 1000, self._next_seq(cpu), cpu, OWNER, tid, tid, pfn,
-                mm_id, *([0] * 5), NO_STACK, 0, 0, 0,
+                mm_id, *slots, 0, NO_STACK, 0, 0, 0,
             )
         )  # fmt: skip
 

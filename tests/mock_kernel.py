@@ -29,6 +29,9 @@ class Folio:
     ptes: set[tuple[int, int]] = field(default_factory=set)
     doubled: bool = False
     era: str = "double_map"
+    mm_id: list[int] = field(default_factory=lambda: [0, 0])
+    mm_id_mapcount: list[int] = field(default_factory=lambda: [-1, -1])
+    shared: bool = False
 
     @property
     def pages(self) -> int:
@@ -75,6 +78,30 @@ class Folio:
         """mapmax of a mapping of these pages."""
         return max(self.kpagecount(page) for page in pages)
 
+    def track(self, mm: int, diff: int) -> None:
+        """Who maps it, as the kernel notes it once the mappings have changed (6.15 and later)."""
+        if self.order == 0:
+            return
+        if mm not in self.mm_id and diff > 0 and 0 in self.mm_id:
+            slot = self.mm_id.index(0)
+            self.mm_id[slot] = mm
+            self.shared |= self.large_mapcount() > diff
+        if mm not in self.mm_id and diff > 0:
+            return
+        if mm in self.mm_id:
+            slot = self.mm_id.index(mm)
+            self.mm_id_mapcount[slot] += diff
+            if diff > 0 or self.mm_id_mapcount[slot] >= 0:
+                return
+            self.mm_id[slot], self.mm_id_mapcount[slot] = 0, -1
+        if self.large_mapcount() - 1 in self.mm_id_mapcount:
+            self.shared = False
+
+    def slots(self) -> tuple[int, int, int, int]:
+        """The four words of that, the ids as signed numbers."""
+        second = self.mm_id[1] - (self.shared << 31)
+        return (*self.mm_id_mapcount, self.mm_id[0], second)  # type: ignore[return-value]
+
     def large_mapcount(self) -> int:
         return len(self.pmds) + len(self.ptes)
 
@@ -105,8 +132,13 @@ class MockKernel:
             return 0
         return folio.nr_pages_mapped() if self._fields["nr_mapped"] else folio.total_mapped_pages()
 
-    def emit(self, name: str, folio: Folio, page: int = 0, **more: object) -> None:
-        """Record what a probe sees of a folio now."""
+    def emit(
+        self, name: str, folio: Folio, page: int = 0, mm: int | None = None, **more: object
+    ) -> None:
+        """Record what a probe sees of a folio now; ``mm``: for whom it is mapped or unmapped."""
+        if mm and folio.order and self.trace.era == "owners":
+            tid = int(more["tid"])  # type: ignore[call-overload]
+            self.trace.owner(folio.head + page, mm, tid, slots=folio.slots())
         seen: dict[str, object] = dict(
             order=folio.order, mapcount=folio.mapcount(page), entire=len(folio.pmds),
             double_map=folio.doubled, anon=folio.anon,
@@ -134,28 +166,32 @@ class MockKernel:
 
     def map_pmd(self, folio: Folio, pid: int, new: bool = False) -> None:
         name = "map_new" if new else self._rmap_name(folio)
-        self.emit(name, folio, nr=0, level="pmd", tid=pid, anon=folio.anon and not new)
+        self.emit(name, folio, 0, pid, nr=0, level="pmd", tid=pid, anon=folio.anon and not new)
         folio.pmds.append(pid)
+        folio.track(pid, 1)
 
     def map_pte(self, folio: Folio, pid: int, page: int, nr: int = 1) -> None:
         step = 1 if self.trace.era in PAGE_BY_PAGE else nr
         for first in range(page, page + nr, step):
-            self.emit(self._rmap_name(folio), folio, first, nr=step, tid=pid)
+            self.emit(self._rmap_name(folio), folio, first, pid, nr=step, tid=pid)
             folio.ptes |= {(pid, one) for one in range(first, first + step)}
+            folio.track(pid, step)
 
     def unmap_pte(self, folio: Folio, pid: int, page: int, nr: int = 1) -> None:
         step = 1 if self.trace.era in PAGE_BY_PAGE else nr
         for first in range(page, page + nr, step):
-            self.emit("unmap", folio, first, nr=step, tid=pid)
+            self.emit("unmap", folio, first, pid, nr=step, tid=pid)
             folio.ptes -= {(pid, one) for one in range(first, first + step)}
+            folio.track(pid, -step)
 
     def _drop_pmd(self, folio: Folio, pid: int) -> None:
         folio.pmds.remove(pid)
+        folio.track(pid, -1)
         if not folio.pmds:
             folio.doubled = False
 
     def unmap_pmd(self, folio: Folio, pid: int) -> None:
-        self.emit("unmap", folio, nr=0, level="pmd", tid=pid)
+        self.emit("unmap", folio, 0, pid, nr=0, level="pmd", tid=pid)
         self._drop_pmd(folio, pid)
 
     def split_pmd(self, folio: Folio, pid: int, actor: int | None = None) -> None:
@@ -164,13 +200,14 @@ class MockKernel:
         self.emit("split_pmd", folio, nr=0, level="pmd", tid=tid)
         every = {(pid, page) for page in range(folio.pages)}
         if not folio.anon:
-            self.emit("unmap", folio, nr=0, level="pmd", tid=tid)
+            self.emit("unmap", folio, 0, pid, nr=0, level="pmd", tid=tid)
         elif self.trace.era != "double_map":
             step = 1 if self.trace.era in PAGE_BY_PAGE else folio.pages
             for first in range(0, folio.pages, step):
-                self.emit("map_anon", folio, first, nr=step, tid=tid)
+                self.emit("map_anon", folio, first, pid, nr=step, tid=tid)
                 folio.ptes |= {(pid, page) for page in range(first, first + step)}
-            self.emit("unmap", folio, nr=0, level="pmd", tid=tid)
+                folio.track(pid, step)
+            self.emit("unmap", folio, 0, pid, nr=0, level="pmd", tid=tid)
         else:
             folio.ptes |= every
             folio.doubled |= len(folio.pmds) >= 2
@@ -180,10 +217,12 @@ class MockKernel:
         if parent in folio.pmds:
             self.emit("dup_pmd", folio, nr=0, level="pmd", tid=parent)
             folio.pmds.append(child)
-            self.emit("dup_pmd_done", folio, nr=0, level="pmd", tid=parent, aux=0)
+            folio.track(child, 1)
+            self.emit("dup_pmd_done", folio, 0, child, nr=0, level="pmd", tid=parent, aux=0)
         for page in sorted(page for pid, page in folio.ptes if pid == parent):
-            self.emit("dup", folio, page, tid=parent)
+            self.emit("dup", folio, page, child, tid=parent)
             folio.ptes.add((child, page))
+            folio.track(child, 1)
 
     def exit(self, folio: Folio, pid: int) -> None:
         while pid in folio.pmds:
@@ -198,8 +237,9 @@ class MockKernel:
             self.split_pmd(folio, pid, actor)
         mapped = sorted(folio.ptes, key=lambda one: (one[1], one[0]))
         for pid, page in mapped:
-            self.emit("unmap", folio, page, tid=actor)
+            self.emit("unmap", folio, page, pid, tid=actor)
             folio.ptes.remove((pid, page))
+            folio.track(pid, -1)
         self.folios.remove(folio)
         small: dict[int, Folio] = {}
         for pid, page in mapped if folio.anon else []:
@@ -282,3 +322,5 @@ class MockKernel:
             offset = fields.get(name)
             if offset is not None:
                 struct.pack_into(format_, raw, at + offset, value)
+        if "mm_id" in fields:
+            struct.pack_into("<4i", raw, at + 96, *folio.slots())

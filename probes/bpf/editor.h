@@ -84,7 +84,7 @@ int bpf_get_func_ret(void *ctx, u64 *value);
 #define STRUCT_PAGE 64
 #define LINK_BYTES 16
 #define PAGE_BYTES 56
-#define FOLIO_BYTES 96
+#define FOLIO_BYTES 112
 #define TAIL_HOLDS_MASK 1
 #define OFF_FLAGS 0
 #define OFF_COMPOUND_HEAD 8
@@ -95,6 +95,8 @@ int bpf_get_func_ret(void *ctx, u64 *value);
 #define OFF_NR_MAPPED 88
 #define OFF_LARGE 80
 #define OFF_TOTAL 88
+#define OFF_MM_ID 104
+#define OFF_MM_ID_MAPCOUNT 96
 #define OFF_ORDER 64
 #define OFF_DTOR 80
 #define OFF_VM_MM 16

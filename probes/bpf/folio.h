@@ -16,6 +16,10 @@ struct seen {
 	u8 order;
 	u8 bits;
 	u64 head;
+#ifdef OFF_MM_ID
+	s32 mm_id_mapcount[2];
+	u32 mm_id[2];
+#endif
 };
 
 #define FIELD(type, buf, off) (*(type *)((char *)(buf) + (off)))
@@ -105,6 +109,12 @@ static __always_inline void look(u64 page, struct seen *s)
 #ifdef OFF_LARGE
 	s->large = FIELD(s32, buf, OFF_LARGE);
 #endif
+#ifdef OFF_MM_ID
+	for (int i = 0; i < 2; i++) {
+		s->mm_id_mapcount[i] = FIELD(s32, buf, OFF_MM_ID_MAPCOUNT + 4 * i);
+		s->mm_id[i] = FIELD(u32, buf, OFF_MM_ID + 4 * i);
+	}
+#endif
 #ifdef PG_DOUBLE_MAP
 	if (FIELD(u64, buf, STRUCT_PAGE + OFF_FLAGS) & (1ULL << PG_DOUBLE_MAP))
 		s->bits |= BIT_DOUBLE_MAP;
@@ -127,6 +137,12 @@ static __always_inline void look(u64 page, struct seen *s)
 /* What an owner record has of them. */
 static __always_inline void put_seen_of_owner(struct record *r, struct seen *s)
 {
+#ifdef OFF_MM_ID
+	for (int i = 0; i < 2; i++) {
+		r->owner.mm_id_mapcount[i] = s->mm_id_mapcount[i];
+		r->owner.folio_mm_id[i] = s->mm_id[i];
+	}
+#endif
 }
 
 static __always_inline void put_seen(struct record *r, struct seen *s)

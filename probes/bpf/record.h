@@ -23,7 +23,9 @@
 /* What an owner record has: for which mm the operation of the next record maps. */
 struct owner {
 	u32 mm_id;
-	u32 unused[5];
+	s32 mm_id_mapcount[2];	/* of the folio, as its other words: before the operation */
+	u32 folio_mm_id[2];
+	u32 unused;
 	s32 aux;	/* where other records have it */
 	u32 unused_too;
 };

@@ -69,9 +69,8 @@ def test_the_recorder_when_parsed_as_the_oldest_lab_python():
 STAGES = (
     ("reading", ()),
     ("model", ("lives", "life_table", "counters", "effects", "replay", "counts", "start",
-               "windows", "totals", "divergence", "in_flight", "at_snapshot", "truth_frame",
-               "part", "pieces",
-               "doubt", "walked")),
+               "windows", "totals", "divergence", "in_flight", "owners", "at_snapshot",
+               "truth_frame", "part", "pieces", "doubt", "walked")),
     ("audit", ("verify", "findings_frame", "audit")),
     ("frames", ("events_frame", "lives_frame", "counts_frame", "following")),
     ("trace", ("trace",)),

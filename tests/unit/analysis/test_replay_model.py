@@ -70,10 +70,15 @@ def _expected(folio: Folio) -> dict[tuple[str, int], int]:
         values["total_mapped_pages", -1] = folio.total_mapped_pages()
     if "double_map" in kept and folio.anon:
         values["double_map", -1] = int(folio.doubled)
+    if "mm_id_0" in kept:
+        for slot in (0, 1):
+            values["mm_id_mapcount_" + str(slot), -1] = folio.mm_id_mapcount[slot] + 1
+            values["mm_id_" + str(slot), -1] = folio.mm_id[slot]
+        values["maybe_mapped_shared", -1] = int(folio.shared)
     return values
 
 
-@pytest.mark.parametrize("era", ["double_map", "subpages", "large", "summed"])
+@pytest.mark.parametrize("era", ["double_map", "subpages", "large", "owners", "summed"])
 @pytest.mark.parametrize("anon", [True, False])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS, seen_before=st.integers(0, 10))

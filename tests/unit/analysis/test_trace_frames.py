@@ -24,7 +24,7 @@ def _open(trace: MockTrace, folder: Path) -> Trace:
 
 
 def _documented(function: object) -> set[str]:
-    return set(re.findall(r"``([a-z_]+)``", str(function.__doc__)))
+    return set(re.findall(r"``([a-z0-9_]+)``", str(function.__doc__)))
 
 
 @pytest.mark.parametrize("name", ["df_events", "df_lives", "df_marks", "df_losses", "df_truth"])

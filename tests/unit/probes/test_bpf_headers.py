@@ -17,6 +17,7 @@ BPF = Path(probes.source.__file__).parent / "bpf"
 HEADERS = sorted(path.name for path in BPF.glob("*.h"))
 #: Of an era that has everything at once: so each part of the text is looked at.
 ALL_FIELDS = {"entire": 84, "nr_mapped": 88, "large": 80, "total": 88, "order": 64, "dtor": 80}
+ALL_FIELDS |= {"mm_id": 104, "mm_id_mapcount": 96}
 ALL_BITS = {
     **{"head": 6, "double_map": 9, "hugetlb_flag": 8, "hugetlb_dtor": 2},
     **{"hugetlb_type": 0xF4 << 24, "hugetlb_type_mask": 0xFF << 24},
