@@ -47,10 +47,13 @@ def text(type_: int, content: Any) -> Forged:
 
 def bomb(type_: int, size: int, count: int = 1) -> Forged:
     """A block that packs so many zeros."""
-    packer = zlib.compressobj(9)
-    piece = bytes(1 << 20)
-    parts = [packer.compress(piece) for _ in range(size >> 20)]
-    return type_, b"".join([*parts, packer.flush()]), FLAG_ZLIB, count, size & 0xFFFFFFFF
+    packer, piece = zlib.compressobj(9), bytes(1 << 20)
+    # Behind a full flush the same piece packs to the same bytes.
+    first, more = (packer.compress(piece) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    last = (packer.compress(piece) + packer.flush())[:-4]
+    checksum = struct.pack(">I", size % 65521 << 16 | 1)  # Adler-32 of so many zeros
+    payload = first + more * ((size >> 20) - 2) + last + checksum
+    return type_, payload, FLAG_ZLIB, count, size & 0xFFFFFFFF
 
 
 def sealed(blocks: Iterable[Forged]) -> bytes:
@@ -195,6 +198,7 @@ FILES: dict[str, Callable[[], list[Forged]]] = {
     "a release of 1 MB": lambda: with_header(kernel={"release": "x" * 1_000_000}),
     "a command of 1 MB": lambda: with_header(command=["y" * 1_000_000]),
     "a function of 1 MB": lambda: with_probe(function="f" * 1_000_000),
+    "a second header": lambda: [*golden(), text(BlockType.HEADER, header() | {"layout": {}})],
     "deep JSON": lambda: golden(more=[raw(BlockType.TASKS, nested(100_000))]),
     "deep JSON in the header": lambda: with_header(clock=json.loads(nested(400))),
     "deep JSON in a snapshot": lambda: golden(more=[raw(BlockType.TRUTH, snapshot(nested(10**5)))]),
