@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,7 +44,7 @@ def said(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str]:
 def shell(command: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", "-c", f'mapcount() {{ {sys.executable} {ROOT}/mapcount.py "$@"; }}\n{command}'],
-        capture_output=True, text=True, timeout=60, check=False, env=os.environ | env,
+        capture_output=True, text=True, timeout=600, check=False, env=os.environ | env,
     )  # fmt: skip
 
 
@@ -126,7 +126,9 @@ def test_a_pipe_of_the_shell_is_no_empty_file(trace: Path) -> None:
 
 @pytest.mark.parametrize("command", ["stats", "dump", "lives", "audit", "--help", "stats --help"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_output_that_cannot_be_written_is_told(command: str, unbuffered: str, trace: Path) -> None:
+def test_output_that_cannot_be_written_is_told(
+    command: str, unbuffered: str, trace: Path, tmp_path: Path
+) -> None:
     name = command if "--help" in command else f"{command} {trace}"
     # GIVEN a full disk, and a closed output WHEN a command prints THEN one line says so
     full = shell(f"mapcount {name} >/dev/full", PYTHONUNBUFFERED=unbuffered)
@@ -143,7 +145,9 @@ def test_output_that_cannot_be_written_is_told(command: str, unbuffered: str, tr
         )
     # AND a reader that leaves ends the command as SIGPIPE would
     gone = shell(
-        f"set -o pipefail; (sleep 0.5; mapcount {name}) | true", PYTHONUNBUFFERED=unbuffered
+        f"set -o pipefail; (until [ -e {tmp_path}/gone ]; do sleep 0.02; done; mapcount {name}) |"
+        f"{{ exec <&-; touch {tmp_path}/gone; }}",
+        PYTHONUNBUFFERED=unbuffered,
     )
     assert (gone.returncode, gone.stderr) == (141, "")
 
@@ -253,6 +257,25 @@ def growing(path: Path) -> tuple[Writer, MockTrace]:
     return writer, story
 
 
+#: Seconds after which a file's time has changed for certain.
+BEAT = 0.02
+
+
+class Clock:
+    """Time that passes only while somebody sleeps; what others do meanwhile is done then."""
+
+    def __init__(self, others: Iterator[None]) -> None:
+        self.now = 0.0
+        self.others = others
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        next(self.others)
+
+
 def test_following_ends_when_the_recorder_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,22 +299,22 @@ def test_following_goes_on_while_the_recorder_gives_a_sign_of_life(
     writer, _ = growing(path)
     with Reader(str(path)) as reader:
         quiet = reader.beat()
-        time.sleep(0.02)
+        time.sleep(BEAT)
         writer.beat()
         assert reader.beat() > quiet
 
-    def live() -> None:
+    def live() -> Iterator[None]:
         for _ in range(20):
-            time.sleep(0.15)
+            time.sleep(BEAT)
             writer.beat()
+            yield
         writer.json(BlockType.TRAILER, {"events": 0, "end": "SIGINT"})
+        yield
 
-    recorder = threading.Thread(target=live)
-    recorder.start()
-    # WHEN it is followed THEN that ends with its trailer
-    begun = time.monotonic()
-    frames = list(analysis.follow(str(path), poll=0.05))
-    recorder.join()
-    assert time.monotonic() - begun > 2
+    # WHEN it is followed, at each look after a sign of life THEN that ends with its trailer
+    clock = Clock(live())
+    monkeypatch.setattr(following, "time", clock)
+    frames = list(analysis.follow(str(path), poll=0.15))
+    assert clock.now > 2
     assert sum(map(len, frames)) > 0
     assert analysis.open_trace(str(path)).trailer is not None

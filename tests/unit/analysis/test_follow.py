@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -17,28 +15,24 @@ from tests.mock import write_records
 
 
 def test_follow_yields_every_event_when_blocks_arrive(tmp_path: Path) -> None:
-    # GIVEN a recorder that appends blocks, slowly
+    # GIVEN a recorder that appends a block whenever what it wrote before was read
     trace = mock_stories.seed_2015()
     records = [content for kind, content in trace.items if kind is BlockType.RECORDS]
+    blocks = [records[begin : begin + 10] for begin in range(0, len(records), 10)]
     path = tmp_path / "live.mapcount"
     out = Writer(str(path))
-
-    def record() -> None:
-        out.json(BlockType.HEADER, trace.header())
-        out.json(BlockType.TASKS, trace.tasks)
-        for begin in range(0, len(records), 10):
-            time.sleep(0.02)
-            write_records(out, records[begin : begin + 10], ring=True)
-        out.json(BlockType.TRAILER, {"events": len(records), "end": "SIGINT"})
-        out.close()
-
-    # WHEN another thread follows it
-    writer = threading.Thread(target=record)
-    writer.start()
-    frames = list(analysis.follow(str(path), poll=0.005))
-    writer.join()
-    # THEN it came in several frames, and together they are what the whole file has
-    assert len(frames) > 1
+    out.json(BlockType.HEADER, trace.header())
+    out.json(BlockType.TASKS, trace.tasks)
+    # WHEN it is followed
+    following, frames = analysis.follow(str(path), poll=0.005), []
+    for block in blocks:
+        write_records(out, block, ring=True)
+        frames.append(next(following))
+    out.json(BlockType.TRAILER, {"events": len(records), "end": "SIGINT"})
+    out.close()
+    # THEN each block came at once, nothing came twice, and together they are the whole file
+    assert len(frames) == len(blocks) > 1
+    assert list(following) == []
     together = pd.concat(frames).drop(columns=["comm"])
     whole = analysis.open_trace(str(path)).df_events().drop(columns=["comm", "life"])
     pd.testing.assert_frame_equal(together, whole, check_categorical=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import vm.__main__
+from tests.fake_vng import PRETENDS, set_clock
 from vm import (
     ahead,
     audits,
@@ -25,24 +26,17 @@ from vm import (
 
 WORKLOADS = ("lifecycle", "shmem-thp", "seed-2015")
 
-# Finds its shared directories among its arguments; ended() is what a step of the batch leaves.
+# ended() is what a step of the batch leaves.
 FAKE_VNG = """\
-#!/bin/bash
-for word; do
-	case $word in
-	/mapcount/out=*) out=${word#*=} ;;
-	/mapcount/trace=*) traces=${word#*=} ;;
-	esac
-done
 begun() { mkdir -p "$out/steps/$1"; }
 ended() { # NAME STATUS [STDERR]
 	begun "$1"
 	echo "100.5 112.75" >"$out/steps/$1/uptime"
 	echo "$3" >"$out/steps/$1/stderr"
 	[ "$2" != 0 ] || [ -n "$no_trace" ] || echo "$1" >"$traces/$1.mapcount"
-	echo "$2" >"$out/steps/$1/status" # last: from now on the watch may read the trace
+	leave "$2" "$out/steps/$1/status" # last: from now on the watch may read the trace
 }
-finished() { echo 6.1.0-fake >"$out/release"; echo 0 >"$out/status"; }
+finished() { echo 6.1.0-fake >"$out/release"; leave 0 "$out/status"; }
 """
 
 # In place of `mapcount stats|verify|audit FILE --json`: a trace is the name of its workload.
@@ -92,7 +86,7 @@ class Lab:
         self.compares()
 
     def does(self, body: str) -> None:
-        self.vng.write_text(FAKE_VNG + body)
+        self.vng.write_text(PRETENDS + FAKE_VNG + body)
         self.vng.chmod(0o755)
 
     def compares(
@@ -267,9 +261,12 @@ def test_results_before_are_kept_when_the_guest_dies(
     assert "error: 6.1: the VM was lost" in capfd.readouterr().err
 
 
-def test_results_before_are_kept_when_the_guests_time_is_up(fake: Lab) -> None:
+def test_results_before_are_kept_when_the_guests_time_is_up(
+    fake: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # GIVEN a guest that hangs in its second workload WHEN run with a limit
-    fake.does("ended lifecycle 0\nbegun shmem-thp\nexec sleep 1000\n")
+    set_clock(monkeypatch, tmp_path)
+    fake.does("ended lifecycle 0\nbegun shmem-thp\nhangs\nexec sleep 1000\n")
     assert fake.run("--seconds-per-guest", "1") == 1
     # THEN what was done is there, and the rest says why it is not
     outcomes = [cell.outcome for cell in fake.cells().values()]
@@ -325,10 +322,10 @@ def test_matrix_is_a_usage_error_when_a_name_is_unknown(fake: Lab, more: tuple[s
 def test_batch_leaves_each_steps_status_when_run(tmp_path: Path) -> None:
     # GIVEN a batch of a good, a failing and a hanging step, with its places moved to a folder
     steps = [
-        job.Step("good", ["echo", "a b"], 5),
-        job.Step("bad", ["sh", "-c", "echo no >&2; exit 9"], 5),
+        job.Step("good", ["echo", "a b"], 60),
+        job.Step("bad", ["sh", "-c", "echo no >&2; exit 9"], 60),
         job.Step("hangs", ["sleep", "100"], 1),
-        job.Step("last", ["true"], 5),
+        job.Step("last", ["true"], 60),
     ]
     script = job.batch(steps, {"WHAT": "x y"}).replace(job.OUT, str(tmp_path))
     # A test must not change this machine's own settings.
@@ -384,7 +381,7 @@ def configs_run(lab: Lab, doctor: str, steps: str) -> int:
     lab.does(
         f"declare -A doctor=({doctor})\nbegun doctor\n"
         'case "$*" in *6.1-tiny*) kernel=6.1-tiny ;; *) kernel=6.1-no-btf ;; esac\n'
-        f'echo "${{doctor[$kernel]}}" >"$out/steps/doctor/status"\n{steps}\nfinished\n'
+        f'leave "${{doctor[$kernel]}}" "$out/steps/doctor/status"\n{steps}\nfinished\n'
     )
     return lab.run("--configs", "-f", "--kernel", *CONFIGURED)
 

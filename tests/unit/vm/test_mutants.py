@@ -9,6 +9,7 @@ import pytest
 
 import vm.__main__
 from probes.hooks import HOOKS
+from tests.fake_vng import PRETENDS
 from vm import audits, build, chroot, kbuild, lab, mutant_run, mutants, mutants_text, scenarios
 from vm.mutant_run import Case, Verdict
 from vm.mutants import BASES, Base, Mutant
@@ -128,13 +129,6 @@ def test_healthy_kernel_is_at_fault_when_a_finding_is_certain() -> None:
 # -- whole runs, with a guest and an audit that only pretend -------------------------------------
 
 FAKE_VNG = """\
-#!/bin/bash
-for word; do
-	case $word in
-	/mapcount/out=*) out=${word#*=} ;;
-	/mapcount/trace=*) traces=${word#*=} ;;
-	esac
-done
 echo 6.1.0-fake >"$out/release"
 cp "$out/job.sh" "$traces"
 # The steps that the script asks for, but for one of which the kernel dies, once.
@@ -142,9 +136,9 @@ for name in $(sed -n 's,^step [0-9]* /mapcount/out/steps/\\([^ ]*\\) .*,\\1,p' "
 	mkdir -p "$out/steps/$name"
 	echo "$name" >"$traces/$name.mapcount"
 	[ "$name" != "$DEADLY" ] || { echo "kernel BUG at mm/rmap.c:7!"; exit 1; }
-	echo 0 >"$out/steps/$name/status"
+	leave 0 "$out/steps/$name/status"
 done
-echo 0 >"$out/status"
+leave 0 "$out/status"
 """
 # In place of `mapcount audit FILE --json`: a trace is the name of its case.
 FAKE_AUDIT = """\
@@ -166,7 +160,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-unt
         return path
 
     vng = touched(tmp_path / "bin/vng")
-    vng.write_text(FAKE_VNG)
+    vng.write_text(PRETENDS + FAKE_VNG)
     vng.chmod(0o755)
     audit = tmp_path / "mapcount.py"
     audit.write_text(FAKE_AUDIT)

@@ -8,21 +8,15 @@ from pathlib import Path
 import pytest
 
 import vm.__main__
+from tests.fake_vng import PRETENDS
 from vm import audits, build, chroot, kbuild, thread
 
 # The kernel with the strict form dies; a reader that is asked for its cost tells one.
 FAKE_VNG = """\
-#!/bin/bash
-for word; do
-	case $word in
-	/mapcount/out=*) out=${word#*=} ;;
-	/mapcount/trace=*) traces=${word#*=} ;;
-	esac
-done
 echo "$@" >>"$LOG"
 if grep -q 'kpageflags cost ' "$out/job.sh"; then
 	echo "huge 321.50 every 210.25" >"$out/said"
-	echo 0 >"$out/status"
+	leave 0 "$out/status"
 	exit
 fi
 echo trace >"$(sed -n "s,.*-o /mapcount/trace/\\([^ ]*\\).*,$traces/\\1,p" "$out/job.sh")"
@@ -31,7 +25,7 @@ case $* in
 *strict*) echo "kernel BUG at include/linux/page-flags.h:800!"; exit 1 ;;
 esac
 echo "answers 5000 impossible 3" >>"$out/said"
-echo 0 >"$out/status"
+leave 0 "$out/status"
 """
 FAKE_AUDIT = """\
 import json
@@ -48,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return path
 
     vng = touched(tmp_path / "bin/vng")
-    vng.write_text(FAKE_VNG)
+    vng.write_text(PRETENDS + FAKE_VNG)
     vng.chmod(0o755)
     (tmp_path / "mapcount.py").write_text(FAKE_AUDIT)
     monkeypatch.setenv("PATH", f"{vng.parent}:{os.environ['PATH']}")
