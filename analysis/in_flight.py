@@ -36,7 +36,8 @@ def in_flight(log: Log, lives: Lives, rows: Ints) -> Bools:
     )
     over = np.where(bracket, log.return_of[at], over)
     life = lives.of[rows]
-    busy = _under_way(lives.of[at], at, over, life, rows, size)
+    begun, looked = lives.of[at] * size + at, life * size + rows  # the former in order, as `at` is
+    busy = _under_way(begun, np.sort(lives.of[at] * size + over), looked)
     # What its own task sees inside a bracket is of its own making.
     opened = at[bracket]
     _, task = np.unique(
@@ -44,10 +45,13 @@ def in_flight(log: Log, lives: Lives, rows: Ints) -> Bools:
         | np.concatenate([log.tid[opened], log.tid[rows]]),
         return_inverse=True,
     )
+    key = task[: len(opened)] * size
     busy -= _under_way(
-        task[: len(opened)], opened, log.return_of[opened], task[len(opened) :], rows, size
+        np.sort(key + opened),
+        np.sort(key + log.return_of[opened]),
+        task[len(opened) :] * size + rows,
     )
-    place = np.searchsorted(lives.of[at] * size + at, life * size + rows, "right")
+    place = np.searchsorted(begun, looked, "right")
     following = at[np.minimum(place, max(0, len(at) - 1))] if len(at) else rows
     same = (place < len(at)) & (lives.of[following] == life)
     same &= (following > rows) & (rank[following] < log.following[rows])
@@ -55,9 +59,10 @@ def in_flight(log: Log, lives: Lives, rows: Ints) -> Bools:
     return np.asarray((life >= 0) & ((busy > 0) | same))
 
 
-def _under_way(owner: Ints, begin: Ints, end: Ints, wanted: Ints, rows: Ints, size: int) -> Ints:
-    """How many of an owner's spans ``begin`` to ``end`` (rows below ``size``) hold each of
-    ``rows`` of the ``wanted`` owners; neither bound is inside."""
-    key = wanted * size + rows
-    begun = np.searchsorted(np.sort(owner * size + begin), key)
-    return np.asarray(begun - np.searchsorted(np.sort(owner * size + end), key, "right"))
+def _under_way(begins: Ints, ends: Ints, looked: Ints) -> Ints:
+    """How many spans hold each of ``looked``; neither bound is inside.
+
+    A key is its owner times the size of the log, plus its row; ``begins`` and ``ends`` are sorted.
+    """
+    begun = np.searchsorted(begins, looked)
+    return np.asarray(begun - np.searchsorted(ends, looked, "right"))

@@ -79,22 +79,31 @@ area.write(b"x" * len(area))
 area.madvise(mmap.MADV_HUGEPAGE)
 open("asleep", "w").close()
 time.sleep(1000)' &
-	while [ ! -e asleep ]; do sleep 0.1; done
+	for _ in $(seq 600); do
+		[ -e asleep ] && return 0
+		sleep 0.1
+	done
+	return 1
 }
 
+# Wait until a recorder says that it records.
 wait_for_recording() {
-	until grep -q "^mapcount: recording" "$1"; do sleep 0.1; done
+	for _ in $(seq 3000); do
+		grep -q "^mapcount: recording" "$1" && return 0
+		sleep 0.1
+	done
+	return 1
 }
 
 # khugepaged works on the memory of a process that does nothing itself while it is recorded.
 asleep() {
 	local settings=/sys/kernel/mm/transparent_hugepage/khugepaged
-	sleeper
+	sleeper || return 99
 	local process=$!
 	echo $process >asleep.pid
 	record -d 10 --pid $process -o asleep.mapcount 2>asleep.told &
 	local recorder=$!
-	wait_for_recording asleep.told
+	wait_for_recording asleep.told || return 99
 	echo 4096 >$settings/pages_to_scan
 	echo 100 >$settings/scan_sleep_millisecs
 	wait $recorder
