@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What doctor says of the kernel's memory, of which there are two ways to read it."""
+"""What doctor says of what there is more than one way to: the kernel's memory, the programs."""
 
 import json
 
 import pytest
 
-from probes import doctor
+from probes import doctor, kept
+from probes.compiled import pack
 from probes.errors import ProbeError
+from probes.kept import COMPILED, GIVEN, KEPT
+from tests.unit.probes.programs import BUILD_ID, compiled
 
 
 def offers(monkeypatch, kcore, bpf):
@@ -59,3 +62,56 @@ def test_doctor_when_it_answers_in_json(monkeypatch, capsys, kcore):
     assert told["checks"][1]["good"] is kcore
     assert told["checks"][1]["unseen"] == (None if kcore else doctor.ALL)
     assert told["probes"] == told["missing"] == told["counters"] == []
+
+
+def cache(monkeypatch, folder):
+    """An empty cache, on a kernel and with a BCC for which compiled() is made."""
+    monkeypatch.setenv(kept.VARIABLE, str(folder / "cache"))
+    monkeypatch.setattr(kept, "build_id", lambda: BUILD_ID)
+    monkeypatch.setattr(kept, "bcc_version", lambda: "0.26.0")
+    monkeypatch.setattr("probes.make.make", lambda *_: compiled())
+
+
+@pytest.mark.parametrize(
+    ("is_kept", "is_given", "use_cache", "way"),
+    [
+        (True, True, True, GIVEN),
+        (False, True, True, GIVEN),
+        (True, False, True, KEPT),
+        (False, False, True, COMPILED),
+        (True, False, False, COMPILED),
+    ],
+)
+def test_doctor_when_a_recording_has_three_ways(
+    monkeypatch, capsys, tmp_path, is_kept, is_given, use_cache, way
+):
+    # GIVEN a machine that has kept its programs, or was given some, or both, or neither
+    cache(monkeypatch, tmp_path)
+    offers(monkeypatch, kcore=True, bpf=False)
+    monkeypatch.setattr(doctor, "find_types", lambda: pytest.fail("asked for types"))
+    monkeypatch.setattr(doctor, "text_start", lambda: 0)
+    paths = {COMPILED: "", KEPT: "", GIVEN: str(tmp_path / "given") if is_given else ""}
+    if is_kept:
+        paths[KEPT] = kept.keep(compiled())
+    if is_given:
+        (tmp_path / "given").write_bytes(pack(compiled()))
+    programs = doctor.Programs(paths[GIVEN] or None, use_cache)
+    # WHEN doctor looks THEN it names the way and the file, and whether anything is compiled
+    told = programs.look()
+    if way == COMPILED:
+        assert told.startswith("will be compiled")
+        assert (f"kept in {tmp_path}/cache" in told) is use_cache
+        assert programs.made is None
+    else:
+        assert told.startswith(f"{way} in {paths[way]}, ")
+        assert "neither BCC nor headers" in told
+        # AND it asks for neither, and shows the probes of those programs
+        report = doctor.Report(as_json=True)
+        doctor._examine(report, programs)
+        report.end()
+        answer = json.loads(capsys.readouterr().out)
+        names = [check["name"] for check in answer["checks"]]
+        assert {"bcc", "kernel headers", "types"}.isdisjoint(names)
+        assert [probe["op"] for probe in answer["probes"]] == ["unmap", "dup"]
+    # AND a recording that is told the same goes that way
+    assert kept.find_or_make(paths[GIVEN] or None, use_cache, None).way == way
