@@ -19,20 +19,20 @@ HERE = str(Path(__file__).resolve().parent)
 # Which package serves a subcommand. Only that one is imported: help must not wait for pandas, and
 # a lab machine may have the recorder alone.
 COMMANDS = {
-    "record": ("probes", "record what happens to huge pages on this kernel"),
-    "top": ("probes", "show the busiest folios while it happens"),
-    "compile": ("probes", "make the probes of this kernel for a machine without a compiler"),
-    "doctor": ("probes", "say what this kernel and host offer and lack for recording"),
-    "recover": ("probes", "add what a kernel that died left in its memory to its trace"),
+    "record": ("probes", "record what changes the map counts of huge pages on this kernel"),
+    "top": ("probes", "show the busiest folios live"),
+    "compile": ("probes", "compile the probes into a file for machines without a compiler"),
+    "doctor": ("probes", "check what recording needs on this kernel and host"),
+    "recover": ("probes", "append what was left in a dead kernel's memory to its trace"),
     "stats": ("analysis", "totals, rates, losses and probe coverage of a trace"),
     "dump": ("analysis", "every record of a trace as one line of text"),
-    "lives": ("analysis", "one line for each life of a folio"),
+    "lives": ("analysis", "one line per folio life"),
     "timeline": ("analysis", "draw the map counts of a folio over time"),
-    "audit": ("analysis", "what is wrong in a trace: counters, rules, readers that raced"),
-    "verify": ("analysis", "compare the reconstruction with the recorded ground truth"),
+    "audit": ("analysis", "check counters against operations and kernel rules, find races"),
+    "verify": ("analysis", "compare the replay with the kernel's counters in the snapshots"),
     "report": ("analysis", "findings, pictures and totals as one HTML page"),
-    "slice": ("analysis", "cut a smaller trace out of a trace"),
-    "export": ("analysis", "a trace as Parquet, as CSV, or for ui.perfetto.dev"),
+    "slice": ("analysis", "cut a part out of a trace, or pack all of it"),
+    "export": ("analysis", "convert a trace to Parquet, CSV or Perfetto"),
     "lab": ("vm", "boot test kernels in virtual machines and record workloads there"),
 }
 

@@ -16,7 +16,7 @@ def build_parser() -> cli.Parser:
     """The parser with all commands; a command's docstring is its help."""
     parser = cli.Parser(
         prog="mapcount",
-        description="Read a recorded trace of map counts.",
+        description="Analyse a recorded trace of map counts.",
         epilog=cli.STATUSES,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

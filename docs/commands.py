@@ -84,7 +84,7 @@ def man_page() -> str:
             ".SH COMMANDS\n",
             *(_section(*each) for each in commands()),
             f".SH EXIT STATUS\n{roff(cli.STATUSES.removeprefix('exit status: '))}\n",
-            f".PP\n{roff(vm.__main__.STATUSES.replace('exit status', 'Of lab'))}\n",
+            f".PP\n{roff(vm.__main__.STATUSES.replace('exit status', 'Of mapcount lab'))}\n",
         ]
     )
 

@@ -21,30 +21,30 @@ examples:
   mapcount record --pfn 0x100000+512                 every actor on one 2 MiB frame
   mapcount record --cgroup /sys/fs/cgroup/app        the tasks of a cgroup
 
-Once a folio is watched, everybody who touches it is recorded until the allocator hands
-its pages to somebody else: khugepaged and kswapd work in other tasks.
+Once a folio is watched, the operations of every task on it are recorded, those of khugepaged
+and kswapd too, until its pages are reallocated.
 """
 
 
 TOP_EPILOG = """\
-One line for each folio or page, the busiest first, as its last record saw it (most are made
-before their operation): PMD mappings of the whole, PTE mappings of its pages (where the kernel
-has the sum of both), map count of the page that was touched last, references; the function
-that came last and its task.  Nothing is kept: use `record` for that.
+One line per folio or page, the busiest first, with the values of its last record (most records
+are made before the operation): PMD mappings of the folio, PTE mappings of its pages (where the
+kernel keeps the sum of both), map count of the page that was touched last, reference count, last
+function and its task.  Nothing is saved: use `record` for that.
 """
 
 
 COMPILE_EPILOG = """\
-The file belongs to the running kernel's build: take it to other machines that boot the same
-kernel, and record there with `mapcount record --compiled FILE`.  They need neither python3-bpfcc
-nor the kernel's headers.
+The file fits this build of the kernel alone.  Copy it to other machines that boot the same
+kernel, and record there with `mapcount record --compiled FILE`: they need neither python3-bpfcc
+nor kernel headers.
 """
 
 
 RECOVER_EPILOG = """\
-CORE is an ELF file of the machine's physical memory: of a QEMU guest that stands still the
-one that the monitor's dump-guest-memory writes, of a machine with kdump /proc/vmcore or what
-`makedumpfile -E` makes of it.  Nothing that TRACE holds is changed: a block is added.
+The core is an ELF dump of physical memory: QEMU's dump-guest-memory of a paused guest, or
+kdump's /proc/vmcore, or what `makedumpfile -E` makes of that.  TRACE is appended to; nothing
+that it holds is changed.
 """
 
 
@@ -61,34 +61,44 @@ def _mebibytes(text: str) -> int:
 
 def _add_what(rec: argparse.ArgumentParser) -> None:
     """What is watched, for how long, and by how large a ring."""
-    rec.add_argument("-d", "--duration", type=cli.seconds, metavar="SECONDS", help="end after that")
+    rec.add_argument(
+        "-d", "--duration", type=cli.seconds, metavar="SECONDS", help="stop after SECONDS"
+    )
     rec.add_argument(
         "--pid",
         type=cli.whole(1, PID_MAX),
         action="append",
         default=[],
         metavar="P",
-        help="only folios of a process and its children",
+        help="record what process P and its children map (may be repeated)",
     )
-    rec.add_argument("--cgroup", metavar="PATH", help="only folios of a cgroup's tasks")
-    rec.add_argument("--pfn", type=pages_option, default=(), metavar="SPEC", help="N, N+M or N,M")
+    rec.add_argument("--cgroup", metavar="PATH", help="record what the tasks of a cgroup map")
+    rec.add_argument(
+        "--pfn",
+        type=pages_option,
+        default=(),
+        metavar="SPEC",
+        help="watch page frames: N, N+COUNT or FIRST,LAST",
+    )
     rec.add_argument(
         "--min-order",
         type=cli.whole(0, limits.ORDER),
         default=2,
         metavar="N",
-        help="smallest folio order (default: 2)",
+        help="smallest order of a folio to watch (default: 2)",
     )
     rec.add_argument(
         "--buffer",
         type=_mebibytes,
         default=8 << 20,
         metavar="MIB",
-        help="size of the ring buffer, a power of two (default: 8)",
+        help="size of the ring buffer in MiB, a power of two (default: 8)",
     )
     _add_only(rec)
     _add_programs(rec)
-    rec.add_argument("cmd", nargs="*", metavar="-- CMD", help="a command to run and follow")
+    rec.add_argument(
+        "cmd", nargs="*", metavar="-- CMD", help="run a command and record it and its children"
+    )
 
 
 def _add_only(command: argparse.ArgumentParser) -> None:
@@ -98,16 +108,22 @@ def _add_only(command: argparse.ArgumentParser) -> None:
         type=groups_option,
         default=(),
         metavar="GROUP[,GROUP]",
-        help=f"attach fewer probes: {', '.join(GROUPS)}; what tells of a folio's life always is",
+        help=f"attach only these groups of probes: {', '.join(GROUPS)}; probes that follow a "
+        "folio's life are always attached",
     )
 
 
 def _add_programs(command: argparse.ArgumentParser) -> None:
     """Where the compiled programs come from; by default from the cache, if it has them."""
     ways = command.add_mutually_exclusive_group()
-    ways.add_argument("--compiled", metavar="FILE", help="take what `mapcount compile` made")
     ways.add_argument(
-        "--no-cache", dest="cache", action="store_false", help="compile, and keep nothing"
+        "--compiled", metavar="FILE", help="use the programs in FILE, from `mapcount compile`"
+    )
+    ways.add_argument(
+        "--no-cache",
+        dest="cache",
+        action="store_false",
+        help="compile the probes; neither read nor write the cache",
     )
 
 
@@ -121,7 +137,7 @@ def parser() -> cli.Parser:
     commands = top.add_subparsers(dest="action", required=True, metavar="COMMAND")
     rec = commands.add_parser(
         "record",
-        help="record a trace (as root, on a lab kernel)",
+        help="record a trace (needs root)",
         epilog=f"{RECORD_EPILOG}\n{cli.STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -134,26 +150,30 @@ def parser() -> cli.Parser:
     )
     rec.add_argument("-f", "--force", action="store_true", help="overwrite the trace")
     _add_what(rec)
-    rec.add_argument("--stacks", action="store_true", help="record kernel stacks")
+    rec.add_argument("--stacks", action="store_true", help="record the kernel stack of each event")
     live = commands.add_parser(
         "top",
-        help="show the busiest folios while it happens (as root)",
+        help="show the busiest folios live (needs root)",
         epilog=f"{TOP_EPILOG}\n{cli.STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     live.add_argument(
-        "--delay", type=cli.seconds, default=2.0, metavar="SECONDS", help="between two looks (2)"
+        "--delay",
+        type=cli.seconds,
+        default=2.0,
+        metavar="SECONDS",
+        help="refresh interval (default: 2)",
     )
     _add_what(live)
     examine = commands.add_parser(
-        "doctor", help="say what this kernel and host offer and lack", epilog=cli.STATUSES
+        "doctor", help="check what recording needs on this kernel and host", epilog=cli.STATUSES
     )
     _add_only(examine)
     _add_programs(examine)
     examine.add_argument("--json", action="store_true", help="print JSON, see docs/json.md")
     comp = commands.add_parser(
         "compile",
-        help="make the file by which a machine without a compiler records (as root)",
+        help="compile the probes into a file for machines without a compiler (needs root)",
         epilog=f"{COMPILE_EPILOG}\n{cli.STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -164,17 +184,19 @@ def parser() -> cli.Parser:
         metavar="FILE",
         help=f"the programs for this kernel; {HELP_SYMLINK}",
     )
-    comp.add_argument("-f", "--force", action="store_true", help="replace FILE if it is there")
+    comp.add_argument("-f", "--force", action="store_true", help="overwrite FILE")
     rescue = commands.add_parser(
         "recover",
-        help="add what was left in the memory of a kernel that died to its trace",
+        help="append what was left in a dead kernel's memory to its trace",
         epilog=f"{RECOVER_EPILOG}\n{cli.STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    rescue.add_argument("--core", required=True, metavar="FILE", help="the dead kernel's memory")
-    rescue.add_argument("--console", metavar="FILE", help="what it printed, for its last words")
+    rescue.add_argument("--core", required=True, metavar="FILE", help="ELF dump of its memory")
     rescue.add_argument(
-        "trace", metavar="TRACE", help=f"what `mapcount record` wrote before; {HELP_SYMLINK}"
+        "--console", metavar="FILE", help="log of its console, for its last messages"
+    )
+    rescue.add_argument(
+        "trace", metavar="TRACE", help=f"the trace that it was writing; {HELP_SYMLINK}"
     )
     return top
 

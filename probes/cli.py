@@ -23,9 +23,9 @@ from probes.visible import visible
 #: Exit statuses, the same in all commands (README.md).
 FAILED, USAGE = 1, 2
 STATUSES = (
-    "exit status: 0 good; 1 an error, a difference, or a finding under --check; 2 usage; "
+    "exit status: 0 success; 1 an error, a difference, or a finding under --check; 2 usage; "
     "3 the trace is incomplete and --strict was given; 130 interrupted; "
-    "141 the reader of the output went away"
+    "141 the output was closed by its reader"
 )
 #: No recording lasts longer than so many seconds (30 years).
 LONGEST = 1e9
@@ -73,9 +73,9 @@ class Parser(argparse.ArgumentParser):
             "--verbose",
             action="count",
             default=0,
-            help="say more; -vv: show the traceback of an error",
+            help="print details; -vv: also the traceback of an error",
         )
-        self.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+        self.add_argument("-q", "--quiet", action="store_true", help="print only errors")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """argparse would hide that its help could not be written."""

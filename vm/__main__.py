@@ -29,7 +29,7 @@ from vm import (
 )
 
 STATUSES = (
-    "exit status: 0 good; 1 error, or the workload failed; 2 usage; 124 time limit; "
+    "exit status: 0 success; 1 error, or the workload failed; 2 usage; 124 time limit; "
     "128 the VM was lost; 130 interrupted"
 )
 
@@ -42,9 +42,9 @@ def parser() -> cli.Parser:
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     command = partial(commands.add_parser, epilog=STATUSES)
-    command("list", help="the kernels and scenarios of the lab")
+    command("list", help="list kernels and scenarios")
 
-    fetch = command("fetch", help="make everything ready that a run would fetch")
+    fetch = command("fetch", help="fetch or build what a run on a kernel needs")
     fetch.add_argument(
         "kernel",
         nargs="?",
@@ -79,19 +79,19 @@ def parser() -> cli.Parser:
         type=shlex.split,
         default=[],
         metavar="'OPT …'",
-        help="more options for `mapcount record`",
+        help="further options for `mapcount record`",
     )
-    run.add_argument("--no-record", action="store_true", help="only run it, without the recorder")
+    run.add_argument("--no-record", action="store_true", help="run it without the recorder")
     run.add_argument(
-        "what", nargs="*", metavar="SCENARIO", help="a workload of `lab list` and its arguments"
+        "what", nargs="*", metavar="SCENARIO", help="a scenario of `lab list`, and its arguments"
     )
 
-    shell = command("shell", help="an interactive shell in a guest")
+    shell = command("shell", help="open an interactive shell in a guest")
     _guest_options(shell)
 
     every = command(
         "matrix",
-        help="every kernel with every workload, verified against the kernel's own counters",
+        help="record and verify every workload on every kernel",
         description="Boot each kernel once, record every workload in it, and verify each trace. "
         "Exit 1 on a difference, a failed workload or a lost guest.",
     )
@@ -100,15 +100,17 @@ def parser() -> cli.Parser:
         nargs="+",
         action="extend",
         metavar="K",
-        help="only these (default: all of `lab list`)",
+        help="only these kernels (default: all of `lab list`)",
     )
     every.add_argument(
         "--configs",
         action="store_true",
-        help="kernels built with other configurations (each takes minutes to build); what cannot "
-        "be recorded is left out where doctor says the same",
+        help="use kernels built with other configurations (each takes minutes to build); one that "
+        "cannot be recorded is left out if doctor says the same",
     )
-    every.add_argument("--workload", nargs="+", action="extend", metavar="W", help="only these")
+    every.add_argument(
+        "--workload", nargs="+", action="extend", metavar="W", help="only these workloads"
+    )
     every.add_argument(
         "-o",
         "--output",
@@ -125,18 +127,22 @@ def parser() -> cli.Parser:
     )
     foreign = command(
         "wild",
-        help="programs of others beside marks at random times: is there any false alarm?",
+        help="record programs of others, with marks at random times, to find false alarms",
         description="Boot each kernel once, record programs that were not written for the lab, "
         "and verify and audit each trace. The kernel's own selftests, built from its source, also "
-        "run without the recorder. Exit 1 on a difference or a certain finding, where a test says "
-        "something else of itself when it is recorded, or where a program could not be recorded.",
+        "run without the recorder. Exit 1 on a difference or a certain finding, if a test's "
+        "verdict changes under the recorder, or if a program could not be recorded.",
     )
     foreign.add_argument(
-        "--kernel", nargs="+", action="extend", metavar="K", help="only these (default: 6.1, 7.x)"
+        "--kernel",
+        nargs="+",
+        action="extend",
+        metavar="K",
+        help="only these kernels (default: 6.1, 7.x)",
     )
     foreign.add_argument(
         "--program", nargs="+", action="extend", metavar="P",
-        help=f"only these (default: {', '.join(wild.PROGRAMS)})",
+        help=f"only these programs (default: {', '.join(wild.PROGRAMS)})",
     )  # fmt: skip
     foreign.add_argument(
         "-o", "--output", default="out/wild", metavar="DIR",
@@ -145,10 +151,10 @@ def parser() -> cli.Parser:
     foreign.add_argument("-f", "--force", action="store_true", help="overwrite older results")
     bugs = command(
         "mutants",
-        help="kernels with planted accounting bugs: does the audit find each, and name it?",
-        description="Build kernels with planted bugs, record each bug at work, and audit the "
-        "traces. Exit 1 if a bug is not found or its function not named, or if the audit finds "
-        "fault with the healthy kernel.",
+        help="audit kernels with planted accounting bugs: is each found and named?",
+        description="Build kernels with planted bugs, record a workload with each bug active, and "
+        "audit the traces. Exit 1 if a bug is not found or its function is not named, or if the "
+        "audit reports an error on the healthy kernel.",
     )
     bugs.add_argument(
         "--kernel",
@@ -171,9 +177,9 @@ def parser() -> cli.Parser:
     bugs.add_argument("-f", "--force", action="store_true", help="overwrite older results")
     forms = command(
         "thread",
-        help="the questions of the 2015 thread: crashes, wrong answers, and what the code costs",
-        description="Build 6.1 with four forms of stable_page_flags(), let each race with a "
-        "process that maps and unmaps a huge page, and count its instructions for a page.",
+        help="measure four forms of stable_page_flags(): crashes, wrong answers, cost",
+        description="Build 6.1 with four forms of stable_page_flags(), race each against a "
+        "process that maps and unmaps a huge page, and count its instructions per page.",
     )
     forms.add_argument(
         "--form",
@@ -181,7 +187,7 @@ def parser() -> cli.Parser:
         action="extend",
         default=[],
         choices=[form.name for form in thread.FORMS],
-        help="only these",
+        help="only these forms",
     )
     forms.add_argument(
         "-o",
@@ -202,19 +208,27 @@ def _guest_options(parser: argparse.ArgumentParser) -> None:
         "(its modules, if any, beside it in lib/modules/RELEASE)",
     )
     parser.add_argument(
-        "--headers", metavar="DIR", help="headers for BCC (else packaged, the tree's, or built in)"
+        "--headers",
+        metavar="DIR",
+        help="kernel headers for BCC (default: packaged, the tree's, or built in)",
     )
     parser.add_argument(
         "--root-suite",
         metavar="SUITE",
         choices=[kernel.suite for kernel in kernels.LAB_KERNELS],
-        help="the Debian suite that the guest runs on",
+        help="Debian suite of the guest's root",
     )
     parser.add_argument(
-        "--cpus", type=cli.whole(1, 255), default=2, metavar="N", help="CPUs (default: 2)"
+        "--cpus",
+        type=cli.whole(1, 255),
+        default=2,
+        metavar="N",
+        help="CPUs of the guest (default: 2)",
     )
     parser.add_argument(
-        "--memory", metavar="SIZE", help="memory (default: what the scenario needs, or 3G)"
+        "--memory",
+        metavar="SIZE",
+        help="memory of the guest (default: what the scenario needs, or 3G)",
     )
 
 
@@ -234,8 +248,8 @@ def _options(args: argparse.Namespace) -> lab.Options:
 def _list() -> int:
     for title, group in (
         ("kernels:", kernels.LAB_KERNELS),
-        ("kernels built when they are asked for:", kernels.BUILT_KERNELS),
-        ("configurations, for `matrix --configs`:", kernels.CONFIG_KERNELS),
+        ("kernels built on demand:", kernels.BUILT_KERNELS),
+        ("kernels of `matrix --configs`, built on demand:", kernels.CONFIG_KERNELS),
     ):
         cli.result(title)
         for kernel in group:

@@ -228,6 +228,14 @@ def read_status(path: Path) -> int | None:
         return None
 
 
+def read_lines(path: Path) -> list[str]:
+    """The lines of a file that a guest may have left."""
+    try:
+        return path.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+
+
 def last_words(run_dir: Path) -> str:
     """What the console's log says about why the kernel died: its first complaint, or its end."""
     lines = _console(run_dir)

@@ -70,7 +70,7 @@ step() {
 	mkdir -p "$out"
 	settle
 	read -r begin _ </proc/uptime
-	timeout --kill-after=20 "$limit" "$@" >"$out/stdout" 2>"$out/stderr"
+	MAPCOUNT_FACTS=$out timeout --kill-after=20 "$limit" "$@" >"$out/stdout" 2>"$out/stderr"
 	status=$?
 	read -r end _ </proc/uptime
 	echo "$begin $end" >"$out/uptime"
@@ -114,8 +114,8 @@ def batch(
 ) -> str:
     """A shell script that runs STEPS one after the other, whatever becomes of each.
 
-    Output, status and time (two readings of the uptime) of a step are in OUT/STEPS/NAME; a step
-    without a status did not end.
+    Output, status and time (two readings of the uptime) of a step are in OUT/STEPS/NAME, and so are
+    the files in which it tells facts (vm.scenarios); a step without a status did not end.
     """
     calls = "\n".join(
         f"step {step.seconds:.0f} {OUT}/{STEPS}/{shlex.quote(step.name)} {shlex.join(step.command)}"

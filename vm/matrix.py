@@ -16,7 +16,7 @@ from typing import Any
 
 from probes.output import write_text
 from vm import ahead, audits, chroot, guest, job, kernels, lab, say, scenarios
-from vm.verdicts import verdict
+from vm.verdicts import ENDED, verdict
 
 RESULTS = "matrix.json"
 #: What is recorded on a kernel of another configuration: each family of operations once.
@@ -305,9 +305,9 @@ def read_step(kernel: str, workload: str, folder: Path) -> Cell:
         seconds: float | None = round(end - begin, 1)
     except (OSError, ValueError):
         seconds = None
-    errors = (folder / "stderr").read_text(errors="replace").splitlines()
-    # A workload says "note: step NAME not on this kernel: REASON" for a part that it leaves out.
-    notes = tuple(line.removeprefix("note: ") for line in errors if line.startswith("note: step "))
+    ends = [end for end in guest.read_lines(folder / ENDED) if end != "status 0"]
+    left_out = guest.read_lines(folder / scenarios.PARTS_LEFT_OUT)
+    notes = (*left_out, *(f"its command ended with {end}" for end in ends))
     cell = Cell(kernel, workload, CHECKED, seconds=seconds, notes=notes)
     alone = folder.with_name(f"{workload}{ALONE}")
     if alone.is_dir():
@@ -316,10 +316,10 @@ def read_step(kernel: str, workload: str, folder: Path) -> Cell:
         return cell
     if status == 124:
         return replace(cell, outcome=TIMED_OUT, reason=f"ended after {STEP_SECONDS:.0f} s")
-    skip = [line.removeprefix("skip: ") for line in errors if line.startswith("skip: ")]
-    # The recorder's own status only says that its command failed; the number is in its words.
-    if skip and any(f"status {scenarios.SKIPPED}" in line for line in errors):
-        return replace(cell, outcome=LEFT_OUT, reason=skip[-1])
+    skipped = guest.read_lines(folder / scenarios.SKIPPED)
+    if skipped:
+        return replace(cell, outcome=LEFT_OUT, reason=skipped[-1])
+    errors = guest.read_lines(folder / "stderr")
     words = [line for line in errors if line.startswith("error: ")] or errors[-1:] or ["no output"]
     return replace(cell, outcome=FAILED, reason=f"{words[0]} (status {status}, see {folder})")
 

@@ -15,9 +15,11 @@ ptes        the number of PTE mappings of each page, as runs [first, end (exclus
 why         the kernel function that made it so
 
 A workload without a table is held against the kernel alone: `mapcount verify` compares the
-reconstruction with the kernel's own counters at each of its marks. A workload that the kernel or
-the guest cannot run ends with status SKIPPED and a line `skip: REASON`; a step that it cannot
-take is told by a line `note: step NAME not on this kernel: REASON`.
+reconstruction with the kernel's own counters at each of its marks.
+
+What the lab has to know of a run beside its status is a line of a file in $MAPCOUNT_FACTS, where
+that is set (vm.job): why the kernel or the guest cannot run the workload (SKIPPED; the status is
+then not 0), and which part of it is left out, and why (PARTS_LEFT_OUT).
 
 The counts are those of page tables, so they hold for every kernel; how a kernel's fields encode
 them is its own affair.
@@ -33,8 +35,8 @@ from vm.say import LabError
 
 WORKLOADS = Path(__file__).parent / "workloads"
 PAGES = 512
-#: The exit status of a workload that cannot be run on this kernel (story.h).
-SKIPPED = 77
+#: Files of facts, see above and workloads/story.h.
+SKIPPED, PARTS_LEFT_OUT = "skipped", "left-out"
 
 
 @dataclass(frozen=True)

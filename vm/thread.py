@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from probes.output import write_text
 from probes.visible import visible_lines
@@ -150,9 +150,7 @@ def _race(form: Form, folder: Path) -> Answer:
     answer = Answer(form.name, form.idea, result.outcome.value)
     if result.outcome is guest.Outcome.LOST:
         answer = replace(answer, words=guest.last_words(result.run_dir))
-    said = re.findall(r"answers (\d+) impossible (\d+)", _said(result))
-    if said:
-        answer = replace(answer, answers=int(said[-1][0]), impossible=int(said[-1][1]))
+    answer = replace(answer, **_said(result))
     if trace.is_file():
         races = [one for one in audits.findings(trace) if one["severity"] == audits.RACE]
         certain = [one for one in races if one["certainty"] == "certain"]
@@ -164,18 +162,16 @@ def _cost(form: Form, answer: Answer) -> Answer:
     """The reader alone, on the kernel as people run it, in a guest that counts instructions."""
     options = replace(_options(form, False), cpus=1, qemu=COUNTING)
     result = lab.run(_plan(f"cost-{form.name}", "cost", str(COST_ROUNDS)), options, None)
-    said = re.search(r"huge ([\d.]+) every ([\d.]+)", _said(result))
-    if said is None:
+    said = _said(result)
+    if not said:
         say.warning(f"the cost of {form.name} is not known: see {result.run_dir}")
-        return answer
-    return replace(answer, huge=float(said[1]), every=float(said[2]))
+    return replace(answer, **said)
 
 
-def _said(result: guest.Result) -> str:
-    try:
-        return (result.run_dir / SAID).read_text(errors="replace")
-    except FileNotFoundError:
-        return ""
+def _said(result: guest.Result) -> dict[str, Any]:
+    """The last result of the program, which its kernel may have let finish or not."""
+    whole = [line for line in guest.read_lines(result.run_dir / SAID) if line.endswith("}")]
+    return dict(json.loads(whole[-1])) if whole else {}
 
 
 def table(answers: Sequence[Answer]) -> str:

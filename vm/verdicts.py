@@ -16,23 +16,18 @@ _SAYS = (
     ("failed", re.compile(r"^\s*not ok \d|\[FAIL\]|\bFail$|^Not OK")),
     ("passed", re.compile(r"^\s*ok \d|\[(?:PASS|OK)\]|\bOK$")),
 )
-#: What marks.c tells of the command's end.
-_ENDED = re.compile(r"^note: step \S+ (?:ended with (status \d+)|was ended by (signal \d+))$")
+#: Where marks.c tells how the command ended: "status 0", "signal 11".
+ENDED = "ended"
 
 
 def verdict(folder: Path) -> str:
     """The verdict of the program of a step, whose output is in FOLDER."""
     if guest.read_status(folder / "status") is None:
         return "did not end"
-    errors = _lines(folder / "stderr")
-    ended = next((found[1] or found[2] for found in map(_ENDED.match, errors) if found), "status 0")
+    ended = guest.read_lines(folder / ENDED)[-1:] or ["no word of its end"]
     counts = Counter(
         next((word for word, pattern in _SAYS if pattern.search(line)), "")
-        for line in _lines(folder / "stdout")
+        for line in guest.read_lines(folder / "stdout")
     )
     told = [f"{counts[word]} {word}" for word in ("passed", "failed", "skipped") if counts[word]]
-    return ", ".join([ended, *told])
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(errors="replace").splitlines()
+    return ", ".join([*ended, *told])

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Check the books, the kernel's own rules and the readers; name who broke them.
+"""Check counters against operations and kernel rules, find racing readers, and name who did it.
 
-FILE may also be the folder that `export --to parquet` made: its parts are audited side by
-side, by Dask's processes on this machine or by the cluster of --scheduler.
+FILE may also be a directory made by `export --to parquet`: its parts are audited in parallel,
+by Dask processes on this machine, or by the cluster of --scheduler.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `audit`."""
     add_trace_arguments(parser)
-    parser.add_argument("--check", action="store_true", help="exit 1 if anything is found")
+    parser.add_argument("--check", action="store_true", help="exit 1 if there is any finding")
     add_json_argument(parser)
-    parser.add_argument("--all", action="store_true", help="tell every finding in words")
+    parser.add_argument(
+        "--all", action="store_true", help="print every finding, not three of each kind"
+    )
     parser.add_argument(
         "--scheduler", metavar="ADDRESS",
-        help="of a Dask cluster that audits a dataset; else processes of this machine do",
+        help="address of a Dask scheduler (default: local processes)",
     )  # fmt: skip
 
 

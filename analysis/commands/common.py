@@ -47,7 +47,7 @@ def add_time_argument(parser: argparse.ArgumentParser) -> None:
     """--time, for the commands that take a part of a trace."""
     parser.add_argument(
         "--time", type=_time, default=(0.0, math.inf), metavar="A:B",
-        help="milliseconds since the first record, A included; either may be left out",
+        help="only from A to before B, in ms since the first record; either may be omitted",
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Print every record as one line of text: the debugger of the format.
+"""Print every record as one line of text, to debug the trace format.
 
-Values are raw, as the kernel's words held them; records come in the order of the file.
+Values are raw, as in the kernel's memory; records are in file order.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Write a trace for other programs: Parquet, CSV, or a file for ui.perfetto.dev.
+"""Convert a trace to Parquet, CSV or Perfetto (ui.perfetto.dev).
 
-csv: the events, a line each.  parquet: a folder with the events, lives, marks, snapshots and
-losses, in which a folio's life is in one file.  perfetto: folios with their map counts, and
-what each task did to them.
+csv: one line per event.  parquet: a directory with events, lives, marks, snapshots and losses;
+all events of a folio's life are in one file.  perfetto: folios with their map counts, and what
+each task did to them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ FORMATS = ("parquet", "csv", "perfetto")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `export`."""
     add_trace_arguments(parser)
-    parser.add_argument("--to", required=True, choices=FORMATS, help="the format")
-    add_output_arguments(parser, "OUT", "the file; of parquet the folder")
+    parser.add_argument("--to", required=True, choices=FORMATS, help="format")
+    add_output_arguments(parser, "OUT", "output file (for parquet a directory)")
 
 
 def run(args: argparse.Namespace) -> int:

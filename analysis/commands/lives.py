@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `lives`."""
     add_trace_arguments(parser)
     add_json_argument(parser)
-    parser.add_argument("--all", action="store_true", help="single pages too, not only folios")
+    parser.add_argument("--all", action="store_true", help="include single pages (order 0)")
 
 
 def run(args: argparse.Namespace) -> int:

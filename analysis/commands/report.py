@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Write a trace's findings, pictures and totals as one self-contained HTML page."""
+"""Write findings, pictures and totals of a trace as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from probes.visible import visible
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `report`."""
     add_trace_arguments(parser)
-    add_output_arguments(parser, "FILE", "the .html to write", (".html", ".htm"))
+    add_output_arguments(parser, "FILE", "the HTML file", (".html", ".htm"))
 
 
 def run(args: argparse.Namespace) -> int:

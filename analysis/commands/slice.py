@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Cut a smaller trace out of a trace, or pack all of it.
+"""Cut a part out of a trace, or pack all of it.
 
-The slice is a trace like any other: every command reads it.  With --time a folio that is older
-than the slice begins with its first record in it, and its counters are known from the
-first record or snapshot that shows them.  With --pfn whole 2 MiB frames are kept.  Without
-either all is kept, in a file of a tenth of the size.
+The slice is a trace like any other: every command reads it.  With --time, a folio older than
+the slice begins with its first record in it, and its counters are known from the first record
+or snapshot that shows them.  With --pfn, whole 2 MiB frames are kept.  Without either,
+everything is kept, in a file of about a tenth of the size.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `slice`."""
     add_trace_arguments(parser)
     add_time_argument(parser)
-    parser.add_argument("--pfn", type=pages_option, metavar="SPEC", help="pages: N, N+M or N,M")
+    parser.add_argument(
+        "--pfn", type=pages_option, metavar="SPEC", help="page frames: N, N+COUNT or FIRST,LAST"
+    )
     add_output_arguments(parser, "FILE", "the smaller trace")
 
 

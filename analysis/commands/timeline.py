@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `timeline`."""
     add_trace_arguments(parser)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--pfn", type=page_option, help="the busiest life that this page had")
-    which.add_argument("--life", metavar="ID", help="a life's number or id, see `lives`")
+    which.add_argument("--pfn", type=page_option, help="draw the busiest life of this page")
+    which.add_argument("--life", metavar="ID", help="draw this life (number or id, see `lives`)")
     add_time_argument(parser)
     add_output_arguments(parser, "FILE", "png, svg or pdf", FORMATS)
     parser.add_argument(

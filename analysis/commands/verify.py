@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Compare the reconstruction with the recorded ground truth; exit 1 on a difference."""
+"""Compare the replay with the kernel's counters in the snapshots; exit 1 on a difference."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ static void race(long seconds)
 			answers += shared->answers[reader];
 			wrong += shared->wrong[reader];
 		}
-		printf("answers %lu impossible %lu\n", answers, wrong);
+		printf("{\"answers\": %lu, \"impossible\": %lu}\n", answers, wrong);
 		fflush(stdout);
 	}
 	shared->stop = 1;
@@ -141,7 +141,7 @@ static void cost(long rounds)
 			every += time_to_read(fd, frame, BATCH);
 		all += 4 * BATCH;
 	}
-	printf("huge %.2f every %.2f\n", huge / (rounds * MANY * PAGES), every / all);
+	printf("{\"huge\": %.2f, \"every\": %.2f}\n", huge / (rounds * MANY * PAGES), every / all);
 }
 
 int main(int argc, char **argv)

@@ -2,7 +2,7 @@
 /*
  * Runs a command, and makes marks at random times until it ends: a recorder takes a snapshot at
  * each, wherever the command is just then. Arguments: seed, the longest pause in milliseconds,
- * the command. How the command ended is told on stderr; it is no matter of this program's.
+ * the command. How the command ended is a fact for the lab; it is no matter of this program's.
  */
 #include "story.h"
 
@@ -27,9 +27,8 @@ int main(int argc, char **argv)
 		mark(name);
 	}
 	if (WIFSIGNALED(status))
-		fprintf(stderr, "note: step %s was ended by signal %d\n", argv[3], WTERMSIG(status));
-	else if (WEXITSTATUS(status))
-		fprintf(stderr, "note: step %s ended with status %d\n", argv[3],
-			WEXITSTATUS(status));
+		fact("ended", "signal %d", WTERMSIG(status));
+	else
+		fact("ended", "status %d", WEXITSTATUS(status));
 	return 0;
 }

@@ -26,9 +26,10 @@ from vm import (
 
 WORKLOADS = ("lifecycle", "shmem-thp", "seed-2015")
 
-# ended() is what a step of the batch leaves.
+# fact() and ended() are what a step of the batch leaves.
 FAKE_VNG = """\
 begun() { mkdir -p "$out/steps/$1"; }
+fact() { begun "$1"; echo "$3" >>"$out/steps/$1/$2"; } # NAME FILE LINE
 ended() { # NAME STATUS [STDERR]
 	begun "$1"
 	echo "100.5 112.75" >"$out/steps/$1/uptime"
@@ -213,22 +214,23 @@ def test_combination_is_left_out_when_the_workload_skips(
 ) -> None:
     # GIVEN a kernel that lacks what a workload is about, and a step of another WHEN run
     fake.does(
-        "ended lifecycle 1 $'skip: no swap\\nwarning: the command failed with status 77; see'\n"
-        "ended shmem-thp 0 'note: step punch not on this kernel: no holes'\n"
-        "ended seed-2015 0\nfinished\n"
+        "fact lifecycle skipped 'no swap'; ended lifecycle 1\n"
+        "fact shmem-thp left-out 'step punch not on this kernel: no holes'; ended shmem-thp 0\n"
+        "fact seed-2015 ended 'signal 9'; ended seed-2015 0\nfinished\n"
     )
-    # THEN that is no failure, and both reasons are in the table
+    # THEN that is no failure, and the reasons are in the table, and how a command ended
     assert fake.run() == 0
     output = capfd.readouterr().out
     assert "left out: no swap" in output and "1 left out" in output
     assert "shmem-thp on 6.1: step punch not on this kernel: no holes" in output
+    assert "seed-2015 on 6.1: its command ended with signal 9" in output
 
 
 @pytest.mark.parametrize(
     ("step", "reason"),
     [
         ("ended lifecycle 1 'error: mmap: Out of memory'", "error: mmap: Out of memory"),
-        # A reason without the status, or the status without a reason, is no leave to skip.
+        # What is only said is no leave to skip.
         ("ended lifecycle 1 'skip: lunch'", "skip: lunch"),
         ("ended lifecycle 1 'the command failed with status 77'", "status 77"),
         ("ended lifecycle 124", "ended after"),

@@ -15,16 +15,20 @@ from vm import audits, build, chroot, kbuild, thread
 FAKE_VNG = """\
 echo "$@" >>"$LOG"
 if grep -q 'kpageflags cost ' "$out/job.sh"; then
-	echo "huge 321.50 every 210.25" >"$out/said"
+	echo '{"huge": 321.50, "every": 210.25}' >"$out/said"
 	leave 0 "$out/status"
 	exit
 fi
 echo trace >"$(sed -n "s,.*-o /mapcount/trace/\\([^ ]*\\).*,$traces/\\1,p" "$out/job.sh")"
-echo "answers 1000 impossible 1" >"$out/said"
+echo '{"answers": 1000, "impossible": 1}' >"$out/said"
 case $* in
-*strict*) echo "kernel BUG at include/linux/page-flags.h:800!"; exit 1 ;;
+*strict*)
+	printf '{"answers": 20' >>"$out/said"
+	echo "kernel BUG at include/linux/page-flags.h:800!"
+	exit 1
+	;;
 esac
-echo "answers 5000 impossible 3" >>"$out/said"
+echo '{"answers": 5000, "impossible": 3}' >>"$out/said"
 leave 0 "$out/status"
 """
 FAKE_AUDIT = """\

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vm.verdicts import verdict
+from vm.verdicts import ENDED, verdict
 
 TAP = """\
 TAP version 13
@@ -25,21 +25,21 @@ Collapse empty PTE table.... Fail
 
 
 @pytest.mark.parametrize(
-    ("stdout", "stderr", "expected"),
+    ("stdout", "ended", "expected"),
     [
-        (TAP, "", "status 0, 2 passed, 1 failed, 1 skipped"),
-        (OLDER, "note: step sh ended with status 1\n", "status 1, 2 passed, 1 failed"),
-        ("Not OK\n", "note: step sh ended with status 1\n", "status 1, 1 failed"),
-        ("", "x\nnote: step sh was ended by signal 11\n", "signal 11"),
+        (TAP, "status 0", "status 0, 2 passed, 1 failed, 1 skipped"),
+        (OLDER, "status 1", "status 1, 2 passed, 1 failed"),
+        ("Not OK\n", "status 1", "status 1, 1 failed"),
+        ("", "signal 11", "signal 11"),
     ],
 )
 def test_verdict_is_status_and_checks(
-    tmp_path: Path, stdout: str, stderr: str, expected: str
+    tmp_path: Path, stdout: str, ended: str, expected: str
 ) -> None:
     # GIVEN what a program left behind WHEN it is read THEN its checks are counted
     (tmp_path / "status").write_text("0\n")
     (tmp_path / "stdout").write_text(stdout)
-    (tmp_path / "stderr").write_text(stderr)
+    (tmp_path / ENDED).write_text(ended + "\n")
     assert verdict(tmp_path) == expected
 
 
