@@ -42,16 +42,16 @@ class Doubt:
         lost = int(self._spans[touched, 2].sum())
         if not lost:
             return ""
-        return f"{lost} events were lost meanwhile; certain if it shows without a loss"
+        return f"{lost} events were lost in that time; certain if it is seen without a loss"
 
     def books(self, begin: int, end: int) -> str:
         """The doubt about a counter that operations should explain, over its life."""
-        missing = f"{self._missing}; certain with every probe" if self._missing else ""
+        missing = f"{self._missing}; certain if every probe is attached" if self._missing else ""
         return self.lost(begin, end) or missing
 
     def snapshot(self, born: int, end: int, busy: bool) -> str:
         """The doubt about what a snapshot, until ``end``, shows of a life since its birth;
         ``busy``: the folio changed meanwhile."""
         if busy:
-            return "the folio changed while the snapshot was taken; certain if it shows at rest"
+            return "the folio changed while the snapshot was taken; certain if it is seen at rest"
         return self.books(born, end)

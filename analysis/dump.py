@@ -73,7 +73,7 @@ class Dump:
         if not self._ended:
             self.warnings.append(
                 f"{self.path} has no trailer: the recorder was killed or still runs; "
-                "the end of the story is missing"
+                "its last records are missing"
             )
 
     def _block(self, block: Block) -> Iterator[str]:

@@ -39,13 +39,14 @@ def interesting(
     if not len(lives["life"]):
         if window is not None:
             raise AnalysisError(
-                f"no life of {trace.path} is in that time: `mapcount lives --all` lists them"
+                f"{trace.path} has no life in that time: `mapcount lives --all` lists all"
             )
         if pfn is not None:
             raise AnalysisError(
-                f"page {pfn:#x} is in no life of {trace.path}: `mapcount lives --all` lists them"
+                f"no recorded folio of {trace.path} contained page {pfn:#x}: "
+                "`mapcount lives --all` lists all"
             )
-        raise AnalysisError(f"{trace.path} holds no folio's life: record something that maps")
+        raise AnalysisError(f"{trace.path} has no folio: record something that maps")
     keys = (lives["events"], lives["changes"], lives["order"] > 0, lives["stayed"], lives["deadly"])
     # The last key counts first; of equals the first life.
     ranked = np.lexsort([-key.astype(np.int64) for key in keys])

@@ -40,4 +40,4 @@ def oops_of(log: Log, block: dict[str, Any] | None) -> Oops | None:
 
 def _title(lines: tuple[str, ...]) -> str:
     """The first line without its time."""
-    return lines[0].rpartition("] ")[2].strip() if lines else "an oops without words"
+    return lines[0].rpartition("] ")[2].strip() if lines else "an oops without a message"

@@ -168,7 +168,7 @@ class Source:
         elif self.trailer is None:
             found.append(
                 f"{self.path} has no trailer: the recorder was killed or still runs; "
-                "the end of the story is missing"
+                "its last records are missing"
             )
         return found
 

@@ -44,6 +44,4 @@ def spread(
             for future in futures:
                 yield future.result()
         except KilledWorker as error:
-            raise AnalysisError(
-                f"Dask's workers die of it ({error}): give them more memory"
-            ) from None
+            raise AnalysisError(f"Dask's workers died ({error}): give them more memory") from None

@@ -61,7 +61,7 @@ def _losses(stats: Stats) -> list[str]:
 
 
 def _oops(trace: Trace, oops: Oops) -> list[str]:
-    since = duration(oops.ts - trace.census.first_ts) if oops.ts is not None else "a time unknown"
+    since = duration(oops.ts - trace.census.first_ts) if oops.ts is not None else "an unknown time"
     about = f" ± {duration(oops.within_ns)}" if oops.within_ns else ""
     return [f"oops        {oops.title}, at {since}{about}", *(f"  {line}" for line in oops.lines)]
 

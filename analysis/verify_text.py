@@ -37,7 +37,7 @@ def _difference(trace: Trace, one: dict[str, Any]) -> str:
             f"{event['event']} by {event['comm']}/{event['tid']}"
         )
     elif not one["doubt"]:
-        text += "; every record of it agrees: the change was seen by no probe"
+        text += "; every record of it agrees: no probe saw the change"
     return visible(text)
 
 

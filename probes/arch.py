@@ -50,7 +50,7 @@ def name() -> str:
     """The machine that this is.  Raises ProbeError where it is none of those known."""
     machine = platform.machine()
     if machine not in ARCHES:
-        raise ProbeError(f"{machine} is not known to mapcount: use one of {', '.join(ARCHES)}")
+        raise ProbeError(f"{machine} is not supported: use one of {', '.join(ARCHES)}")
     return machine
 
 

@@ -86,7 +86,7 @@ class Btf:
         elif number:
             self._lib.btf__get_from_id(number, ctypes.byref(found))
         if not found.value:
-            raise ProbeError("BCC gave its program no types: install a newer python3-bpfcc")
+            raise ProbeError("BCC's program has no BTF: install a newer python3-bpfcc")
         return found
 
     def _first(self, *names: str) -> Any:

@@ -36,7 +36,7 @@ def compile_programs(path: str, force: bool) -> int:
         _try_out(made, kcore)
     if not made.build_id:
         raise ProbeError(
-            "this kernel has no build id (/sys/kernel/notes) by which the file could be told from "
+            "this kernel has no build id (/sys/kernel/notes), which tells its file from "
             "another kernel's: use one that was linked with --build-id"
         )
     content = pack(made)

@@ -25,7 +25,7 @@ from probes.visible import visible
 #: A test returns what it found, and raises ProbeError where something is lacking.
 Test = Callable[[], str]
 #: What is invisible where recording cannot work at all.
-ALL = "anything, recording cannot begin"
+ALL = "anything: recording cannot start"
 
 
 def doctor(
@@ -102,8 +102,8 @@ def _examine(report: Report, programs: Programs) -> None:
     _check(report, "kprobes", check_kprobes)
     _check(report, "lockdown", _lockdown)
     # Recording works without these; something just stays invisible.
-    _check(report, "tracefs", _tracefs, "the marks of workloads, and the counters at them")
-    _check(report, "huge pages", _huge_pages, "folios but those of hugetlb: there are none")
+    _check(report, "tracefs", _tracefs, "marks of workloads, and the counters at them")
+    _check(report, "huge pages", _huge_pages, "folios other than those of hugetlb")
     found: List[Optional[object]] = [None, None]
 
     def symbols() -> str:
@@ -164,7 +164,7 @@ def _memory(report: Report) -> Optional[Memory]:
         except ProbeError as no_bpf:
             report.lacks("memory", f"{no_kcore}; {no_bpf}", ALL)
             return None
-        report.lacks("memory", no_kcore, "nothing, BPF reads the memory instead", fatal=False)
+        report.lacks("memory", no_kcore, "nothing: memory is read by BPF instead", fatal=False)
         return second
     report.has("memory", "/proc/kcore is readable")
     return memory

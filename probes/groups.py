@@ -13,13 +13,13 @@ from probes.plan import Missing, Plan
 #: Allocation, free, tasks and marks: without them no record belongs to a folio's life.
 ALWAYS = "life"
 GROUPS = {
-    "rmap": "pages that are mapped and unmapped",
-    "dup": "mappings that fork copies",
+    "rmap": "mappings added and removed",
+    "dup": "mappings copied by fork",
     "split": "splits of PMD mappings and of folios",
-    "collapse": "what khugepaged and MADV_COLLAPSE collapse",
-    "migrate": "pages that are migrated",
+    "collapse": "collapses by khugepaged and MADV_COLLAPSE",
+    "migrate": "migrations of pages",
     "readers": "readers of /proc/kpageflags and /proc/kpagecount",
-    "crash": "when the kernel dies",
+    "crash": "oopses and panics",
 }
 
 Groups = Tuple[str, ...]

@@ -99,7 +99,7 @@ HOOKS: Tuple[Hook, ...] = (
         "point",
         "rmap",
         (C("folio_add_anon_rmap_pmd", page="page", level="pmd"), *_OLD_ADD_ANON),
-        "anonymous huge pages mapped again as a whole",
+        "anonymous huge pages mapped again by a PMD",
         delta=1,
     ),
     Hook(
@@ -128,7 +128,7 @@ HOOKS: Tuple[Hook, ...] = (
         "point",
         "rmap",
         (C("folio_add_file_rmap_pmd", page="page", level="pmd"), *_OLD_ADD_FILE),
-        "file and shmem huge pages mapped as a whole",
+        "file and shmem huge pages mapped by a PMD",
         delta=1,
     ),
     Hook(
@@ -206,7 +206,7 @@ HOOKS: Tuple[Hook, ...] = (
         "bracket",
         "dup",
         (C("copy_page_range"),),
-        "when fork copies page tables",
+        "where fork copies page tables",
     ),
     Hook(
         "split_pmd",
@@ -233,7 +233,7 @@ HOOKS: Tuple[Hook, ...] = (
             C("split_huge_page_to_list_to_order", page="page"),
             C("split_huge_page_to_list", page="page"),
         ),
-        "folios split into smaller ones: lives end unseen",
+        "splits of folios into smaller ones",
     ),
     Hook(
         "deferred_split",
@@ -252,14 +252,14 @@ HOOKS: Tuple[Hook, ...] = (
         "bracket",
         "collapse",
         (C("collapse_huge_page"),),
-        "khugepaged's work on anonymous memory is not named as such",
+        "which operations belong to a collapse of anonymous memory",
     ),
     Hook(
         "collapse",
         "bracket",
         "collapse",
         (C("collapse_file"),),
-        "khugepaged's work on files is not named as such",
+        "which operations belong to a collapse of a file's pages",
     ),
     Hook(
         "migrate",
@@ -267,7 +267,7 @@ HOOKS: Tuple[Hook, ...] = (
         "migrate",
         # commit 19138349ed59 ("mm/migrate: Add folio_migrate_flags()") (in v5.16)
         (C("folio_migrate_flags", page="folio"), C("migrate_page_states", page="page")),
-        "migration is not named as such",
+        "which operations belong to a migration",
     ),
     # Readers that look at a page without holding a reference (fs/proc/page.c).
     Hook(
@@ -312,7 +312,7 @@ HOOKS: Tuple[Hook, ...] = (
         "read",
         "readers",
         (C("snapshot_page", page="page"),),
-        "the copying of pages by readers",
+        "copies of pages that readers take",
         optional=True,
     ),
     # kernel/panic.c: the last records of a kernel that dies; `mapcount recover` finds them.
@@ -321,14 +321,14 @@ HOOKS: Tuple[Hook, ...] = (
         "once",
         "crash",
         (C("oops_enter"),),
-        "the moment of an oops",
+        "the time of an oops",
     ),
     Hook(
         "oops",
         "once",
         "crash",
         (C("panic"),),
-        "the moment of a panic",
+        "the time of a panic",
     ),
     # kernel/fork.c: an address space ends; what is followed is told by its address.
     Hook(
@@ -336,7 +336,7 @@ HOOKS: Tuple[Hook, ...] = (
         "mm_free",
         "life",
         (C("__mmdrop"),),
-        "when address spaces end: a stranger's may be taken for a followed one",
+        "the end of address spaces: a later one may be taken for a traced one",
     ),
 )
 
@@ -359,21 +359,21 @@ TRACEPOINTS: Tuple[Tracepoint, ...] = (
         "alloc",
         "on_alloc",
         (argument(0), argument(1), argument(3)),
-        "when a folio is born",
+        "allocations of folios",
     ),
     Tracepoint(
         "mm_page_free",
         "free",
         "on_free",
         (argument(0), argument(1)),
-        "when a folio dies",
+        "frees of folios",
     ),
     Tracepoint(
         "task_newtask",
         "task_new",
         "on_task",
         (constant("TASK_NEW"), argument(0), number(0)),
-        "names of new tasks, and children of the traced command",
+        "new tasks: their names, and which are children of the traced command",
     ),
     Tracepoint(
         "task_rename",
@@ -387,7 +387,7 @@ TRACEPOINTS: Tuple[Tracepoint, ...] = (
         "task_exit",
         "on_task",
         (constant("TASK_EXIT"), argument(0), number(0)),
-        "when tasks end",
+        "exits of tasks",
     ),
 )
 

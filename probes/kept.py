@@ -59,7 +59,7 @@ def find(given: Optional[str], use_cache: bool) -> Optional[Found]:
             try:
                 return Found(_checked(_read_kept(path)), KEPT, path)
             except (Damaged, OSError) as error:
-                say(f"warning: {path} is not used, and made anew: {error}")
+                say(f"warning: {path} is not used but replaced: {error}")
     return None
 
 

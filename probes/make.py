@@ -41,7 +41,7 @@ def make(kcore: Memory, trampolines: bool = True) -> Compiled:
     symbols = Symbols()
     types = find_types()
     if types.source != "btf":
-        say("the kernel has no BTF: its headers tell the layout")
+        say("the kernel has no BTF: taking the layout from its headers")
     layout = find_layout(types, symbols, kcore)
     plan = resolve(types, symbols, kcore, layout)
     if trampolines:

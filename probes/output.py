@@ -57,7 +57,7 @@ def check(path: str, force: bool, owned: Owned = refuse) -> None:
     except (OSError, ValueError) as error:
         raise OutputError(f"{path} cannot be an output: {reason(error)}") from None
     if stat.S_ISLNK(there.st_mode):
-        raise OutputError(f"{path} is a symbolic link: give the name of what it leads to")
+        raise OutputError(f"{path} is a symbolic link: give its target")
     if stat.S_ISDIR(there.st_mode):
         problem = owned(path)
         if problem:

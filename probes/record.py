@@ -131,7 +131,7 @@ class Recording:
             if found.way == GIVEN:
                 raise
             say(f"warning: {refused}")
-            say("warning: fentry is refused here, compiling again with kprobes, which cost more")
+            say("warning: the kernel refuses fentry: compiling again with kprobes, which cost more")
             self._load(make_and_keep(self.request.cache, self.kcore, trampolines=False))
 
     def _load(self, found: Found) -> None:
@@ -263,7 +263,7 @@ class Recording:
         try:
             return ask()
         except OSError as error:
-            say(f"note: cannot tell {what} ({error}): `mapcount recover` will lack it")
+            say(f"note: cannot determine {what} ({error}): `mapcount recover` will lack it")
             return None
 
     # -- the loop --------------------------------------------------------------------

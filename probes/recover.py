@@ -42,7 +42,7 @@ class Covered:
 def recover(core_path: str, trace_path: str, console: Optional[str] = None) -> int:
     """Recover into a trace.  Returns the exit status; raises ProbeError where it cannot be."""
     if os.path.islink(trace_path):
-        raise ProbeError(f"{trace_path} is a symbolic link: give the name of what it leads to")
+        raise ProbeError(f"{trace_path} is a symbolic link: give its target")
     try:
         return _recover(core_path, _read(trace_path), console)
     except (KeyError, TypeError, ValueError) as error:
@@ -133,7 +133,7 @@ def _check(ring: DeadRing, trace: Covered, core: str) -> None:
         fits &= slot is None or slot[RING_HEADER_SIZE:] == mine
     if not fits:
         raise ProbeError(
-            f"{core} is of another time than {trace.path}: its ring does not continue the trace; "
+            f"{core} does not belong to {trace.path}: its ring does not continue the trace; "
             "give the core of the crash that ended this recording"
         )
 

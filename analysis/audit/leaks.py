@@ -47,10 +47,10 @@ def leaks(part: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
             pfn=int(lives.head[one]),
             rows=(row, int(run.rows[last[at]])),
             actor=row,
-            words=f"{left[at]} mappings are left at the end, and every task that mapped it has "
+            words=f"{left[at]} mappings are left at the end though every task that mapped it has "
             "ended; the last to map it was {function} by {actor}",
             doubt=doubt.books(begin, end)
-            or "another task may hold the address space, or the exit was still going on; "
+            or "another task may share the address space, or the exit was not finished; "
             "certain if the page is still mapped in a later recording",
             counter="mappings",
             expected=0,

@@ -45,18 +45,18 @@ def races(part: Part, doubt: Doubt) -> Iterator[Finding]:
         if died_in_it:
             stayed += ", until the kernel died in it"
         elif not closed:
-            stayed = "and never came back in this recording"
+            stayed = "and did not return in this recording"
         died = ""
         if died_in_it and oops is not None and oops.ts == span[1]:
             died = f": {plain(oops.title)}"
         why = doubt.lost(*span)
         if log.ts[end] in span:
-            why = why or "both in one nanosecond; certain with a longer window"
+            why = why or "both at the same nanosecond; certain with a longer window"
         when = int(log.ts[end]) - span[0]
-        began = f"{'freed' if freed else 'split'} the folio {duration(when)} after it had come"
+        began = f"{'freed' if freed else 'split'} the folio {duration(when)} after its entry"
         if when < 0:
             verb = "free" if freed else "split"
-            began = f"had begun to {verb} the folio {duration(-when)} before it came"
+            began = f"had begun to {verb} the folio {duration(-when)} before its entry"
         yield Finding(
             rule="reader-race",
             life=life,
@@ -65,7 +65,7 @@ def races(part: Part, doubt: Doubt) -> Iterator[Finding]:
             actor=enter,
             other=end,
             words=(
-                f"{{actor}} looked {stayed} in {{function}} without a reference, at "
+                f"{{actor}} read {stayed} in {{function}} without a reference: "
                 f"{_looks(part, function)}; {{other}} {began}{died}"
             ),
             doubt=why,
@@ -79,7 +79,7 @@ def races(part: Part, doubt: Doubt) -> Iterator[Finding]:
             rows=rows if died_in_it else (*rows, leave),
             actor=enter,
             other=int(lives.first[life]),
-            words="{actor} looked in {function} without a reference while {other} "
+            words="{actor} read in {function} without a reference while {other} "
             "allocated the folio",
             doubt=doubt.lost(int(log.ts[enter]), end_ts),
         )

@@ -62,8 +62,8 @@ def _audited(args: argparse.Namespace) -> tuple[Trace, Audit]:
         return dataset.whole, dataset.audit
     if args.scheduler:
         raise CommandError(
-            f"{args.file} is one file, of which a cluster sees no parts: "
-            "give the folder that `mapcount export --to parquet` made of it"
+            f"{args.file} is a single file, and a cluster audits parts: give the folder that "
+            "`mapcount export --to parquet` made of it"
         )
     trace = open_trace(args)
     return trace, trace.audit

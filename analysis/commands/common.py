@@ -67,7 +67,7 @@ def open_trace(args: argparse.Namespace) -> Trace:
 
     if os.path.isdir(args.file):
         raise CommandError(
-            f"{args.file} is a folder: give a trace file; only `audit` takes what `export` made"
+            f"{args.file} is a folder: give a trace file; only `audit` reads what `export` made"
         )
     trace = analysis.open_trace(args.file)
     tell(trace)
@@ -86,8 +86,8 @@ def tell(trace: Trace) -> None:
         advice = cli.fewer_losses(trace.meta.get("ring_bytes", 0))
         warn(f"{lost} events were lost: counts after a loss may differ; {advice}")
     if missed:
-        warn(f"the kernel skipped probes {missed} times, as it does where one runs inside "
-                   "another: counts after may differ; `mapcount stats` tells which")  # fmt: skip
+        warn(f"the kernel skipped probes {missed} times, as it does for one that runs inside "
+                   "another: later counts may differ; `mapcount stats` shows which")  # fmt: skip
     cli.detail(f"{trace.census.events} events, {len(trace.snapshots)} snapshots")
 
 

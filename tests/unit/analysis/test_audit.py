@@ -66,7 +66,7 @@ def test_race_is_named_when_the_folio_is_freed_under_a_reader(tmp_path: Path) ->
     assert found["certainty"].tolist() == ["certain"] * 2
     assert found["comm"].tolist() == ["page-types"] * 2
     assert found["other_tid"].tolist() == [PARENT] * 2
-    assert "page-types/900 looked for" in found["sentence"].iloc[0]
+    assert "page-types/900 read for" in found["sentence"].iloc[0]
     assert "freed the folio" in found["sentence"].iloc[0]
 
 
@@ -80,7 +80,7 @@ def test_race_is_named_when_the_reader_never_came_back(tmp_path: Path) -> None:
     # WHEN it is audited THEN that is the finding
     one = story.only(tmp_path)
     assert (one["rule"], one["tid"], one["pfn"]) == ("reader-race", READER, HEAD + 7)
-    assert "never came back" in one["sentence"]
+    assert "did not return" in one["sentence"]
 
 
 def test_race_is_named_when_the_folio_is_allocated_under_a_reader(tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_finding_is_possible_when_events_were_lost(tmp_path: Path) -> None:
     found = analysis.open_trace(str(path)).df_findings()
     # THEN the difference that it makes is only possible
     assert set(found["certainty"]) == {"possible"}
-    assert found["reason"].str.contains("37 events were lost meanwhile; certain if").all()
+    assert found["reason"].str.contains("37 events were lost in that time; certain if").all()
 
 
 def test_finding_is_possible_when_a_probe_is_missing(tmp_path: Path) -> None:
@@ -468,7 +468,7 @@ def test_race_is_named_when_the_deadly_reader_came_during_the_free(tmp_path: Pat
     assert found["life"].tolist() == [0]
     one = found.iloc[0]
     assert (one["tid"], one["other_tid"], one["pfn"]) == (READER, PARENT, mock_stories.HEAD + 132)
-    assert "had begun to free the folio 1.000 µs before it came" in one["sentence"]
+    assert "had begun to free the folio 1.000 µs before its entry" in one["sentence"]
     assert "until the kernel died in it" in one["sentence"]
 
 

@@ -258,7 +258,7 @@ def test_finding_is_possible_when_events_were_lost_in_the_life(tmp_path: Path) -
     found = story.findings(tmp_path)
     # THEN it is possible, and why is told
     assert set(found["certainty"]) == {"possible"}
-    assert all("3 events were lost meanwhile" in reason for reason in found["reason"])
+    assert all("3 events were lost in that time" in reason for reason in found["reason"])
 
 
 def test_folio_is_left_alone_when_it_changed_during_the_snapshot(tmp_path: Path) -> None:

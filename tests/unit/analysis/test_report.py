@@ -25,7 +25,7 @@ def test_page_names_the_race_and_shows_it_when_a_reader_raced(tmp_path: Path) ->
     page = _page(mock_stories.seed_2015(), tmp_path)
     # THEN verdict, finding and the pictures of both lives are in it
     assert "The books balance; 2 races of readers; nothing lost." in page
-    assert "page-types/900 looked for" in page
+    assert "page-types/900 read for" in page
     assert page.count("data:image/png;base64,") == 2
     # AND it asks for nothing from elsewhere, and takes a name for text
     assert not re.search(r'(src|href)="(?!data:)', page)

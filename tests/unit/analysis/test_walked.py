@@ -142,7 +142,7 @@ def test_a_loss_makes_it_possible_for_both(tmp_path: Path) -> None:
     assert (differences, certain) == (0, 0)
     assert possible > 0 and findings > 0
     reasons = {*verify(trace).differences["doubt"], *trace.df_findings()["reason"]}
-    assert reasons == {"1 events were lost meanwhile; certain if it shows without a loss"}
+    assert reasons == {"1 events were lost in that time; certain if it is seen without a loss"}
 
 
 def test_a_merge_during_the_snapshot_is_told_plainly(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_merge_during_the_snapshot_is_told_plainly(tmp_path: Path) -> None:
     # THEN it says that the folio changed meanwhile, and not that nobody saw it
     assert both(trace)[::2] == (0, 0) and verify(trace).differences.shape[0] == 2
     assert "possible because the folio changed while the snapshot was taken" in text
-    assert "seen by no probe" not in text
+    assert "no probe saw the change" not in text
 
 
 @pytest.mark.parametrize(("tid", "differences"), [(KSMD, 0), (PARENT, 3)])

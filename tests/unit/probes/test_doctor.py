@@ -29,8 +29,8 @@ def offers(monkeypatch, kcore, bpf):
     ("kcore", "bpf", "found", "line"),
     [
         (True, True, "kcore", "ok     memory: /proc/kcore is readable"),
-        (False, True, "bpf", "CONFIG_PROC_KCORE; not seen: nothing, BPF reads the memory instead"),
-        (False, False, None, "CONFIG_BPF_SYSCALL; not seen: anything, recording cannot begin"),
+        (False, True, "bpf", "CONFIG_PROC_KCORE; not seen: nothing: memory is read by BPF instead"),
+        (False, False, None, "CONFIG_BPF_SYSCALL; not seen: anything: recording cannot start"),
     ],
 )
 def test_doctor_when_there_are_ways_to_the_memory(monkeypatch, capsys, kcore, bpf, found, line):

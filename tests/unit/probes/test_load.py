@@ -48,7 +48,7 @@ def test_load_when_fentry_may_be_refused(monkeypatch, capsys, way, refused, atta
     made._start(Found(programs(FENTRY), way))
     # THEN what is loaded works, and a detour is told
     assert made.program == attach
-    assert ("warning: fentry is refused here" in capsys.readouterr().err) == bool(refused)
+    assert ("warning: the kernel refuses fentry" in capsys.readouterr().err) == bool(refused)
 
 
 @pytest.mark.parametrize("attach", [FENTRY, KPROBE])

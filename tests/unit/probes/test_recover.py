@@ -252,7 +252,7 @@ def test_the_core_is_refused_when_it_is_of_another_crash(kernel, tmp_path, capsy
         other.die()
         # WHEN the trace is to be completed from it THEN it is refused
         assert main(["recover", "--core", other.core, kernel.trace]) == 1
-        assert "is of another time" in capsys.readouterr().err
+        assert "does not belong to" in capsys.readouterr().err
 
 
 def test_one_error_says_why_when_the_trace_has_no_frames(kernel, capsys):
