@@ -4,7 +4,7 @@
 PYTHON = .venv/bin/python
 #: Events of the largest trace that `make bench` reads: 1e8 needs 8 GB of disk.
 BENCH_EVENTS = 1e7
-#: Percent of the code that `make coverage` asks for.
+#: Percent of the code that `make coverage` requires.
 COVERAGE = 80
 #: Which kernels `make configs` runs, "--kernel NAME …": all take hours to build.
 CONFIGS =
@@ -21,10 +21,10 @@ setup: ## install what the other targets need (Debian packages as root, a virtua
 demo: setup ## record a huge page's life on the lab kernel and draw it: out/demo/
 	@sh vm/demo.sh $(PYTHON)
 
-test: setup ## what every change is held to, guests included: twenty minutes
+test: setup ## the tests of every change, guests included: twenty minutes
 	MAPCOUNT_REQUIRE_KERNEL=1 $(PYTHON) -m pytest tests
 
-truth: setup ## every test there is, on all kernels, and the planted bugs: some hours
+truth: setup ## every test, on all kernels, and the planted bugs: some hours
 	MAPCOUNT_REQUIRE_KERNEL=1 $(PYTHON) -m pytest -m "truth or not truth" tests
 	$(MAKE) versions
 	$(MAKE) mutants
@@ -32,20 +32,20 @@ truth: setup ## every test there is, on all kernels, and the planted bugs: some 
 versions: setup ## the offline tests on each Python, with the oldest and newest libraries
 	$(PYTHON) -m tests.versions
 
-coverage: setup ## how much of the code the tests without guests run; fails below the floor
+coverage: setup ## code coverage of the tests without guests; fails below the floor
 	$(PYTHON) -m pytest tests/unit tests/integration -q --cov --cov-report=term \
 		--cov-fail-under=$(COVERAGE)
 
-man: setup ## the man page and bash's completion: build/mapcount.1, build/mapcount.bash
+man: setup ## the man page and bash completion: build/mapcount.1, build/mapcount.bash
 	$(PYTHON) -m docs.commands build
 
-matrix: setup ## every kernel with every workload: out/matrix/, and docs/support-matrix.md
+matrix: setup ## every workload on every kernel: out/matrix/, and docs/support-matrix.md
 	@status=0; $(PYTHON) mapcount.py lab matrix -o out/matrix -f || status=$$?; \
 	[ $$status -gt 1 ] || \
 	$(PYTHON) -m vm.matrix_text out/matrix/matrix.json docs/support-matrix.md || status=1; \
 	exit $$status
 
-configs: setup ## kernels of other configurations: out/configs/, and their part of that page
+configs: setup ## kernels with other configurations: out/configs/, and their part of that page
 	@status=0; $(PYTHON) mapcount.py lab matrix --configs $(CONFIGS) -f -o out/configs || status=$$?; \
 	[ $$status -gt 1 ] || \
 	$(PYTHON) -m vm.configs_text out/configs/matrix.json docs/support-matrix.md || status=1; \
@@ -57,7 +57,7 @@ mutants: setup ## kernels with planted bugs: out/mutants/, and docs/planted-bugs
 	$(PYTHON) -m vm.mutants_text out/mutants/mutants.json docs/planted-bugs.md || status=1; \
 	exit $$status
 
-bench: setup ## what tracing and reading cost, beside the peers: out/bench/, docs/performance.md
+bench: setup ## costs of tracing and reading, with peers: out/bench/, docs/performance.md
 	$(PYTHON) -m tests.bench.guest start
 	$(PYTHON) -m tests.bench.guest cost
 	$(PYTHON) -m tests.bench.guest loss

@@ -31,7 +31,7 @@ OUT = Path("out/bench")
 PEERS = ("trace-cmd", "linux-perf")
 #: A page is mapped once and unmapped once.
 EVENTS_PER_PAGE = 2
-#: Instructions aimed at, with the whole record.
+#: Goals in instructions, with the whole record.
 GOALS = {"mapcount, fentry": 650, "mapcount, kprobe": 900}
 
 COST_COLUMNS = {
@@ -39,35 +39,39 @@ COST_COLUMNS = {
     "have its whole record; 'another task's' and 'too small' are events that it filters out",
     "instructions": "guest instructions per page mapped or unmapped above those of no tracer, the "
     "consumer's included (median)",
-    "goal": "what was aimed at",
+    "goal": "the goal that was set",
     "spread": "the same: the largest less the smallest repeat",
     "repeats": "runs of 40 960 events",
-    "consumer": "what of the instructions the tracer's own processes ran",
+    "consumer": "instructions of these that the tracer's own processes ran",
     "of bpftrace": "ratio to bpftrace",
     "of trace-cmd": "ratio to trace-cmd",
     "path": "the rest: the probe, its record, and the interrupts and switches of the consumer",
     "scan": "instructions per page that is read from /proc/kpageflags above those of no tracer",
     "ready": "seconds of guest time from the command to tracing",
     "bytes": "bytes of the tracer's file for each page mapped or unmapped",
-    "lost": "events that the tracer says it lost, as a share of all: what is lost costs it nothing",
+    "lost": "events that the tracer says it lost, as a share of all: lost events cost nothing",
 }
 COST_NOTES = [
-    "With the peers' fields alone 700 by kprobes and 450 by fentry were aimed at; the record is "
-    "always whole, so that this is not measured by itself. Of the path with fentry the kernel's "
+    "With the peers' fields alone the goals were 700 by kprobes and 450 by fentry; the record is "
+    "always whole, so this is not measured separately. In the path with fentry the kernel's "
     "trampoline takes some 120 instructions, the program 220, reading the page 120, the ring 170, "
-    "the clock 50; of the consumer's, 250 to 290 are the CRC-32 by which damage to the file is "
-    "seen.",
-    "bpftrace prints more than its buffer takes under this load; what a tracer loses costs it "
-    "nothing, so that its figure is too low. trace-cmd's file is compressed when it ends.",
+    "the clock 50; in the consumer, 250 to 290 are the CRC-32 that detects damage to the file.",
+    "bpftrace prints more than its buffer holds under this load; lost events cost a tracer "
+    "nothing, so its figure is too low. trace-cmd's file is compressed when it ends.",
 ]
 START_COLUMNS = {
-    "tracer": "what was started: mapcount with all its probes, which were kept by an earlier "
-    "recording or are compiled; bpftrace with two",
+    "tracer": "what was started: mapcount with all its probes, kept by an earlier recording or "
+    "compiled; bpftrace with two",
     "instructions": "guest instructions from the command to tracing, in 10^9 (median)",
-    "goal": "what was aimed at",
+    "goal": "the goal that was set",
     "spread": "the same: the largest less the smallest repeat",
     "attaching": "of these, until it attaches (one repeat)",
 }
+START_NOTES = [
+    "Without kept programs nearly all is BCC's: clang parses the kernel's headers and compiles all "
+    "probes, where bpftrace has its types from BTF and compiles two. It happens once for each "
+    "build of a kernel.",
+]
 #: Of bpftrace's instructions, where everything is compiled.
 START_GOAL_OF_BPFTRACE = 1.5
 START_GOALS = {"mapcount, kept": 2.0}
@@ -85,8 +89,8 @@ LOSS_COLUMNS = {
     "recording": "seconds from the command until it records",
 }
 LOSS_NOTES = [
-    "The load runs while a tracer starts. A compiled one's first event waits for BCC, which parses "
-    "the kernel's headers; with kept programs it was to come before bpftrace's.",
+    "The load runs while a tracer starts. Where programs are compiled, the first event waits for "
+    "BCC, which parses the kernel's headers. Goal: with kept programs, before bpftrace's.",
 ]
 
 
@@ -212,7 +216,7 @@ def main(argv: list[str] | None = None) -> int:
     """Measure one table and write it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.guest")
     parser.add_argument("kind", choices=["start", "cost", "loss"])
-    parser.add_argument("tracer", nargs="*", help="only these")
+    parser.add_argument("tracer", nargs="*", help="only these tracers")
     parser.add_argument("--seconds", type=float, default=3600.0, help="time limit of the guest")
     args = parser.parse_args(argv)
     results = boot(args.kind, args.tracer, args.seconds)
@@ -222,7 +226,7 @@ def main(argv: list[str] | None = None) -> int:
             "title": "In the guest: from the command to tracing",
             "columns": START_COLUMNS,
             "rows": start_rows(results),
-            "notes": [],
+            "notes": START_NOTES,
         }
     elif args.kind == "cost":
         table = {

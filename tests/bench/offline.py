@@ -49,7 +49,7 @@ Rows = list[dict[str, Any]]
 STEP_COLUMNS = {
     "step": f"what is done with a file of {STEP_EVENTS} events of {STEP_LIVES} folios",
     "M events/s": f"per second of one core's time, the median of {ROUNDS} rounds",
-    "goal": "what was aimed at",
+    "goal": "the goal that was set",
     "spread": "the slowest round's time less the fastest's, as a share of the median",
     "of read": "its time as a multiple of the plain read's, the median of the rounds' ratios",
     "of text": "its time as a share of reading the same fields as text, likewise",
