@@ -9,7 +9,9 @@ from importlib import import_module
 
 from probes import cli
 
-COMMANDS = ("stats", "dump", "lives", "timeline", "audit", "verify", "report", "slice", "export")
+COMMANDS = (
+    "stats", "dump", "lives", "timeline", "audit", "verify", "waste", "report", "slice", "export",
+)  # fmt: skip
 
 
 def build_parser() -> cli.Parser:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.audit import Audit
+    from analysis.waste_frame import Wasted
 
 
 class Trace:
@@ -106,6 +107,13 @@ class Trace:
         from analysis.audit import audit
 
         return audit(self)
+
+    @cached_property
+    def wasted(self) -> Wasted:
+        """What partially mapped folios keep, see ``analysis.waste_frame``."""
+        from analysis.waste_frame import wasted
+
+        return wasted(self)
 
     @cached_property
     def _events(self) -> pd.DataFrame:
@@ -291,6 +299,27 @@ class Trace:
         * ``sentence``: str, the finding in plain words
         """
         return self.audit.findings
+
+    def df_waste(self) -> pd.DataFrame:
+        """Times in which an anonymous large folio was partially mapped, in their order.
+
+        Some of its pages were mapped and others were not: these are kept until the folio is
+        split or freed (deferred_split_folio() in mm/huge_memory.c).
+
+        * ``life``: int64, label in ``df_lives``; ``head_pfn``: int64; ``order``: int16
+        * ``from_ts``, ``to_ts``: int64, ns; ``end``: category: mapped (every page is again),
+          unmapped (none is any more), or how the folio ended, as ``death`` of ``df_lives``
+        * ``most_bytes``: int64, kept and not mapped at once, ``last_bytes`` at its end;
+          ``byte_seconds``: float, the same summed up over time (bytes times s)
+        * ``function``: str, ``comm``: str, ``tid``, ``pid``: int64: the operation that left it
+          so; "" and -1 where it was so when it was first seen
+        * ``queued_ts``: Int64, ns, when it was queued for a split; NA: never meanwhile
+        * ``tries``: int64, splits that were tried meanwhile; ``result``: Int64 of the last
+          (0: it was split, else -errno), ``references``: Int64, to the folio when that began,
+          beside one for each mapping and that of who split it; NA: no try, or not known
+        * ``doubt``: str, why all this may be wrong; "": nothing is known to be missing
+        """
+        return self.wasted.spans
 
     def df_truth(self) -> pd.DataFrame:
         """The pages of all ground-truth snapshots, decoded.

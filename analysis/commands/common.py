@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from analysis.trace import Trace
 
 INCOMPLETE = 3
+#: Endings of the names of pictures: the formats that there are.
+PICTURES = (".png", ".svg", ".pdf")
 #: No trace is longer than so many milliseconds: a century.
 LONGEST = 3.2e12
 
@@ -98,7 +100,11 @@ def exit_code(args: argparse.Namespace, trace: Trace, code: int = 0) -> int:
 
 
 def add_output_arguments(
-    parser: argparse.ArgumentParser, name: str, what: str, endings: Sequence[str] = ()
+    parser: argparse.ArgumentParser,
+    name: str,
+    what: str,
+    endings: Sequence[str] = (),
+    required: bool = True,
 ) -> None:
     """The arguments of every command that makes a file or a folder; ENDINGS tell its format."""
 
@@ -108,6 +114,7 @@ def add_output_arguments(
         return text
 
     parser.add_argument(
-        "-o", "--output", required=True, type=output, metavar=name, help=f"{what}; {HELP_SYMLINK}"
-    )
+        "-o", "--output", required=required, type=output, metavar=name,
+        help=f"{what}; {HELP_SYMLINK}",
+    )  # fmt: skip
     parser.add_argument("-f", "--force", action="store_true", help="overwrite the output")

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from analysis.commands.common import (
+    PICTURES,
     add_output_arguments,
     add_time_argument,
     add_trace_arguments,
@@ -25,7 +26,6 @@ from probes.visible import visible
 if TYPE_CHECKING:
     from analysis.trace import Trace
 
-FORMATS = (".png", ".svg", ".pdf")
 #: Seconds between two pictures of a growing trace.
 REDRAW = 2.0
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--pfn", type=page_option, help="draw the busiest life of this page")
     which.add_argument("--life", metavar="ID", help="draw this life (number or id, see `lives`)")
     add_time_argument(parser)
-    add_output_arguments(parser, "FILE", "png, svg or pdf", FORMATS)
+    add_output_arguments(parser, "FILE", "png, svg or pdf", PICTURES)
     parser.add_argument(
         "--follow", action="store_true", help="redraw while the trace is being written"
     )

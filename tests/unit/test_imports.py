@@ -70,13 +70,13 @@ STAGES = (
     ("reading", ()),
     ("model", ("lives", "life_table", "counters", "effects", "replay", "counts", "start",
                "windows", "totals", "divergence", "in_flight", "owners", "at_snapshot",
-               "truth_frame", "part", "pieces", "doubt", "walked")),
+               "truth_frame", "part", "pieces", "doubt", "walked", "waste")),
     ("audit", ("verify", "findings_frame", "audit")),
-    ("frames", ("events_frame", "lives_frame", "counts_frame", "following")),
+    ("frames", ("events_frame", "lives_frame", "counts_frame", "waste_frame", "following")),
     ("trace", ("trace",)),
     ("text, plot, export, scale", ("interest", "stats", "json_form", "stats_text", "lives_text",
-               "audit_text", "verify_text", "dump", "report", "slicing", "dataset", "plot",
-               "export")),
+               "audit_text", "verify_text", "waste_text", "dump", "report", "slicing", "dataset",
+               "plot", "export")),
     ("commands", ("__init__", "__main__", "commands")),
 )  # fmt: skip
 

@@ -69,7 +69,7 @@ def wrong(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(story.write(tmp_path_factory.mktemp("t") / "t.mapcount"))
 
 
-@pytest.mark.parametrize("command", ["stats", "lives", "audit", "verify"])
+@pytest.mark.parametrize("command", ["stats", "lives", "audit", "verify", "waste"])
 def test_each_key_is_documented(
     command: str, wrong: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +92,7 @@ def test_tables_have_the_values_of_the_data_frames(
     for frame, argv in (
         (trace.df_lives().reset_index(), ["lives", "--all", wrong]),
         (trace.df_findings(), ["audit", wrong]),
+        (analysis.open_trace(str(GOLDEN)).df_waste(), ["waste", str(GOLDEN)]),
     ):
         told = printed(capsys, *argv, "--json")
         # THEN they have the columns and the values of the frames

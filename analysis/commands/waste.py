@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Say what partially mapped folios keep: memory that nothing maps, by whom, why not split."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from analysis.commands.common import (
+    PICTURES,
+    add_json_argument,
+    add_output_arguments,
+    add_trace_arguments,
+    exit_code,
+    open_trace,
+)
+from probes import cli
+from probes.output import Output, check
+from probes.visible import visible
+
+if TYPE_CHECKING:
+    from analysis.trace import Trace
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `waste`."""
+    add_trace_arguments(parser)
+    parser.add_argument("--all", action="store_true", help="every row of the tables")
+    add_json_argument(parser)
+    add_output_arguments(parser, "FILE", "a picture: png, svg or pdf", PICTURES, required=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the tables, and draw the picture where one is wanted."""
+    from analysis.json_form import rows
+    from analysis.waste_text import waste_text
+
+    if args.output is not None:
+        check(args.output, args.force)
+    trace = open_trace(args)
+    if args.json:
+        cli.json_result(rows(trace.df_waste()))
+    else:
+        cli.result(waste_text(trace, trace.wasted, args.all))
+    if args.output is not None:
+        _draw(args, trace)
+    return exit_code(args, trace)
+
+
+def _draw(args: argparse.Namespace, trace: Trace) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from analysis.plot.waste import plot_waste
+
+    figure = plot_waste(trace)
+    with Output(args.output, args.force, private=False) as output:
+        figure.savefig(output.part)
+    cli.tell("note", visible(f"wrote {args.output}"))

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Partially mapped folios: how much of them is kept though nothing maps it, and why.
+
+When some pages of an anonymous large folio are unmapped, their memory stays with the folio
+until it is split or freed.  The kernel queues it (deferred_split_folio()), and splits it only
+when memory is short.  Pages of files that nothing maps are page cache, and no waste.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.arrays import Bools, Ints
+from analysis.counts import Counts
+from analysis.lives import DEATHS
+from analysis.part import Part
+from analysis.plan import ENTER, OP
+from analysis.replay import Replay
+
+#: How a span ends: every page is mapped again, none is any more, or the folio's own end.
+ENDS = ("mapped", "unmapped", *DEATHS)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A time in which some pages of a folio were mapped and others were not.
+
+    From each time (ns) in ``ts`` on so many ``pages`` were not mapped, ``until`` its end.
+    ``row``: the record that made it so, -1 if it was so before the recording.  ``queued``: when
+    it was queued for a split, -1: never.  ``tries``: splits that were tried meanwhile;
+    ``result`` of the last (0: it was split), and the references to the folio at that time that
+    were neither a mapping nor the one of who split it; None: not known.
+    """
+
+    life: int
+    ts: Ints
+    pages: Ints
+    until: int
+    end: str
+    row: int
+    queued: int
+    tries: int
+    result: int | None
+    references: int | None
+
+
+@dataclass(frozen=True)
+class Waste:
+    """The spans of a part, in the order of lives; ``unknown``: how many lives are older than
+    the recording, and were never seen so that all their pages are known."""
+
+    spans: list[Span]
+    unknown: int
+
+
+def waste_of(part: Part) -> Waste:
+    """Find the spans of all anonymous large folios of a part."""
+    lives = part.lives
+    which = np.flatnonzero(lives.anon & ~lives.hugetlb & (lives.order > 0))
+    if not len(which):
+        return Waste([], 0)
+    run = part.replay(which)
+    spans: list[Span] = []
+    unknown = 0
+    for life in _candidates(run).tolist():
+        counts = part.counts(life, run)
+        pages, known = _not_mapped(counts)
+        unknown += not known.any()
+        spans += _spans(part, counts, pages, known)
+    return Waste(spans, unknown)
+
+
+def _candidates(run: Replay) -> Ints:
+    """Lives that may be mapped in part: where no operation was on some pages, none ever is."""
+    some = np.zeros(len(run.lives), dtype=bool)
+    some[np.searchsorted(run.bounds, run.acts.some_at, "right") - 1] = True
+    found: Ints = run.lives[some | ~run.born]
+    return found
+
+
+def _not_mapped(counts: Counts) -> tuple[Ints, Bools]:
+    """Pages without a mapping after each record, 0 where none has one; and where known."""
+    mapped, known = counts.pages_mapped()
+    partly = (counts.entire == 0) & (mapped > 0)
+    pages = np.where(partly, counts.pages - mapped, 0)
+    return pages, known & counts.entire_known
+
+
+def _splits(part: Part, counts: Counts) -> Iterable[tuple[int, int]]:
+    """The tries to split a folio: the element of its counts, and the row of the return or -1."""
+    log = part.log
+    asked = (log.op[counts.event] == OP["split_folio"]) & (log.phase[counts.event] == ENTER)
+    at = np.flatnonzero(asked)
+    return zip(at.tolist(), log.return_of[counts.event[at]].tolist(), strict=True)
+
+
+def _spans(part: Part, counts: Counts, pages: Ints, known: Bools) -> Iterable[Span]:
+    log, lives = part.log, part.lives
+    pages = np.where(known, pages, 0)
+    splits = list(_splits(part, counts))
+    for at, done in splits:
+        # A split takes all mappings away and, where it fails, gives them back.
+        inside = slice(at, np.searchsorted(counts.event, done) if done >= 0 else None)
+        pages[inside] = pages[at]
+    death = int(lives.death_row[counts.life])
+    over = int(log.ts[death]) if death >= 0 else part.recording.census.last_ts
+    edges = np.diff(pages > 0, prepend=False, append=False)
+    queue = log.op[counts.event] == OP["deferred_split"]
+    for begin, end in np.flatnonzero(edges).reshape(-1, 2).tolist():
+        whole = end == len(pages)
+        steps = begin + np.flatnonzero(np.diff(pages[begin:end], prepend=0))
+        queued = begin + np.flatnonzero(queue[begin : end + 1])
+        tried = [(at, done) for at, done in splits if begin <= at <= end]
+        result, references = _last_try(part, counts, tried)
+        yield Span(
+            life=counts.life,
+            ts=counts.ts[steps],
+            pages=pages[steps],
+            until=over if whole else int(counts.ts[end]),
+            end=_end(part, counts, end, known),
+            row=int(counts.event[begin]) if begin and known[begin - 1] else -1,
+            queued=int(counts.ts[queued[0]]) if len(queued) else -1,
+            tries=len(tried),
+            result=result,
+            references=references,
+        )
+
+
+def _end(part: Part, counts: Counts, at: int, known: Bools) -> str:
+    """What ended a span before an element of a folio's counts."""
+    if at == len(known):
+        return DEATHS[part.lives.death[counts.life]]
+    mapped, _ = counts.pages_mapped()
+    return "mapped" if counts.entire[at] or mapped[at] else "unmapped"
+
+
+def _last_try(
+    part: Part, counts: Counts, tried: list[tuple[int, int]]
+) -> tuple[int | None, int | None]:
+    if not tried:
+        return None, None
+    at, done = tried[-1]
+    row = int(counts.event[at])
+    total, known = counts.pte_total()
+    mappings = int(counts.entire[at] + total[at])
+    references = int(part.log.raw["refcount"][row]) - mappings - 1
+    return (
+        int(part.log.aux[done]) if done >= 0 else None,
+        references if known[at] and part.log.read[row] else None,
+    )

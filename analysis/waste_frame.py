@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The partially mapped folios as the data frame of ``Trace.df_waste``, and as steps over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.arrays import Ints
+from analysis.columns import category, integers, texts
+from analysis.doubt import Doubt
+from analysis.part import Part, Parted
+from analysis.pieces import each
+from analysis.recording import Recording
+from analysis.waste import ENDS, Span, Waste, waste_of
+
+
+@dataclass(frozen=True)
+class Wasted:
+    """``spans``: the frame of ``Trace.df_waste``.  ``unknown``: lives of which nothing can be said.
+
+    ``ts`` (ns, ascending), ``change`` (bytes) and ``span`` (a row of ``spans``): when the memory
+    that is kept and not mapped changed, by how much, and of which span.  What is kept when the
+    recording ends has no last change.
+    """
+
+    spans: pd.DataFrame
+    unknown: int
+    ts: Ints
+    change: Ints
+    span: Ints
+
+
+def wasted(trace: Parted) -> Wasted:
+    """What the partially mapped folios of a trace keep, part by part."""
+    frames, steps, unknown = [], [], 0
+    for (frame, of_part, without), numbers in each(trace, _part):
+        frames.append(frame.assign(life=numbers[frame["life"]]))
+        steps.append(of_part)
+        unknown += without
+    before = np.cumsum([0, *(len(frame) for frame in frames)])
+    ts, change = (np.concatenate([one[row] for one in steps]) for row in (0, 1))
+    span = np.concatenate([one[2] + at for one, at in zip(steps, before, strict=False)])
+    # Rows are in the order of time, and of lives where two began at once.
+    whole = pd.concat([one for one in frames if len(one)] or frames[:1], ignore_index=True)
+    by_time = np.lexsort((whole["life"], whole["from_ts"]))
+    place = np.empty(len(whole), dtype=np.int64)
+    place[by_time] = np.arange(len(whole))
+    in_time = np.argsort(ts, kind="stable")
+    return Wasted(
+        spans=whole.iloc[by_time].reset_index(drop=True),
+        unknown=unknown,
+        ts=ts[in_time],
+        change=change[in_time],
+        span=place[span[in_time]],
+    )
+
+
+def _part(recording: Recording, part: Part) -> tuple[pd.DataFrame, tuple[Ints, Ints, Ints], int]:
+    found = waste_of(part)
+    size = int(recording.meta.get("page_size", 4096))
+    ts, change, span = [_ints([])], [_ints([])], [_ints([])]
+    for number, one in enumerate(found.spans):
+        over = () if one.end == "alive" else (one.until,)
+        ts.append(np.append(one.ts, _ints(list(over))))
+        change.append(size * np.diff(one.pages, prepend=0, append=_ints([0] * len(over))))
+        span.append(np.full(len(ts[-1]), number))
+    steps = (np.concatenate(ts), np.concatenate(change), np.concatenate(span))
+    return _frame(recording, part, found, size), steps, found.unknown
+
+
+def _ints(values: list[int]) -> Ints:
+    return np.array(values, dtype=np.int64)
+
+
+def _or_none(values: list[int | None]) -> pd.arrays.IntegerArray:
+    there = np.array([value is not None for value in values], dtype=bool)
+    return integers(_ints([value or 0 for value in values]), there, np.int64)
+
+
+def _byte_seconds(span: Span, size: int) -> float:
+    return float(span.pages @ np.diff(span.ts, append=span.until)) * size / 1e9
+
+
+def _frame(recording: Recording, part: Part, found: Waste, size: int) -> pd.DataFrame:
+    log, lives, spans = part.log, part.lives, found.spans
+    doubt = Doubt(recording)
+    life = _ints([one.life for one in spans])
+    begin = _ints([int(one.ts[0]) for one in spans])
+    end = _ints([one.until for one in spans])
+    rows = _ints([one.row for one in spans])
+    there = rows >= 0
+    tid, pid = (np.where(there, column[rows], -1) for column in (log.tid, log.pid))
+    functions = [
+        part.plan.functions[code] if known else ""
+        for code, known in zip(log.function[rows].tolist(), there.tolist(), strict=True)
+    ]
+    names = (
+        recording.names.comm(pd.Series(begin), pd.Series(tid, dtype=np.int64)).astype(str).tolist()
+    )
+    comms = [name if known else "" for name, known in zip(names, there.tolist(), strict=True)]
+    born = log.ts[lives.first[life]].tolist()
+    queued = _ints([one.queued for one in spans])
+    return pd.DataFrame(
+        {
+            "life": life,
+            "head_pfn": lives.head[life],
+            "order": lives.order[life].astype(np.int16),
+            "from_ts": begin,
+            "to_ts": end,
+            "end": category(_ints([ENDS.index(one.end) for one in spans]), ENDS),
+            "most_bytes": size * _ints([int(one.pages.max()) for one in spans]),
+            "last_bytes": size * _ints([int(one.pages[-1]) for one in spans]),
+            "byte_seconds": np.array([_byte_seconds(one, size) for one in spans], dtype=float),
+            "function": texts(functions),
+            "comm": texts(comms),
+            "tid": tid,
+            "pid": pid,
+            "queued_ts": integers(queued, queued >= 0, np.int64),
+            "tries": _ints([one.tries for one in spans]),
+            "result": _or_none([one.result for one in spans]),
+            "references": _or_none([one.references for one in spans]),
+            "doubt": texts(map(doubt.books, born, end.tolist())),
+        }
+    )
+
+
+def by_process(found: Wasted) -> pd.DataFrame:
+    """What is kept by the process that left folios partially mapped, the most first.
+
+    * index ``pid``: int64, -1: they were so when they were first seen; ``comm``: str
+    * ``folios``: int64; ``most_bytes``: int64, at once; ``byte_seconds``: float;
+      ``end_bytes``: int64, when the recording ended
+    """
+    spans = found.spans
+    left = spans["last_bytes"].where(spans["end"] == "alive", 0)
+    frame = (
+        spans.assign(left=left)
+        .groupby("pid", sort=False)
+        .agg(
+            comm=("comm", "last"),
+            folios=("life", "nunique"),
+            byte_seconds=("byte_seconds", "sum"),
+            end_bytes=("left", "sum"),
+        )
+    )
+    owner = spans["pid"].to_numpy()[found.span]
+    frame["most_bytes"] = [int(np.cumsum(found.change[owner == pid]).max()) for pid in frame.index]
+    return frame.sort_values(["byte_seconds", "most_bytes"], ascending=False, kind="stable")

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Partially mapped folios as text: what they keep in all, by process, and one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from errno import errorcode
+from typing import Any
+
+import numpy as np
+
+from analysis.json_form import Row, rows
+from analysis.text import count, duration, table
+from analysis.trace import Trace
+from analysis.waste_frame import Wasted, by_process
+
+#: Rows of each table before the rest is summed up.
+SHOWN = 20
+PROCESSES = ("pid", "comm", "folios", "most KiB", "KiB s", "end KiB")
+FOLIOS = (
+    "life", "pfn", "order", "from ms", "for", "KiB", "by", "function", "queued", "split", "end",
+)  # fmt: skip
+
+
+def waste_text(trace: Trace, found: Wasted, every: bool) -> str:
+    """The sum, and both tables; ``every``: all of their rows."""
+    spans = found.spans
+    if not len(spans):
+        lines = ["no anonymous folio was partially mapped"]
+    else:
+        lines = [_sum(trace, found), ""]
+        lines += [*_processes(found, every), "", *_folios(trace, found, every)]
+    if found.unknown:
+        lines.append(
+            f"{count(found.unknown, 'folio')} older than the recording: not known which of the "
+            "pages are mapped"
+        )
+    doubtful = spans["doubt"][spans["doubt"] != ""]
+    if len(doubtful):
+        why = doubtful.iloc[0].split(";")[0]
+        lines.append(f"{count(len(doubtful), 'row')} may be wrong: {why}")
+    return "\n".join(lines)
+
+
+def _kib(size: float) -> str:
+    return f"{size / 1024:.3f}".rstrip("0").rstrip(".")
+
+
+def _sum(trace: Trace, found: Wasted) -> str:
+    kept = np.cumsum(found.change)
+    most = int(kept.argmax())
+    at = duration(int(found.ts[most]) - trace.census.first_ts)
+    return (
+        f"{count(found.spans['life'].nunique(), 'folio')} partially mapped: at most "
+        f"{_kib(int(kept[most]))} KiB kept and not mapped, {at} into the trace; "
+        f"{_kib(found.spans['byte_seconds'].sum())} KiB s in all"
+    )
+
+
+def _processes(found: Wasted, every: bool) -> list[str]:
+    frame = by_process(found)
+    shown = [
+        [
+            pid if pid >= 0 else "-", one["comm"] or "before the recording", one["folios"],
+            _kib(one["most_bytes"]), _kib(one["byte_seconds"]), _kib(one["end_bytes"]),
+        ]
+        for pid, one in zip(frame.index.tolist(), rows(frame), strict=True)
+    ]  # fmt: skip
+    return _table(PROCESSES, shown, every, ("process", "processes"))
+
+
+def _folios(trace: Trace, found: Wasted, every: bool) -> list[str]:
+    zero = trace.census.first_ts
+    ordered = found.spans.sort_values("byte_seconds", ascending=False, kind="stable")
+    shown = [
+        [
+            one["life"], f"{one['head_pfn']:#x}", one["order"],
+            f"{(one['from_ts'] - zero) / 1e6:.3f}", duration(one["to_ts"] - one["from_ts"]),
+            _kib(one["most_bytes"]), f"{one['comm']}/{one['pid']}" if one["pid"] >= 0 else "-",
+            one["function"] or "-", _queued(one), _split(one), one["end"],
+        ]
+        for one in rows(ordered if every else ordered.head(SHOWN))
+    ]  # fmt: skip
+    return _table(FOLIOS, shown, every, ("row", "rows"), len(ordered))
+
+
+def _table(
+    header: Sequence[str], cells: list[list[Any]], every: bool, nouns: tuple[str, str],
+    size: int = 0,
+) -> list[str]:  # fmt: skip
+    shown = cells if every else cells[:SHOWN]
+    more = max(size, len(cells)) - len(shown)
+    return [table(header, shown), *([f"and {count(more, *nouns)} more: --all"] if more else [])]
+
+
+def _queued(one: Row) -> str:
+    """When it was queued for a split, counted from when it was partially mapped."""
+    queued = one["queued_ts"]
+    return "never" if queued is None else f"after {duration(queued - one['from_ts'])}"
+
+
+def _split(one: Row) -> str:
+    """How often a split was tried, how the last try ended, and who else held the folio then."""
+    if not one["tries"]:
+        return "not tried"
+    result, held = one["result"], one["references"]
+    if result is None:
+        ended = "result not seen"
+    elif result == 0:
+        ended = "done"
+    else:
+        ended = errorcode.get(-result, str(result))
+    text = f"{count(one['tries'], 'try', 'tries')}: {ended}"
+    if result and held is not None:
+        text += f", {count(held, 'reference')} beside its mappings"
+    return text
