@@ -17,7 +17,8 @@ from analysis.log import LOWEST_COUNT
 from analysis.total_mapped import pmd_mappings
 from probes.tracefile import TraceError, decoded
 
-FRAME_PAGES = 512
+#: Pages of a frame, which is what a PMD maps, with pages of 4 and of 16 KiB.
+FRAME_SIZES = (512, 2048)
 #: What every snapshot is read by, of each page; folio counters are where the kernel has them.
 OF_PAGES = ("flags", "compound_head", "mapping", "mapcount")
 #: A folio's fields lie in its first pages.
@@ -102,13 +103,18 @@ class Snapshot:
         """The same snapshot of some of its frames."""
         arrays = ("frames", "pages", "kpagecount", "kpageflags", "mappers")
         some = {name: getattr(self, name)[keep] for name in arrays}
-        return replace(self, **some, runs=_runs_of(self.runs, some["frames"]))
+        return replace(self, **some, runs=_runs_of(self.runs, some["frames"], self.frame_pages))
+
+    @property
+    def frame_pages(self) -> int:
+        """Pages of a frame."""
+        return int(self.pages.shape[1])
 
     def word(self, name: str, dtype: str, head: Ints, frame: Ints, inside: int = 0) -> Ints:
         """A field of folios, given by the frame's number and the head's page in it, or what
         lies so many bytes inside the field."""
         at = head * self.layout.struct_page + self.layout.fields[name] + inside
-        flat = self.pages.reshape(len(self.frames), FRAME_PAGES * self.layout.struct_page)
+        flat = self.pages.reshape(len(self.frames), self.frame_pages * self.layout.struct_page)
         wanted = at[:, None] + np.arange(np.dtype(dtype).itemsize)
         raw = np.ascontiguousarray(flat[frame[:, None], wanted])
         # A flags word uses its low bits only; the sign of the rest does not matter.
@@ -135,7 +141,7 @@ class Snapshot:
         is_head = (flags >> self.layout.bits["head"]) & 1 == 1
         link = self.word("compound_head", "<i8", head, frame)
         # A tail page of its frame has no page[1] to read: it is not asked for.
-        inside = head < FRAME_PAGES - 1
+        inside = head < self.frame_pages - 1
         order = np.where(link & 1 == 1, -1, 0)
         asked = is_head & inside
         name = "order" if self.has("order") else "flags_1"
@@ -164,18 +170,18 @@ class Snapshot:
         place = np.searchsorted(self.frames[by_pfn], pfn, side="right") - 1
         frame = by_pfn[np.maximum(place, 0)] if len(by_pfn) else np.zeros_like(pfn)
         page = pfn - (self.frames[frame] if len(by_pfn) else 0)
-        return frame, page, (place >= 0) & (page < FRAME_PAGES)
+        return frame, page, (place >= 0) & (page < self.frame_pages)
 
 
-def _frames_of(runs: Records) -> Ints:
-    """The first pfn of the frame that each run lies in."""
+def _frames_of(runs: Records, pages: int) -> Ints:
+    """The first pfn of the frame of so many pages that each run lies in."""
     pfn = (runs["entry"] & np.uint64(PFN_MASK)).astype(np.int64)
-    return pfn - pfn % FRAME_PAGES
+    return pfn - pfn % pages
 
 
-def _runs_of(runs: Records, frames: Ints) -> Records:
-    """The runs that lie in some frames."""
-    some: Records = runs[np.isin(_frames_of(runs), frames)]
+def _runs_of(runs: Records, frames: Ints, pages: int) -> Records:
+    """The runs that lie in some frames of so many pages."""
+    some: Records = runs[np.isin(_frames_of(runs, pages), frames)]
     return some
 
 
@@ -194,8 +200,8 @@ def _parts(payload: bytes | memoryview, struct_page: int) -> _Parts:
     data = memoryview(payload)
     (length,) = struct.unpack_from("<I", data)
     head = decoded(data[4 : 4 + length])
-    frames, pages = len(head["frames"]), int(head.get("frame_pages", FRAME_PAGES))
-    if pages != FRAME_PAGES:
+    frames, pages = len(head["frames"]), int(head.get("frame_pages", FRAME_SIZES[0]))
+    if pages not in FRAME_SIZES:
         raise TraceError(f"the snapshot {head.get('name')!r} has frames of {pages} pages")
     at = 4 + length
 
@@ -216,9 +222,9 @@ def _parts(payload: bytes | memoryview, struct_page: int) -> _Parts:
     areas = take(AREA, int(told.get("areas", 0)))
     if (areas.view("<u8") >> 63).any() or (runs["address"] >> 63).any():
         raise TraceError(f"the snapshot {head.get('name')!r} has numbers that no kernel gives")
-    whole = np.isin(_frames_of(runs), np.array(head["frames"], dtype=np.int64))
+    whole = np.isin(_frames_of(runs, pages), np.array(head["frames"], dtype=np.int64))
     pfn = (runs["entry"] & np.uint64(PFN_MASK)).astype(np.int64)
-    if not (whole & (pfn % FRAME_PAGES + runs["pages"] <= FRAME_PAGES)).all():
+    if not (whole & (pfn % pages + runs["pages"] <= pages)).all():
         raise TraceError(f"the snapshot {head.get('name')!r} has runs beyond its frames")
     return _Parts(head, by_frame, runs, areas)
 
@@ -230,7 +236,7 @@ def restricted(
     parts = _parts(payload, layout.struct_page)
     frames = np.array(parts.head["frames"], dtype=np.int64)
     keep = wanted(frames)
-    runs = _runs_of(parts.runs, frames[keep])
+    runs = _runs_of(parts.runs, frames[keep], parts.by_frame[0].shape[1])
     head = parts.head | {"frames": frames[keep].tolist()}
     if "published" in head:
         head["published"] = head["published"] | {"runs": len(runs)}

@@ -129,8 +129,10 @@ START_NS = 1_000_000_000_000
 class MockTrace:
     """Collects records and blocks in file order; ``now`` is the clock in ns."""
 
-    def __init__(self, era: str = "double_map") -> None:
+    def __init__(self, era: str = "double_map", page_size: int = 4096) -> None:
         self.era = era
+        self.page_size = page_size
+        self.frame_pages = page_size // 8
         self.now = START_NS
         self.probes = {name: number for number, name in enumerate(PROBES[era], start=1)}
         self.items: list[tuple[BlockType, Any]] = []
@@ -152,8 +154,9 @@ class MockTrace:
             "tool": "mapcount 0.1.0",
             "kernel": {"release": RELEASE[self.era], "version": "#1 mock", "machine": "x86_64",
                        "build_id": "00"},
-            "boot_id": "mock", "command": ["./workload"], "nr_cpus": 2, "page_size": 4096,
-            "pmd_order": 9, "clock": {"monotonic_ns": START_NS, "realtime_ns": 0},
+            "boot_id": "mock", "command": ["./workload"], "nr_cpus": 2,
+            "page_size": self.page_size, "pmd_order": self.frame_pages.bit_length() - 1,
+            "clock": {"monotonic_ns": START_NS, "realtime_ns": 0},
             "layout": layout | LAYOUT[self.era] | {"compound_info": False},
             "counters": COUNTERS[self.era], "plan": plan, "missing": self.missing,
             "filters": {"pids": [100], "cgroup": None, "pfn": None, "min_order": 2,
@@ -249,7 +252,7 @@ class MockTrace:
         kpageflags: list[int] | None = None,
         runs: Sequence[tuple[int, ...]] = (), areas: Sequence[tuple[int, ...]] = (),
     ) -> None:  # fmt: skip
-        """A snapshot of whole frames; the lists have 512 values per frame.
+        """A snapshot of whole frames; the lists have a value for each page.
 
         Each task has an address space of its own; ``torn``: why that of a task was not held
         still.  ``runs`` and ``areas``: what its files told, see probes/published.py.
@@ -257,7 +260,7 @@ class MockTrace:
         begin = self.now + 500
         self.tick(2000)
         head = {"name": name, "ts_begin": begin, "ts_end": begin + 900, "frames": frames,
-                "frame_pages": 512, "tasks": list(tasks), "skipped": 0,
+                "frame_pages": self.frame_pages, "tasks": list(tasks), "skipped": 0,
                 "mms": [{"tasks": [pid]} | ({"torn": torn[pid]} if torn and pid in torn else {})
                         for pid in tasks],
                 "published": {"files": ["pagemap", "numa_maps", "smaps"],

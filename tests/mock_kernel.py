@@ -14,7 +14,6 @@ from itertools import product
 from tests.mock import LAYOUT, PAGE_BY_PAGE, MockTrace
 
 FRAME_PAGES = 512
-PAGE = 4096
 Numbers = tuple[int, ...]
 
 
@@ -259,14 +258,15 @@ class MockKernel:
         self, name: str, tasks: tuple[int, ...] = (), torn: dict[int, str] | None = None
     ) -> None:
         """Ground truth of every frame that holds a folio."""
-        frames = sorted({folio.head // FRAME_PAGES * FRAME_PAGES for folio in self.folios})
-        raw = bytearray(len(frames) * FRAME_PAGES * 64)
+        of_frame = self.trace.frame_pages
+        frames = sorted({folio.head // of_frame * of_frame for folio in self.folios})
+        raw = bytearray(len(frames) * of_frame * 64)
         for at in range(48, len(raw), 64):
             struct.pack_into("<i", raw, at, -1)
         counts, mappers, flags = ([0] * (len(raw) // 64) for _ in range(3))
         for folio in self.folios:
-            base = frames.index(folio.head // FRAME_PAGES * FRAME_PAGES) * FRAME_PAGES
-            first = base + folio.head % FRAME_PAGES
+            base = frames.index(folio.head // of_frame * of_frame) * of_frame
+            first = base + folio.head % of_frame
             self._struct_pages(raw, first * 64, folio)
             for page in range(folio.pages):
                 counts[first + page] = folio.kpagecount(page)
@@ -279,24 +279,26 @@ class MockKernel:
         """What the files of tasks tell of the folios: runs, and the mappings as areas."""
         runs: list[Numbers] = []
         areas: list[Numbers] = []
+        size = self.trace.page_size
         for pid, folio in product(tasks, self.folios):
             for number, pages in enumerate(folio.in_tables_of(pid)):
-                start = (1 << 46) + (number << 40) + folio.head * PAGE
+                start = (1 << 46) + (number << 40) + folio.head * size
                 for page in pages:
                     entry = 1 << 63 | (not folio.anon) << 61 | folio.exclusive(page) << 56
-                    runs.append((pid, 1, start + page * PAGE, entry | (folio.head + page)))
+                    runs.append((pid, 1, start + page * size, entry | (folio.head + page)))
                 most = folio.mapmax(pages)
                 figures = self._smaps([folio.kpagecount(page) for page in pages])
-                end = start + folio.pages * PAGE
+                end = start + folio.pages * size
                 huge = figures[0] if number < folio.pmds.count(pid) else 0
                 areas.append((pid, start, end, most if most > 1 else 0, *figures, huge))
         return runs, areas
 
     def _smaps(self, counts: list[int]) -> Numbers:
         """Rss, Pss, Shared and Private in KiB."""
-        pss = sum((PAGE << 12) // count for count in counts) >> 22
-        private = 4 * counts.count(1)
-        return 4 * len(counts), pss, 4 * len(counts) - private, private
+        kib = self.trace.page_size >> 10
+        pss = sum((self.trace.page_size << 12) // count for count in counts) >> 22
+        private = kib * counts.count(1)
+        return kib * len(counts), pss, kib * len(counts) - private, private
 
     def _struct_pages(self, raw: bytearray, at: int, folio: Folio) -> None:
         fields, head = self._fields, LAYOUT[self.trace.era]["bits"]["head"]
