@@ -7,10 +7,11 @@ entries.
 
 from __future__ import annotations
 
+import mmap
 import platform
-from typing import Dict, List, Mapping, Protocol, Tuple
+from typing import Dict, List, Mapping, Optional, Protocol, Tuple
 
-from probes import x86_64
+from probes import aarch64, x86_64
 from probes.errors import ProbeError
 from probes.kernel import Memory
 
@@ -25,6 +26,8 @@ class Arch(Protocol):
     BPF: int
     PERF_EVENT_OPEN: int
     KCMP: int
+    #: The one that orders memory; None: the processor orders loads by itself.
+    MEMBARRIER: Optional[int]
     #: Symbols from which vmemmap() finds the struct pages.
     SYMBOLS: Tuple[str, ...]
 
@@ -42,8 +45,10 @@ class Arch(Protocol):
         """Whether an instruction is the kept one, as another boot of the kernel may write it."""
 
 
+#: Bytes of a page that are known (set_state() of bpf/watch.h).
+PAGE_SIZES = (4096, 16384)
 #: By what `uname -m` says.
-ARCHES: Dict[str, Arch] = {"x86_64": x86_64}
+ARCHES: Dict[str, Arch] = {"aarch64": aarch64, "x86_64": x86_64}
 
 
 def name() -> str:
@@ -51,6 +56,11 @@ def name() -> str:
     machine = platform.machine()
     if machine not in ARCHES:
         raise ProbeError(f"{machine} is not supported: use one of {', '.join(ARCHES)}")
+    if mmap.PAGESIZE not in PAGE_SIZES:
+        raise ProbeError(
+            f"pages of {mmap.PAGESIZE} bytes are not supported: boot a kernel with pages of "
+            + " or ".join(f"{size >> 10}" for size in PAGE_SIZES) + " KiB"
+        )
     return machine
 
 

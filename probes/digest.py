@@ -9,6 +9,7 @@ import os
 
 #: This recorder's files that decide what is made: the modules that probes/make.py needs.
 SOURCES = (
+    "bpf/aarch64.h",
     "bpf/editor.h",
     "bpf/folio.h",
     "bpf/handlers.h",
@@ -16,6 +17,7 @@ SOURCES = (
     "bpf/watch.h",
     "bpf/x86_64.h",
     "__init__.py",
+    "aarch64.py",
     "arch.py",
     "btf.py",
     "cli.py",

@@ -18,6 +18,7 @@ from probes import events, syscalls
 from probes.boot import Boot
 from probes.compiled import Compiled, Function
 from probes.errors import ProbeError
+from probes.fence import fence
 from probes.maps import (
     CONTROL_BYTES,
     FRAME_BYTES,
@@ -173,7 +174,7 @@ class Program:
 
     @property
     def frames(self) -> memoryview:
-        """The watch set: FRAME_BYTES per 2 MiB frame (struct frame of bpf/watch.h)."""
+        """The watch set: FRAME_BYTES per frame (struct frame of bpf/watch.h)."""
         return memoryview(self._frames)[: self.shape.frames * FRAME_BYTES]
 
     @property
@@ -200,7 +201,9 @@ class Program:
         return int.from_bytes(self._control[8:16], "little")
 
     def mark(self, number: int) -> Tuple[int, str]:
-        """(tid, name) of a mark; the last MARK_SLOTS are kept."""
+        """(tid, name) of a mark that marks() counted; the last MARK_SLOTS are kept."""
+        # The program fills the slot, takes and releases locks to signal and to record, and counts.
+        fence()
         slot = number % MARK_SLOTS
         tid_at = 16 + 4 * slot
         name_at = 16 + 4 * MARK_SLOTS + events.TEXT_SIZE * slot

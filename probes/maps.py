@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
 
 from probes import events
 
-FRAME_PAGES = 512
+#: A frame is what one PMD maps: a page table is a page of 8-byte entries.
+FRAME_PAGES = mmap.PAGESIZE // 8
 #: struct frame: one state byte per page, the time of the last free, a mark.
 FRAME_BYTES = FRAME_PAGES + 16
 MARK_SLOTS = 16

@@ -7,9 +7,10 @@ that wraps around is still contiguous (kernel/bpf/ringbuf.c).  All records have 
 the top bytes of their headers lie at a constant stride, and one slice tells how many are
 complete.
 
-Memory ordering has been thought through for x86-64 alone (loads are not reordered with
-loads there): the producer's position is read before the headers, the headers before the
-data.
+Memory order, kept by probes/fence.py where the processor does not keep it: the producer's
+position is read before the headers, the headers before the data (the kernel stores the position
+with release semantics, and changes a header by an xchg() after the data), and all is read before
+the consumer's position gives the space back.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import mmap
 from typing import Callable, Dict
 
 from probes.events import RING_BUSY, RING_DISCARD, RING_HEADER_SIZE, SLOT_SIZE
+from probes.fence import fence
 from probes.frames import frames_of
 
 #: A header's top byte holds the busy and discard bits.
@@ -61,12 +63,15 @@ class Ring:
         count = (end - start) // SLOT_SIZE
         if not count:
             return 0
+        fence()
         at = start % self.size
         # A slice of the map itself is one loop in C; a memoryview's copies byte by byte by call.
         top = self._start + at + _TOP_BYTE
         count = _complete(self._map[top : top + count * SLOT_SIZE : SLOT_SIZE])
         if count:
+            fence()
             write(self._data[at : at + count * SLOT_SIZE], count)
+            fence()
             self._consumer[0] = start + count * SLOT_SIZE
         return count
 

@@ -8,9 +8,10 @@ import mmap
 from typing import Dict, Optional
 
 from probes.kernel import Memory
+from probes.maps import FRAME_PAGES
 
-HUGE = 2 << 20
 PAGE = mmap.PAGESIZE
+HUGE = PAGE * FRAME_PAGES
 PFN_MASK = (1 << 55) - 1
 
 

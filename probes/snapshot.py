@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Ground truth: what the kernel's own words and files say of the watched frames.
 
-Nothing here goes through the probes.  For each 2 MiB frame with a watched page the raw
+Nothing here goes through the probes.  For each frame (what a PMD maps) with a watched page the raw
 struct pages are read from /proc/kcore, beside /proc/kpagecount, /proc/kpageflags and the
 page tables (/proc/PID/pagemap) of the traced tasks.
 

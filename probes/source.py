@@ -7,6 +7,7 @@ loaded program: the text has a marked instruction for each, into which the loade
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 from typing import Dict, Optional
@@ -17,6 +18,7 @@ from probes.layout import Layout
 from probes.maps import (
     CONTROL_BYTES,
     FRAME_BYTES,
+    FRAME_PAGES,
     MARK_SLOTS,
     SPILL_BYTES,
     SPILL_SLOTS,
@@ -59,6 +61,8 @@ def source(plan: Plan, layout: Layout, cgroups: bool = True) -> str:
         "LOST_TEXT": len(plan.probes),
         "SPILL_SLOTS": SPILL_SLOTS,
         "SPILL_BYTES": SPILL_BYTES,
+        "PAGE_BITS": (mmap.PAGESIZE - 1).bit_length(),
+        "FRAME_SHIFT": (FRAME_PAGES - 1).bit_length(),
         "FRAME_BYTES": FRAME_BYTES,
         "CONTROL_BYTES": CONTROL_BYTES,
         "LARGEST_ORDER": limits.ORDER,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Callable
 
 from probes.events import RECORD_SIZE
+from probes.fence import fence, settle
 from probes.maps import SPILL_BYTES, SPILL_SLOTS
 
 _CLAIMED, _WRITTEN, _TAKEN = range(3)
@@ -31,8 +32,10 @@ class Spills:
             claimed, taken = head[_CLAIMED], head[_TAKEN]
             if claimed == taken or head[_WRITTEN] != claimed:
                 continue
+            settle()
             slots = [number % SPILL_SLOTS * RECORD_SIZE for number in range(taken, claimed)]
             write(b"".join(records[at : at + RECORD_SIZE] for at in slots), claimed - taken)
+            fence()
             head[_TAKEN] = claimed
             total += claimed - taken
         return total

@@ -148,6 +148,11 @@ def run(program: int, *arguments: int) -> int:
     return int(returned)
 
 
+def membarrier(number: int, command: int) -> None:
+    """Order memory accesses as a MEMBARRIER_CMD_* says."""
+    _call(number, ctypes.c_long(command), ctypes.c_long(0), ctypes.c_long(0))
+
+
 def attach_tracing(program: int, tracepoint: Optional[str] = None) -> int:
     """Attach to a raw tracepoint, or (None) to the function that the program was loaded for."""
     name = ctypes.create_string_buffer(tracepoint.encode()) if tracepoint else None

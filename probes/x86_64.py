@@ -11,7 +11,7 @@ may sit on any instruction boundary, and the kernel itself refuses an address th
 from __future__ import annotations
 
 import re
-from typing import List, Mapping, Tuple
+from typing import List, Mapping, Optional, Tuple
 
 from probes.errors import ProbeError
 from probes.kernel import Memory
@@ -22,6 +22,8 @@ RESULT = "ax"
 
 # arch/x86/entry/syscalls/syscall_64.tbl
 BPF, PERF_EVENT_OPEN, KCMP = 321, 298, 312
+#: Loads are not reordered with loads here, nor a store with the loads before it.
+MEMBARRIER: Optional[int] = None
 
 #: The variable that says where the struct pages begin.
 SYMBOLS: Tuple[str, ...] = ("vmemmap_base",)

@@ -54,6 +54,7 @@ int bpf_get_func_ret(void *ctx, u64 *value);
 #define TEXT_SIZE 32
 #define NR_PROBES 44
 #define LOST_TEXT 43
+#define FRAME_SHIFT 9
 #define FRAME_BYTES 528
 #define LARGEST_ORDER 18
 #define SPILL_SLOTS 256
@@ -79,6 +80,7 @@ int bpf_get_func_ret(void *ctx, u64 *value);
 #define SIGSTOP 19
 #define WITH_TRAMPOLINES 1
 #define WITH_CGROUPS 1
+#define PAGE_BITS 12
 
 /* Constants of the kernel's build (probes/layout.py). */
 #define STRUCT_PAGE 64

@@ -2,7 +2,7 @@
 /*
  * The watch set: which pages are recorded, decided here and nowhere else.
  *
- * Each 2 MiB frame of memory has one state byte per page.  A page is watched from the
+ * Each frame of memory, as large as what a PMD maps, has one state byte per page.  A page is watched from the
  * moment when a wanted task gets or maps its folio until the allocator hands the page to
  * somebody else: whoever touches it in between (khugepaged, kswapd, a reader of
  * /proc/kpageflags) is recorded.  Naturally aligned folios own whole bytes, words or
@@ -13,7 +13,6 @@
 
 #include "record.h"
 
-#define FRAME_SHIFT 9
 #define FRAME_PAGES (1 << FRAME_SHIFT)
 #define FRAME_WORDS (FRAME_PAGES / 8)
 
@@ -111,8 +110,14 @@ static __always_inline void set_state(struct frame *f, u64 pfn, u32 order, u8 st
 		FILL(16);
 	else if (order == 8)
 		FILL(32);
-	else
+#if FRAME_SHIFT == 11	/* pages of 16 KiB */
+	else if (order == 9)
 		FILL(64);
+	else if (order == 10)
+		FILL(128);
+#endif
+	else
+		FILL(FRAME_WORDS);
 }
 
 /*

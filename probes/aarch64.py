@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""arm64, as the recorder has to know it (probes/arch.py says what that is).
+
+On a CPU with LSE atomics the kernel runs ``atomic_inc(&page->_mapcount)`` as ``stadd Ws, [Xn]``
+with 1 in Ws, and ``atomic_dec()`` as the same with -1.  The instruction has no displacement:
+``add Xn, Xm, #OFFSET`` comes before it.  For CPUs without, a loop of ldxr and stxr lies out of
+line, where a kprobe must not sit.  A branch to it comes before each stadd, which the kernel
+replaces by a nop where there are LSE atomics.  Where the running text still has that branch,
+nothing is found, and the brackets of the functions take over.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import List, Mapping, Optional, Tuple
+
+from probes.errors import ProbeError
+from probes.kernel import Memory
+
+#: Integer arguments of a function call, and its result, as struct pt_regs has them.
+ARGUMENTS: Tuple[str, ...] = tuple(f"regs[{number}]" for number in range(8))
+RESULT = "regs[0]"
+
+# include/uapi/asm-generic/unistd.h
+BPF, PERF_EVENT_OPEN, KCMP = 280, 241, 272
+#: Loads may pass loads here, and stores loads: who reads what others write has to order it.
+MEMBARRIER: Optional[int] = 283
+
+#: The table of memory sections, in which each tells where its struct pages are.
+SYMBOLS: Tuple[str, ...] = ("mem_section",)
+#: Pointers of the table that are looked at in one read, and reads at most.
+_ROOTS, _READS = 512, 64
+#: struct mem_section.section_mem_map: flags, of which these two say that there are pages.
+_FLAGS, _HAS_PAGES = 0x3F, 0x3
+
+_INSN = struct.Struct("<I")
+#: How many instructions before its use a pointer to the field, or the number added, is made.
+REACH = 24
+#: stadd Ws, [Xn], but for its registers
+_STADD, _STADD_MASK = 0xB820001F, 0xFFE0FC1F
+#: mov Wd, #1 and mov Wd, #-1, and add Xd, Xn, #0, but for their registers
+_MOV, _ADD, _SOURCE = {1: 0x52800020, -1: 0x12800000}, 0x91000000, 31 << 5
+_NOP, _B, _BL = 0xD503201F, 0b000101, 0b100101
+
+
+def vmemmap(address: Mapping[str, int], kcore: Memory) -> int:
+    """Where the struct pages begin.  Raises ProbeError where that cannot be told.
+
+    That depends on the number of address bits and on where memory begins, and not in the same
+    way in every era.  But each memory section has the address that the page of pfn 0 would have
+    (sparse_encode_mem_map()).
+    """
+    if "mem_section" not in address:
+        raise ProbeError(
+            "/proc/kallsyms has no mem_section, which tells where struct pages are: use a kernel "
+            "with CONFIG_KALLSYMS_ALL and CONFIG_SPARSEMEM_VMEMMAP"
+        )
+    table = kcore.u64(address["mem_section"])
+    for read in range(_READS):
+        roots = kcore.read(table + read * _ROOTS * 8, _ROOTS * 8)
+        for (root,) in struct.iter_unpack("<Q", roots):
+            for (word,) in struct.iter_unpack("<Q", kcore.read(root, 4096) if root else b""):
+                if word & _HAS_PAGES == _HAS_PAGES:
+                    return int(word & ~_FLAGS)
+    raise ProbeError("no memory section has struct pages: the kernel's mem_section is not known")
+
+
+def updates(text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
+    """(position, page) of each ``stadd`` that adds ``delta`` to the field at ``offset``."""
+    code = [word for (word,) in _INSN.iter_unpack(text[: len(text) // 4 * 4])]
+    found = []
+    for at, word in enumerate(code):
+        if word & _STADD_MASK != _STADD:
+            continue
+        added, pointer = word >> 16 & 31, word >> 5 & 31
+        before = code[max(0, at - REACH) : at]
+        if (
+            _runs(before)
+            and _written(added, before) == _MOV[delta] | added
+            and _written(pointer, before) & ~_SOURCE == _ADD | offset << 10 | pointer
+        ):
+            found.append((4 * at, f"regs[{pointer}] - {offset}"))
+    return found
+
+
+def instruction(text: bytes, at: int) -> bytes:
+    """The bytes of the update that updates() found at a position."""
+    return text[at : at + _INSN.size]
+
+
+def same_update(kept: bytes, there: bytes) -> bool:
+    """Whether an instruction is the kept one: a boot changes the branch before it alone."""
+    return there == kept
+
+
+def _runs(before: List[int]) -> bool:
+    """Whether the processor comes to what follows: the branch that leads past it is a nop."""
+    way = next((word for word in reversed(before) if word == _NOP or word >> 26 == _B), _NOP)
+    return way == _NOP
+
+
+def _written(register: int, before: List[int]) -> int:
+    """The instruction that wrote a register last, as far as that can be told; 0: it cannot."""
+    for word in reversed(before):
+        group = word >> 25 & 0xF
+        if word >> 26 == _BL:
+            return 0  # whatever the function left there
+        computes = group & 0b1110 == 0b1000 or group & 0b0111 == 0b0101
+        loads = group & 0b0101 == 0b0100 and word & 1 << 22
+        if (computes or loads) and word & 31 == register:
+            return word
+        if loads and word & 0x3A000000 == 0x28000000 and word >> 10 & 31 == register:
+            return 0  # the second of ldp
+    return 0

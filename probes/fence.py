@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Orders what the recorder reads of memory that BPF programs write on other CPUs.
+
+Python has no loads with acquire semantics.  Where a processor reorders loads, membarrier(2) is the
+fence: MEMBARRIER_CMD_GLOBAL_EXPEDITED executes smp_mb() on the CPU that calls it (and does nothing
+where one CPU is online, to which its own accesses are in order).
+"""
+
+from __future__ import annotations
+
+from probes import arch, syscalls
+
+_GLOBAL, _GLOBAL_EXPEDITED = 1 << 0, 1 << 1
+
+
+def fence() -> None:
+    """What was read before is older than what is read or written after."""
+    _order(_GLOBAL_EXPEDITED)
+
+
+def settle() -> None:
+    """What was written by a BPF program before the value that was just read can be read now.
+
+    A program cannot order its own stores.  It runs inside an RCU read-side critical section, and
+    MEMBARRIER_CMD_GLOBAL waits until all of those have ended: milliseconds, for rare uses.
+    """
+    _order(_GLOBAL)
+
+
+def _order(command: int) -> None:
+    number = arch.here().MEMBARRIER
+    if number is not None:
+        syscalls.membarrier(number, command)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""arm64: inlined updates, where struct pages lie, and the order of memory accesses."""
+
+import struct
+
+import pytest
+
+from probes import aarch64, arch, fence, syscalls
+from probes.aarch64 import instruction, same_update, updates, vmemmap
+from probes.errors import ProbeError
+
+NOP, TO_LOOP = 0xD503201F, 0x140000A6
+MOV_1, MOV_MINUS_1 = 0x52800020, 0x12800000  # mov w0, #1; mov w0, #-1
+STADD = 0xB820003F  # stadd w0, [x1]
+OTHER_X1 = 0xF94000C1  # ldr x1, [x6]
+CALL = 0x94000000
+
+
+def add(to, from_, offset):
+    return 0x91000000 | offset << 10 | from_ << 5 | to
+
+
+def code(*words):
+    return struct.pack(f"<{len(words)}I", *words)
+
+
+#: As copy_page_range() of Debian's 6.12 has them, where the CPU has LSE atomics.
+ONE = (NOP, MOV_1, add(1, 6, 0x30), STADD)
+
+
+def test_updates_when_the_text_holds_several_forms():
+    # GIVEN updates of _mapcount, of another field, by another number, and by a loaded pointer
+    text = code(
+        *ONE,
+        *(NOP, add(1, 6, 0x30), MOV_1, STADD),
+        *(NOP, MOV_1, add(1, 6, 0x50), STADD),
+        *(NOP, MOV_MINUS_1, add(1, 6, 0x30), STADD),
+        *(NOP, MOV_1, add(1, 6, 0x30), OTHER_X1, STADD),
+        *(NOP, MOV_1, add(1, 6, 0x30), CALL, STADD),
+    )
+    # THEN only what adds 1 to the field at 0x30 is found as that
+    assert updates(text, 0x30, 1) == [(12, "regs[1] - 48"), (28, "regs[1] - 48")]
+    # AND what takes 1 off is found as that
+    assert updates(text, 0x30, -1) == [(60, "regs[1] - 48")]
+
+
+def test_updates_when_the_cpu_has_no_lse_atomics():
+    # GIVEN a kernel that has left the branches to its loops THEN no probe sits where nothing runs
+    assert updates(code(TO_LOOP, *ONE[1:]), 0x30, 1) == []
+    assert updates(code(NOP, TO_LOOP, *ONE[1:]), 0x30, 1) == []
+
+
+def test_instruction_when_another_boot_is_looked_at():
+    # GIVEN an update THEN its own bytes are told
+    text = code(*ONE, NOP)
+    assert instruction(text, 12) == code(STADD)
+    # AND no other instruction is taken for it, a breakpoint least of all
+    assert same_update(code(STADD), code(STADD))
+    assert not same_update(code(STADD), code(0xD4200080))
+
+
+class Words:
+    """Kernel memory of some words, and zeros from the table of sections on."""
+
+    def __init__(self, words, end):
+        self.words, self.end = words, end
+
+    def read(self, address, size):
+        if address + size > self.end:
+            raise ProbeError("nothing there")
+        return b"".join(
+            self.words.get(at, 0).to_bytes(8, "little") for at in range(address, address + size, 8)
+        )
+
+    def u64(self, address):
+        return int.from_bytes(self.read(address, 8), "little")
+
+
+def sections(place, entry):
+    """A kernel whose table of sections has one root, at a place, that has one section."""
+    table, root, base = 0x10000, 0x80000, 0xFFFFFDFFC0000000 - (0x40000000 >> 12) * 64
+    flags = 0b001111  # present, with pages, online, and one more
+    words = {0x1000: table, table + 8 * place: root, root + entry: base | flags}
+    words[root + entry + 8] = 0xFFFF000000123400  # section.usage
+    return Words(words, root + 4096), base
+
+
+@pytest.mark.parametrize("place, entry", [(0, 0), (0, 128), (700, 32)])
+def test_vmemmap_when_memory_begins_somewhere(place, entry):
+    # GIVEN a kernel whose first memory is in some section
+    kernel, base = sections(place, entry)
+    # THEN the section tells where the struct page of pfn 0 would be
+    assert vmemmap({"mem_section": 0x1000}, kernel) == base
+
+
+def test_vmemmap_when_there_is_no_way_to_it():
+    # GIVEN a kernel without symbols of data THEN the error says what it would take
+    with pytest.raises(ProbeError, match="CONFIG_KALLSYMS_ALL"):
+        vmemmap({}, Words({}, 0))
+
+
+def test_fence_when_the_processor_reorders_loads(monkeypatch):
+    # GIVEN a machine of each kind
+    made = []
+    monkeypatch.setattr(syscalls, "membarrier", lambda *arguments: made.append(arguments))
+    monkeypatch.setattr(arch, "here", lambda: arch.ARCHES["x86_64"])
+    fence.fence()
+    fence.settle()
+    # THEN one that orders its loads is asked for nothing
+    assert made == []
+    monkeypatch.setattr(arch, "here", lambda: aarch64)
+    fence.fence()
+    fence.settle()
+    # AND the other for a fence on this CPU, and for the end of all programs that run
+    assert made == [(283, 2), (283, 1)]
