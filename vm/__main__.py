@@ -248,6 +248,7 @@ def _options(args: argparse.Namespace) -> lab.Options:
 def _list() -> int:
     for title, group in (
         ("kernels:", kernels.LAB_KERNELS),
+        ("kernels of arm64:", kernels.ARM64_KERNELS),
         ("kernels built on demand:", kernels.BUILT_KERNELS),
         ("kernels of `matrix --configs`, built on demand:", kernels.CONFIG_KERNELS),
     ):
@@ -256,7 +257,8 @@ def _list() -> int:
             ready = "ready" if kernels.is_ready(kernel) else "to be fetched"
             root = chroot.find(kernel.suite, kernel.packages)
             suite = chroot.suite_of(root) if root else kernel.suite
-            cli.result(f"  {kernel.name:20} Debian {suite}: {kernel.why} ({ready})")
+            where = f"Debian {suite}, {kernel.machine.MACHINE}, {kernel.page_kib}K pages"
+            cli.result(f"  {kernel.name:20} {where}: {kernel.why} ({ready})")
     cli.result("scenarios:")
     for scenario in scenarios.SCENARIOS.values():
         cli.result(f"  {scenario.name:20} {scenario.shows}")
@@ -267,9 +269,9 @@ def _fetch(name: str) -> int:
     if name not in kernels.BY_NAME:
         raise say.LabError(f"unknown kernel {name!r}: see `mapcount lab list`", 2)
     kernel = kernels.resolve(name)
-    root = chroot.ensure(kernel.suite, kernel.packages)
+    root = chroot.ensure(kernel.suite, kernel.packages, kernel.machine)
     image = kernels.image_of(kernel, root)
-    program = pagetypes.ensure()
+    program = pagetypes.ensure(kernel.machine)
     cli.result(f"root        {root}")
     cli.result(f"image       {image}")
     for package, version in chroot.versions(root).items():
@@ -287,7 +289,11 @@ def _run(args: argparse.Namespace, command: list[str]) -> int:
         limit=args.timeout,
         record=tuple(args.record_opts),
     )
-    plan = lab.plan_command(command) if command else lab.plan_scenario(args.what[0], args.what[1:])
+    plan = (
+        lab.plan_command(command)
+        if command
+        else lab.plan_scenario(args.what[0], args.what[1:], options.kernel)
+    )
     trace = None if args.no_record else Path(args.output)
     return lab.run(plan, options, trace, args.force).exit_code
 

@@ -14,8 +14,10 @@ from vm.say import LabError
 PROBE_SECONDS = 30.0
 
 
-def usable_kvm(image: Path) -> bool:
+def usable_kvm(image: Path, machine: arch.Arch = arch.GUEST) -> bool:
     """True if a guest really runs under KVM; tried once per boot of this machine.
+
+    A guest that is another MACHINE than this one never does.
 
     /dev/kvm may exist and open while no guest gets to its first instruction (nested
     virtualisation that is only half there), so only a boot proves it.
@@ -24,6 +26,8 @@ def usable_kvm(image: Path) -> bool:
     forced = os.environ.get("MAPCOUNT_ACCEL", "")
     if forced not in ("", "kvm", "tcg"):
         raise LabError(f"MAPCOUNT_ACCEL is {forced!r}: set it to kvm or tcg, or unset it", 2)
+    if not arch.is_host(machine):
+        return False
     if forced:
         return forced == "kvm"
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
@@ -37,24 +41,37 @@ def usable_kvm(image: Path) -> bool:
             known = {}
         if known.get("boot") != boot:
             say.phase(f"trying KVM with a short boot (at most {PROBE_SECONDS:.0f} s)")
-            known = {"boot": boot, "kvm": boots_under_kvm(image)}
+            known = {"boot": boot, "kvm": boots_under_kvm(image, machine)}
             memory.write_text(json.dumps(known) + "\n")
             if not known["kvm"]:
                 say.note("KVM does not run a guest here: guests are emulated, which is slower")
     return bool(known["kvm"])
 
 
-def boots_under_kvm(image: Path, seconds: float = PROBE_SECONDS) -> bool:
+def boots_under_kvm(
+    image: Path, machine: arch.Arch = arch.GUEST, seconds: float = PROBE_SECONDS
+) -> bool:
     """Boot IMAGE with no root: it prints its banner, panics, and with -no-reboot QEMU exits."""
-    qemu = shutil.which(arch.GUEST.QEMU)
+    qemu = shutil.which(machine.QEMU)
     if qemu is None:
-        raise LabError(f"{arch.GUEST.QEMU} is missing: apt-get install {arch.GUEST.QEMU_PACKAGE}")
+        raise LabError(f"{machine.QEMU} is missing: apt-get install {machine.QEMU_PACKAGE}")
     log = cache.root() / "accel.log"
     command = [
-        *(qemu, "-accel", "kvm", "-cpu", "host", "-m", "512", "-kernel", str(image)),
+        *(
+            qemu,
+            *machine.QEMU_BOARD,
+            "-accel",
+            "kvm",
+            "-cpu",
+            "host",
+            "-m",
+            "512",
+            "-kernel",
+            str(image),
+        ),
         *(
             "-append",
-            f"console={arch.GUEST.CONSOLE} panic=-1",
+            f"console={machine.CONSOLE} panic=-1",
             "-no-reboot",
             "-nodefaults",
             "-display",

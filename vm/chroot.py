@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from vm import ahead, apt, arch, cache, procs, say
+from vm import ahead, apt, arch, cache, foreign, procs, say
 
 # The suite's own kernel, headers and BCC: the combination that Debian tests. xz-utils lets BCC
 # unpack a kernel's built-in headers (/sys/kernel/kheaders.tar.xz). bpftrace reads the same counters
@@ -30,6 +30,15 @@ PACKAGES = (
 # The same with Debian's kernel for real time, PREEMPT_RT.
 RT_PACKAGES = tuple(
     name.replace(f"-{arch.GUEST.DEBIAN}", f"-rt-{arch.GUEST.DEBIAN}") for name in PACKAGES
+)
+# The same for arm64, with pages of 4 KiB or 16 KiB. virtme-ng's first steps need a busybox, and
+# this machine's own would not run there.
+ARM64_PACKAGES, ARM64_16K_PACKAGES = (
+    (
+        *(name.replace(f"-{arch.GUEST.DEBIAN}", f"-{kernel}") for name in PACKAGES),
+        "busybox-static",
+    )
+    for kernel in (arch.ARM64.DEBIAN, f"{arch.ARM64.DEBIAN}-16k")
 )
 # The guest's root is read-only, so whatever gets mounted there must have its place beforehand.
 MOUNT_POINTS = ("out", "trace", "src/probes", "cwd", "headers")
@@ -50,8 +59,8 @@ def find(suite: str, packages: Sequence[str] = PACKAGES) -> Path | None:
     return next((path for path in paths if path.is_dir()), None)
 
 
-def ensure(suite: str, packages: Sequence[str] = PACKAGES) -> Path:
-    """The complete tree of SUITE with PACKAGES, built now if it is not there yet."""
+def ensure(suite: str, packages: Sequence[str] = PACKAGES, machine: arch.Arch = arch.GUEST) -> Path:
+    """The complete tree of SUITE with PACKAGES of MACHINE, built now if it is not there yet."""
     path = find(suite, packages)
     if path is None:
         with cache.locked(f"chroot-{suite}"):
@@ -60,7 +69,7 @@ def ensure(suite: str, packages: Sequence[str] = PACKAGES) -> Path:
                 if suite == ahead.NEXT:
                     suite = ahead.suite()
                 path = path_of(suite, packages)
-                _build(suite, packages, path)
+                _build(suite, packages, path, machine)
     return path
 
 
@@ -75,7 +84,7 @@ def versions(path: Path) -> dict[str, str]:
     return found
 
 
-def _build(suite: str, packages: Sequence[str], path: Path) -> None:
+def _build(suite: str, packages: Sequence[str], path: Path, machine: arch.Arch) -> None:
     if os.geteuid() != 0:
         raise say.LabError("building a guest's root needs root: run this once as root")
     if shutil.which("mmdebstrap") is None:
@@ -86,18 +95,18 @@ def _build(suite: str, packages: Sequence[str], path: Path) -> None:
     say.phase(f"building the {suite} root from {sources[0].split()[-3]} (some minutes, only once)")
     log = path.with_name(f"{path.name}.log")
     try:
-        _debootstrap(suite, packages, part, sources, log)
+        _debootstrap(suite, packages, part, sources, log, machine)
     except say.LabError:
         # Not every mirror has security updates of every suite, testing's least of all.
         if "-security" not in _without(log):
             raise
         sources = [line for line in sources if not _is_security(line)]
-        _debootstrap(suite, packages, part, sources, log)
+        _debootstrap(suite, packages, part, sources, log, machine)
     if suite not in apt.BASES and not any(map(_is_security, sources)):
         say.warning(f"no security archive for {suite} is known: the kernel may be an older one")
     for name in MOUNT_POINTS:
         (part / "mapcount" / name).mkdir(parents=True)
-    found = _installed(part)
+    found = _installed(part) if arch.is_host(machine) else foreign.finish(part)
     (part / "mapcount/versions.json").write_text(json.dumps(found, indent=1) + "\n")
     part.rename(path)
     kernel = [name for name in found if name.startswith("linux-image-") and name[12].isdigit()]
@@ -106,7 +115,12 @@ def _build(suite: str, packages: Sequence[str], path: Path) -> None:
 
 
 def _debootstrap(
-    suite: str, packages: Sequence[str], part: Path, sources: list[str], log: Path
+    suite: str,
+    packages: Sequence[str],
+    part: Path,
+    sources: list[str],
+    log: Path,
+    machine: arch.Arch,
 ) -> None:
     # What an interrupted build left; never follow a mount that it may have left too.
     subprocess.run(["rm", "-rf", "--one-file-system", str(part)], check=True)
@@ -116,7 +130,7 @@ def _debootstrap(
     procs.run_logged(
         [
             "mmdebstrap",
-            "--variant=minbase",
+            *(["--variant=minbase"] if arch.is_host(machine) else foreign.options(machine)),
             f"--include={','.join(packages)}",
             # Documentation is half a million small writes that no guest reads.
             "--dpkgopt=path-exclude=/usr/share/man/*",

@@ -15,13 +15,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import arch, boots, job, procs, qmp, say
+from vm import boots, job, procs, qmp, say
+from vm.arch import GUEST, Arch, is_host
 from vm.say import LabError
 
 # After the script has left its status the guest only has to power off.
 SHUTDOWN_SECONDS = 20.0
 POLL_SECONDS = 0.1
 CONSOLE = "console.log"
+# Of a root for another machine: what virtme-ng begins with there.
+BUSYBOX = "usr/bin/busybox"
 
 
 class Outcome(enum.Enum):
@@ -53,6 +56,7 @@ class Machine:
     shares: tuple[Share, ...] = ()
     boot: tuple[str, ...] = ()  # more of the kernel's command line
     qemu: tuple[str, ...] = ()  # more of QEMU's options
+    arch: Arch = GUEST
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,9 @@ def vng_command(
     if machine.qemu:
         command.append(f"--qemu-opts={' '.join(machine.qemu)}")
     if not machine.kvm:
-        command += ["--disable-kvm", f"--qemu-opts=-cpu {arch.GUEST.EMULATED_CPU}"]
+        command += ["--disable-kvm", f"--qemu-opts=-cpu {machine.arch.EMULATED_CPU}"]
+    if not is_host(machine.arch):
+        command += ["--arch", machine.arch.DEBIAN, "--busybox", f"{machine.root}/{BUSYBOX}"]
     # vng wants the guest's directory as a host path below the root.
     cwd = job.OUT if script is not None else job.CWD
     command += ["--cwd", f"{machine.root}{cwd}"]
@@ -160,7 +166,7 @@ def _why_once_more(machine: Machine, result: Result, limit: float) -> str:
         return f"the guest hung while it booted, for {result.seconds:.0f} s"
     if machine.kvm or result.outcome is not Outcome.LOST:
         return ""
-    if arch.GUEST.STALE_BREAKPOINT in last_words(result.run_dir):
+    if machine.arch.STALE_BREAKPOINT in last_words(result.run_dir):
         return "the emulator lost the guest while it booted (a stale breakpoint)"
     return ""
 

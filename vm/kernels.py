@@ -20,6 +20,8 @@ class LabKernel:
     why: str
     recipe: kbuild.Recipe | None = None  # None: the suite's own
     packages: tuple[str, ...] = chroot.PACKAGES
+    machine: arch.Arch = arch.GUEST
+    page_kib: int = 4
 
 
 # Names are for people's fingers and scripts, so they stay while the suite's kernel moves on: the
@@ -30,6 +32,24 @@ LAB_KERNELS = (
     LabKernel("6.12", "trixie", "folio_* rmap functions, _entire_mapcount and _large_mapcount"),
     LabKernel("7.x", "forky", "per-mm map counts of folios, snapshots in the readers of /proc"),
     LabKernel("next", ahead.NEXT, "of backports or experimental, what is newer than testing's"),
+)
+# Kernels of another machine: emulated, so nobody gets one without asking for it by name.
+ARM64_KERNELS = (
+    LabKernel(
+        "6.12-arm64",
+        "trixie",
+        "LSE atomics, contiguous PTEs, no order of loads",
+        packages=chroot.ARM64_PACKAGES,
+        machine=arch.ARM64,
+    ),
+    LabKernel(
+        "6.12-arm64-16k",
+        "trixie",
+        "the same, with PMDs of 2048 pages",
+        packages=chroot.ARM64_16K_PACKAGES,
+        machine=arch.ARM64,
+        page_kib=16,
+    ),
 )
 # What is built takes its time, so nobody gets one without asking for it by name.
 BUILT_KERNELS = (
@@ -63,7 +83,8 @@ CONFIG_KERNELS = (
         for base in configs.BASES
     ),
 )
-BY_NAME = {kernel.name: kernel for kernel in (*LAB_KERNELS, *BUILT_KERNELS, *CONFIG_KERNELS)}
+EVERY = (*LAB_KERNELS, *ARM64_KERNELS, *BUILT_KERNELS, *CONFIG_KERNELS)
+BY_NAME = {kernel.name: kernel for kernel in EVERY}
 DEFAULT = "6.1"
 
 
@@ -78,6 +99,8 @@ class Kernel:
     recipe: kbuild.Recipe | None = None
     packages: tuple[str, ...] = chroot.PACKAGES  # of the root
     shares: tuple[guest.Share, ...] = ()  # its modules and packaged headers, if not the root's
+    machine: arch.Arch = arch.GUEST
+    page_kib: int = 4
 
     @property
     def folders(self) -> list[guest.Share]:
@@ -94,7 +117,16 @@ def resolve(
     if argument is None or argument in BY_NAME:
         lab = BY_NAME[argument or DEFAULT]
         suite = root_suite or lab.suite
-        return Kernel(lab.name, suite, None, header_dir, lab.recipe, lab.packages)
+        return Kernel(
+            lab.name,
+            suite,
+            None,
+            header_dir,
+            lab.recipe,
+            lab.packages,
+            machine=lab.machine,
+            page_kib=lab.page_kib,
+        )
     path = Path(argument).expanduser().resolve()
     if path.is_dir():
         image = path / arch.GUEST.BUILT_IMAGE

@@ -15,11 +15,13 @@ from probes import cli
 from probes.output import OutputError, check
 from vm import (
     accel,
+    arch,
     build,
     cache,
     chroot,
     flight,
     folders,
+    foreign,
     guest,
     job,
     kernels,
@@ -60,15 +62,18 @@ class Plan:
     alone: bool = False  # before it is recorded it runs without, and both verdicts are kept
 
 
-def plan_scenario(name: str, args: Sequence[str] = ()) -> Plan:
-    """The plan for a workload of the lab; ARGS replace its usual arguments."""
+def plan_scenario(
+    name: str, args: Sequence[str] = (), kernel: kernels.Kernel | None = None
+) -> Plan:
+    """The plan for a workload of the lab on KERNEL; ARGS replace its usual arguments."""
+    kernel = kernel or kernels.resolve(None)
     scenario = scenarios.find(name)
-    program = build.workload(scenario.source)
+    program = build.workload(scenario.source, kernel.machine, kernel.page_kib)
     command = [f"{job.OUT}/{program.name}", *(args or scenario.args)]
     files = [program]
     if scenario.page_types and not args[1:]:
         try:
-            files.append(pagetypes.ensure())
+            files.append(pagetypes.ensure(kernel.machine))
             command.append(f"{job.OUT}/{files[-1].name}")
         except say.LabError as problem:
             say.warning(f"{name} goes without page-types: {problem}")
@@ -182,12 +187,18 @@ def trace_share(traces: Path) -> guest.Share:
 def prepare(options: Options, plan: Plan | None = None) -> tuple[guest.Machine, Path]:
     """Everything that has to be there before a boot: root, accelerator, run directory."""
     more = plan.packages if plan else ()
-    root = chroot.ensure(options.kernel.suite, (*options.kernel.packages, *more))
+    if not arch.is_host(options.kernel.machine):
+        foreign.check(options.kernel.machine)
+    root = chroot.ensure(
+        options.kernel.suite, (*options.kernel.packages, *more), options.kernel.machine
+    )
     image = kernels.image_of(options.kernel, root)
     # Options like -icount are the emulator's alone.
-    kvm = not options.qemu and accel.usable_kvm(image)
+    kvm = not options.qemu and accel.usable_kvm(image, options.kernel.machine)
     memory = options.memory or f"{plan.memory if plan else Plan.memory}G"
-    machine = guest.Machine(image, root, kvm, options.cpus, memory, qemu=options.qemu)
+    machine = guest.Machine(
+        image, root, kvm, options.cpus, memory, qemu=options.qemu, arch=options.kernel.machine
+    )
     # Also where nothing is recorded by the lab: a user's script may call the recorder.
     if (PROBES / "__main__.py").is_file():
         machine = _with_shares(machine, guest.Share(f"{job.SOURCE}/probes", PROBES))

@@ -109,7 +109,7 @@ class LeftOut(say.LabError):
 
 
 def _scenario(kernel: kernels.Kernel, name: str) -> lab.Plan:
-    return lab.plan_scenario(name)
+    return lab.plan_scenario(name, kernel=kernel)
 
 
 def run(

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from vm import apt, cache, procs, say
+from vm import apt, arch, cache, procs, say
 
 SUITE = "bookworm"
 PACKAGE = "linux-source-6.1"
@@ -17,22 +17,26 @@ TREE = "linux-source-6.1"
 PARTS = ("tools/vm", "tools/lib", "tools/build", "tools/scripts", "tools/include", "include")
 
 
-def ensure() -> Path:
-    """The page-types program, built now if the cache has none (a download of 130 MB)."""
+def ensure(machine: arch.Arch = arch.GUEST) -> Path:
+    """The page-types program for MACHINE, built now (a download of 130 MB) if it is not there."""
     path = cache.root() / "bin" / PACKAGE / "page-types"
+    compiler = "gcc"
+    if not arch.is_host(machine):
+        path = path.with_name(f"page-types-{machine.MACHINE}")
+        compiler = machine.COMPILER
     if path.exists():
         return path
     with cache.locked("page-types"):
         if not path.exists():
-            for tool in ("apt-get", "dpkg-deb", "gcc", "make", "xz"):
+            for tool in ("apt-get", "dpkg-deb", compiler, "make", "xz"):
                 if shutil.which(tool) is None:
                     raise say.LabError(f"{tool} is missing: install it to build page-types")
             with tempfile.TemporaryDirectory(prefix="page-types-", dir=cache.root()) as folder:
-                _build(Path(folder), path)
+                _build(Path(folder), path, compiler)
     return path
 
 
-def _build(folder: Path, path: Path) -> None:
+def _build(folder: Path, path: Path, compiler: str) -> None:
     say.phase(f"building page-types from {PACKAGE} (130 MB to fetch, only once)")
     log = cache.root() / "page-types.log"
     package = _download(folder, log)
@@ -45,7 +49,7 @@ def _build(folder: Path, path: Path) -> None:
     procs.run_logged(["bash", "-o", "pipefail", "-c", unpack], log, "unpacking page-types", folder)
     tools = folder / TREE / "tools/vm"
     # Static like the workloads: it runs in the root of any suite.
-    make = ["make", "-C", str(tools), "CC=gcc -static", "page-types"]
+    make = ["make", "-C", str(tools), f"CC={compiler} -static", "page-types"]
     procs.run_logged(make, log, "building page-types", folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(tools / "page-types", path.with_suffix(".part"))

@@ -6,9 +6,12 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+MACHINE = "x86_64"
 DEBIAN = "amd64"
 QEMU = "qemu-system-x86_64"
 QEMU_PACKAGE = "qemu-system-x86"
+QEMU_BOARD: tuple[str, ...] = ()
+COMPILER, COMPILER_PACKAGE = "x86_64-linux-gnu-gcc", "gcc-x86-64-linux-gnu"
 CONSOLE = "ttyS0"
 # QEMU emulates `rep movsb` and `rep stosb` byte by byte: a kernel that is told not to prefer them
 # clears a huge page four times as fast.

@@ -114,8 +114,8 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("MAPCOUNT_ACCEL", "tcg")
     monkeypatch.setattr(audits, "MAPCOUNT", fake.mapcount)
-    monkeypatch.setattr(lab.pagetypes, "ensure", lambda: touched(tmp_path / "page-types"))
-    monkeypatch.setattr(build, "workload", lambda source: touched(tmp_path / source.stem))
+    monkeypatch.setattr(lab.pagetypes, "ensure", lambda *_: touched(tmp_path / "page-types"))
+    monkeypatch.setattr(build, "workload", lambda source, *_: touched(tmp_path / source.stem))
     for suite in ("bookworm", "trixie"):  # roots that look complete: nothing is fetched
         root = chroot.path_of(suite)
         touched(root / "boot/vmlinuz-6.1.0-fake")

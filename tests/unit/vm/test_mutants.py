@@ -169,8 +169,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-unt
     monkeypatch.setenv("MAPCOUNT_ACCEL", "tcg")
     monkeypatch.setenv("DEADLY", "")
     monkeypatch.setattr(audits, "MAPCOUNT", audit)
-    monkeypatch.setattr(build, "workload", lambda source: touched(tmp_path / source.stem))
-    monkeypatch.setattr(lab.pagetypes, "ensure", lambda: touched(tmp_path / "page-types"))
+    monkeypatch.setattr(build, "workload", lambda source, *_: touched(tmp_path / source.stem))
+    monkeypatch.setattr(lab.pagetypes, "ensure", lambda *_: touched(tmp_path / "page-types"))
     monkeypatch.setattr(kbuild, "ensure", lambda recipe: touched(tmp_path / "bzImage"))
     touched(chroot.path_of("bookworm") / "boot/vmlinuz-6.1.0-fake")
 

@@ -54,7 +54,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("MAPCOUNT_ACCEL", "kvm")
     monkeypatch.setattr(audits, "MAPCOUNT", tmp_path / "mapcount.py")
-    monkeypatch.setattr(build, "workload", lambda source: touched(tmp_path / source.stem))
+    monkeypatch.setattr(build, "workload", lambda source, *_: touched(tmp_path / source.stem))
     monkeypatch.setattr(kbuild, "ensure", lambda recipe: touched(tmp_path / recipe.name))
     touched(chroot.path_of("bookworm") / "boot/vmlinuz-6.1.0-fake")
     return tmp_path

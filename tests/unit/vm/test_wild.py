@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import vm.__main__
-from vm import build, chroot, job, kernels, lab, matrix, selftests, wild
+from vm import arch, build, chroot, job, kernels, lab, matrix, selftests, wild
 from vm.matrix import CHECKED, FAILED, LEFT_OUT, Cell, Matrix
 
 KERNEL = kernels.resolve("6.1")
@@ -15,7 +15,7 @@ KERNEL = kernels.resolve("6.1")
 
 @pytest.fixture(autouse=True)
 def no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(build, "workload", lambda source: tmp_path / source.stem)
+    monkeypatch.setattr(build, "workload", lambda source, *_: tmp_path / source.stem)
 
 
 def test_plan_runs_the_program_beside_marks() -> None:
@@ -69,7 +69,11 @@ def test_guest_has_the_packages_of_all_its_programs(
     # GIVEN the plans of two programs for one guest
     asked: list[tuple[str, ...]] = []
 
-    def ensure(suite: str, packages: tuple[str, ...] = chroot.PACKAGES) -> Path:
+    def ensure(
+        suite: str,
+        packages: tuple[str, ...] = chroot.PACKAGES,
+        machine: arch.Arch = arch.GUEST,
+    ) -> Path:
         asked.append(packages)
         return tmp_path
 

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests that are another machine than this one, whose programs cannot be run here.
+
+The packages of their roots are unpacked and not installed: their scripts would need an emulator for
+user space, and take a quarter of an hour in it. What a guest needs of what they do is done here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import urllib.parse
+from pathlib import Path
+
+from vm import arch
+from vm.say import LabError
+
+ARCHIVES = "var/cache/apt/archives"
+
+
+def check(machine: arch.Arch) -> None:
+    """Raises LabError where a guest that is MACHINE cannot be emulated here."""
+    if shutil.which(machine.QEMU) is None:
+        raise LabError(f"{machine.QEMU} is missing: apt-get install {machine.QEMU_PACKAGE}")
+
+
+def options(machine: arch.Arch) -> list[str]:
+    """What mmdebstrap has to be told."""
+    return [
+        "--variant=extract",
+        f"--architectures={machine.DEBIAN}",
+        # Which an installation brings without being asked.
+        "--include=?essential",
+        # The names of the packages tell their versions: nothing is noted as installed.
+        "--skip=cleanup/apt/cache",
+    ]
+
+
+def finish(root: Path) -> dict[str, str]:
+    """Make the unpacked packages in ROOT something to boot from; returns their versions."""
+    if shutil.which("depmod") is None:
+        raise LabError("depmod is missing: apt-get install kmod")
+    for modules in (root / "usr/lib/modules").iterdir():
+        subprocess.run(["depmod", "-b", str(root), modules.name], check=True)
+    for name in ("passwd", "group"):
+        shutil.copy(root / f"usr/share/base-passwd/{name}.master", root / f"etc/{name}")
+    packages = sorted((root / ARCHIVES).glob("*.deb"))
+    found = dict(map(_version, packages))
+    for package in packages:
+        package.unlink()
+    return found
+
+
+def _version(package: Path) -> tuple[str, str]:
+    name, version, _ = package.name.split("_")
+    return name, urllib.parse.unquote(version)
