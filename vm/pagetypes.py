@@ -20,23 +20,23 @@ PARTS = ("tools/vm", "tools/lib", "tools/build", "tools/scripts", "tools/include
 def ensure(machine: arch.Arch = arch.GUEST) -> Path:
     """The page-types program for MACHINE, built now (a download of 130 MB) if it is not there."""
     path = cache.root() / "bin" / PACKAGE / "page-types"
-    compiler = "gcc"
+    prefix = ""
     if not arch.is_host(machine):
         path = path.with_name(f"page-types-{machine.MACHINE}")
-        compiler = machine.COMPILER
+        prefix = machine.COMPILER.removesuffix("gcc")
     if path.exists():
         return path
     with cache.locked("page-types"):
         if not path.exists():
-            for tool in ("apt-get", "dpkg-deb", compiler, "make", "xz"):
+            for tool in ("apt-get", "dpkg-deb", f"{prefix}gcc", "make", "xz"):
                 if shutil.which(tool) is None:
                     raise say.LabError(f"{tool} is missing: install it to build page-types")
             with tempfile.TemporaryDirectory(prefix="page-types-", dir=cache.root()) as folder:
-                _build(Path(folder), path, compiler)
+                _build(Path(folder), path, prefix)
     return path
 
 
-def _build(folder: Path, path: Path, compiler: str) -> None:
+def _build(folder: Path, path: Path, prefix: str) -> None:
     say.phase(f"building page-types from {PACKAGE} (130 MB to fetch, only once)")
     log = cache.root() / "page-types.log"
     package = _download(folder, log)
@@ -49,7 +49,8 @@ def _build(folder: Path, path: Path, compiler: str) -> None:
     procs.run_logged(["bash", "-o", "pipefail", "-c", unpack], log, "unpacking page-types", folder)
     tools = folder / TREE / "tools/vm"
     # Static like the workloads: it runs in the root of any suite.
-    make = ["make", "-C", str(tools), f"CC={compiler} -static", "page-types"]
+    cross = (f"CROSS_COMPILE={prefix}", f"CC={prefix}gcc -static")
+    make = ["make", "-C", str(tools), *cross, "page-types"]
     procs.run_logged(make, log, "building page-types", folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(tools / "page-types", path.with_suffix(".part"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import accel, arch, build, chroot, foreign, guest, kernels, lab, say, scenarios
+from vm import accel, arch, build, chroot, foreign, guest, kernels, lab, pagetypes, say, scenarios
 
 RELEASE = "6.12.0-arm64"
 
@@ -103,6 +103,33 @@ def test_workload_has_the_pages_of_its_kernel_when_compiled(
     # THEN it is told of the pages where they are not of 4 KiB
     told = build.workload(scenarios.find("lifecycle").source, arch.ARM64, kib).read_text().split()
     assert [word for word in told if word.startswith("-D")] == defined
+
+
+def test_page_types_is_made_by_the_tools_of_the_machine_when_it_is_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # GIVEN the kernel's source, and every program that building needs
+    made: list[str] = []
+
+    def run_logged(command: list[str], log: Path, what: str, cwd: Path | None = None) -> None:
+        if command[0] == "make":
+            assert cwd is not None
+            made.extend(command)
+            tools = cwd / pagetypes.TREE / "tools/vm"
+            tools.mkdir(parents=True)
+            (tools / "page-types").touch()
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(pagetypes.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(pagetypes, "_download", lambda folder, log: folder / "source.deb")
+    monkeypatch.setattr(pagetypes.procs, "run_logged", run_logged)
+    # WHEN the program is made for another machine
+    path = pagetypes.ensure(arch.ARM64)
+    # THEN that machine's compiler and linker are used, and it has a place of its own
+    assert {"CROSS_COMPILE=aarch64-linux-gnu-", "CC=aarch64-linux-gnu-gcc -static"} < set(made)
+    assert path.is_file() and path != pagetypes.ensure()
+    # AND this machine's own tools have no prefix
+    assert {"CROSS_COMPILE=", "CC=gcc -static"} < set(made)
 
 
 def test_image_is_known_when_it_is_of_arm64(tmp_path: Path) -> None:
