@@ -11,6 +11,7 @@ nothing is found, and the brackets of the functions take over.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from typing import List, Mapping, Optional, Tuple
 
@@ -28,7 +29,8 @@ MEMBARRIER: Optional[int] = 283
 
 #: The table of memory sections, in which each tells where its struct pages are.
 SYMBOLS: Tuple[str, ...] = ("mem_section",)
-#: Pointers of the table that are looked at in one read, and reads at most.
+#: Pointers of the table that are looked at in one read, and reads at most.  Each is of a page full
+#: of sections (SECTIONS_PER_ROOT).
 _ROOTS, _READS = 512, 64
 #: struct mem_section.section_mem_map: flags, of which these two say that there are pages.
 _FLAGS, _HAS_PAGES = 0x3F, 0x3
@@ -59,7 +61,8 @@ def vmemmap(address: Mapping[str, int], kcore: Memory) -> int:
     for read in range(_READS):
         roots = kcore.read(table + read * _ROOTS * 8, _ROOTS * 8)
         for (root,) in struct.iter_unpack("<Q", roots):
-            for (word,) in struct.iter_unpack("<Q", kcore.read(root, 4096) if root else b""):
+            sections = kcore.read(root, mmap.PAGESIZE) if root else b""
+            for (word,) in struct.iter_unpack("<Q", sections):
                 if word & _HAS_PAGES == _HAS_PAGES:
                     return int(word & ~_FLAGS)
     raise ProbeError("no memory section has struct pages: the kernel's mem_section is not known")

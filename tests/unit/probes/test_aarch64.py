@@ -76,19 +76,22 @@ class Words:
         return int.from_bytes(self.read(address, 8), "little")
 
 
-def sections(place, entry):
-    """A kernel whose table of sections has one root, at a place, that has one section."""
+def sections(place, entry, page=4096):
+    """A kernel whose table of sections has one root, a page at a place, that has one section."""
     table, root, base = 0x10000, 0x80000, 0xFFFFFDFFC0000000 - (0x40000000 >> 12) * 64
     flags = 0b001111  # present, with pages, online, and one more
     words = {0x1000: table, table + 8 * place: root, root + entry: base | flags}
     words[root + entry + 8] = 0xFFFF000000123400  # section.usage
-    return Words(words, root + 4096), base
+    return Words(words, root + page), base
 
 
-@pytest.mark.parametrize("place, entry", [(0, 0), (0, 128), (700, 32)])
-def test_vmemmap_when_memory_begins_somewhere(place, entry):
-    # GIVEN a kernel whose first memory is in some section
-    kernel, base = sections(place, entry)
+@pytest.mark.parametrize(
+    "place, entry, page", [(0, 0, 4096), (0, 128, 4096), (700, 32, 4096), (1, 8192, 16384)]
+)
+def test_vmemmap_when_memory_begins_somewhere(monkeypatch, place, entry, page):
+    # GIVEN a kernel whose first memory is in some section, with pages of some size
+    monkeypatch.setattr(aarch64.mmap, "PAGESIZE", page)
+    kernel, base = sections(place, entry, page)
     # THEN the section tells where the struct page of pfn 0 would be
     assert vmemmap({"mem_section": 0x1000}, kernel) == base
 
