@@ -62,6 +62,8 @@ def header(content: Any) -> dict[str, Any]:
     ]
     if "page_size" in content:
         found["page_size"] = whole(content["page_size"], 1, limits.PAGE)
+    if "pmd_order" in content:
+        found["pmd_order"] = whole(content["pmd_order"], 0, limits.ORDER)
     if "slice" in content:
         gaps = [_gap(gap) for gap in content["slice"]["gaps"]]
         found["slice"] = {"of": text(content["slice"].get("of", "?")), "gaps": gaps}

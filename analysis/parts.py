@@ -48,10 +48,11 @@ class Cut:
         return own
 
 
-def cut_memory(counted: Census, size: int) -> Cut:
-    """Cut memory so that each part has about ``size`` records, never through a folio."""
+def cut_memory(counted: Census, size: int, order: int) -> Cut:
+    """Cut memory so that each part has about ``size`` records, never through memory of
+    ``order``, which is at least that of the largest folio."""
     size = max(size, counted.events // (NOWHERE - 1) + 1)
-    shift = max(FRAME_SHIFT, counted.order)
+    shift = max(FRAME_SHIFT, order)
     piece = counted.frames >> (shift - FRAME_SHIFT)
     begin = np.flatnonzero(changes(piece))
     events = np.add.reduceat(counted.frame_events, begin)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from analysis.arrays import Records
-from analysis.census import Census, census
+from analysis.census import FRAME_SHIFT, Census, census
 from analysis.errors import AnalysisError
 from analysis.log import Log
 from analysis.losses import Gap, Loss, kept_gaps, losses_of, sequence_gaps
@@ -110,7 +110,14 @@ class Recording:
         """The order of time over all records."""
         return order_of(self.chunks, self.source.forget)
 
+    @property
+    def undivided(self) -> int:
+        """The order of the memory that stays together: the largest folio's, or a frame's, of
+        which snapshots are taken as a whole."""
+        return max(self.census.order, int(self.meta.get("pmd_order", FRAME_SHIFT)))
+
     @cached_property
     def cut(self) -> Cut:
         """Where the memory is cut into parts; a trace in one piece has one part."""
-        return cut_memory(self.census, PART if self.divided else self.census.events)
+        size = PART if self.divided else self.census.events
+        return cut_memory(self.census, size, self.undivided)

@@ -33,8 +33,8 @@ NEVER = int(np.iinfo(np.int64).max)
 class Wanted:
     """What to keep: ``begin`` <= ts < ``end`` (ns), and the memory around some pages.
 
-    ``pages``: (first, last) pfn of spans; None: all.  Whole pieces of 2 MiB are kept, or of the
-    largest folio's size, so that no folio is cut.  Without ``records`` the snapshots of the
+    ``pages``: (first, last) pfn of spans; None: all.  Whole frames (what a PMD maps) are kept, or
+    what the largest folio takes, so that no folio is cut.  Without ``records`` the snapshots of the
     pages are kept, but of the records only those that belong to no page.
     """
 
@@ -57,7 +57,7 @@ class Wanted:
         return inside
 
     def where(self, pfn: Ints, order: int) -> Bools:
-        """Which pages are wanted in a trace whose largest folio has ``order``."""
+        """Which pages are wanted where memory of ``order`` is not divided."""
         if self.pages is None:
             return np.ones(len(pfn), dtype=bool)
         shift = max(FRAME_SHIFT, order)
@@ -78,7 +78,7 @@ def span_of(trace: Trace, milliseconds: tuple[float, float]) -> tuple[int, int]:
 
 def matches(trace: Trace, wanted: Wanted) -> bool:
     """Whether anything that is wanted by its time and its pages is there."""
-    order = trace.census.order
+    order = trace.recording.undivided
     for batch in batches(trace.source.chunks):
         near = wanted.when(batch["ts"].astype(np.int64))
         if wanted.pages is not None:
@@ -146,13 +146,13 @@ def _truth(trace: Trace, wanted: Wanted) -> Iterator[bytes]:
     for payload, shot in zip(trace.source.truth, trace.snapshots, strict=True):
         if wanted.begin <= shot.ts_begin and shot.ts_end < wanted.end:
             yield restricted(
-                payload, shot.layout, lambda pfn: wanted.where(pfn, trace.census.order)
+                payload, shot.layout, lambda pfn: wanted.where(pfn, trace.recording.undivided)
             )
 
 
 def _records(trace: Trace, batch: Records, wanted: Wanted) -> Records:
     pfn = batch["pfn"].astype(np.int64)
-    near = wanted.where(pfn, trace.census.order) & wanted.records
+    near = wanted.where(pfn, trace.recording.undivided) & wanted.records
     # Marks, tasks, and brackets around many pages belong to every folio.
     near[is_common(batch, trace.plan)] = True
     near[pfn == 0] = True

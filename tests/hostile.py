@@ -210,6 +210,8 @@ FILES: dict[str, Callable[[], list[Forged]]] = {
     ),
     "snapshots of zeros": snapshots_of_zeros,
     "deep JSON in an unknown type": lambda: golden(more=[raw(UNKNOWN, nested(100_000))]),
+    "a PMD of 2^70 pages": lambda: with_header(pmd_order=70),
+    "a PMD's pages that are text": lambda: with_header(pmd_order="nine"),
     "a lone surrogate": lambda: with_header(command=["\ud800 \udfff"]),
     "a plan id that is text": lambda: with_probe(id="5"),
     "a plan id that is huge": lambda: with_probe(id=1 << 70),

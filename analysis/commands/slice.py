@@ -3,7 +3,7 @@
 
 The slice is a trace like any other: every command reads it.  With --time, a folio older than
 the slice begins with its first record in it, and its counters are known from the first record
-or snapshot that shows them.  With --pfn, whole 2 MiB frames are kept.  Without either,
+or snapshot that shows them.  With --pfn, whole frames (what a PMD maps) are kept.  Without either,
 everything is kept, in a file of about a tenth of the size.
 """
 

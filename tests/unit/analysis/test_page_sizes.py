@@ -4,7 +4,11 @@
 import struct
 from pathlib import Path
 
+import pytest
+
 import analysis
+from analysis import recording
+from analysis.slicing import Wanted, write_slice
 from analysis.verify import verify
 from probes.tracefile import BlockType
 from tests.mock import MockTrace
@@ -51,6 +55,45 @@ def test_trace_when_pages_are_larger(tmp_path: Path) -> None:
     assert len(trace.df_findings()) == 0
     # AND one folio has lived, as large as that
     assert trace.df_lives()["order"].max() == 11
+
+
+def small_folios() -> MockTrace:
+    """Folios of a quarter of a frame, each in a quarter of its own, two marks while they live."""
+    trace = MockTrace("large", 16 << 10)
+    kernel = MockKernel(trace)
+    folios = [kernel.alloc((6 << 11) + (at << 9), 9) for at in range(4)]
+    for folio in folios:
+        for page in range(8):
+            kernel.map_pte(folio, PARENT, page)
+    for name in ("first", "second"):
+        trace.mark(name)
+        kernel.snapshot(name, tasks=(PARENT,))
+    return trace
+
+
+def test_trace_is_read_in_parts_when_its_folios_are_smaller_than_a_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a trace of folios in one frame of 2048 pages
+    path = small_folios().write(tmp_path / "t.mapcount")
+    whole = verify(analysis.open_trace(str(path)))
+    # WHEN it is read in as many parts as can be
+    monkeypatch.setattr(recording, "PART", 1)
+    parts = verify(analysis.open_trace(str(path)))
+    # THEN every page is held against the kernel all the same
+    assert parts.checked == whole.checked > 2 * 4 * 512
+    assert len(parts.differences) == len(whole.differences) == 0
+
+
+def test_slice_keeps_the_snapshots_when_a_folio_is_smaller_than_a_frame(tmp_path: Path) -> None:
+    # GIVEN the same trace WHEN what belongs to a page of its last folio is cut out
+    trace = analysis.open_trace(str(small_folios().write(tmp_path / "t.mapcount")))
+    page = (6 << 11) + (3 << 9)
+    write_slice(trace, str(tmp_path / "slice.mapcount"), Wanted(pages=[(page, page)]))
+    # THEN the snapshots of its frame are there, and the records of the whole frame
+    slice_ = analysis.open_trace(str(tmp_path / "slice.mapcount"))
+    assert verify(slice_).checked == verify(trace).checked
+    assert len(slice_.df_lives()) == 4
 
 
 def test_trace_when_the_last_page_of_a_larger_frame_is_wrong(tmp_path: Path) -> None:
