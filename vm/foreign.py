@@ -16,6 +16,9 @@ from vm import arch
 from vm.say import LabError
 
 ARCHIVES = "var/cache/apt/archives"
+#: So many times as long as an emulated guest of this machine's own kind one of these may take: a
+#: processor with another order of memory is emulated with more fences.
+SLOWER = 3.0
 
 
 def check(machine: arch.Arch) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from probes.output import write_text
-from vm import ahead, audits, chroot, guest, job, kernels, lab, say, scenarios
+from vm import ahead, arch, audits, chroot, foreign, guest, job, kernels, lab, say, scenarios
 from vm.verdicts import ENDED, verdict
 
 RESULTS = "matrix.json"
@@ -157,8 +157,11 @@ def _kernel(
         plans, left_out = _plans(kernel, workloads, plan_of)
         if not plans:
             return booted, left_out
-        steps = _steps(plans)
-        limit = limit or BOOT_SECONDS + STEP_SECONDS * len(steps)
+        slower = 1.0 if arch.is_host(kernel.machine) else foreign.SLOWER
+        steps = _steps(plans, STEP_SECONDS * slower)
+        if doctor:
+            steps.insert(0, job.Step(DOCTOR, lab.doctor_command(), STEP_SECONDS * slower))
+        limit = limit or BOOT_SECONDS * slower + sum(step.seconds for step in steps)
         options = lab.Options(kernel, limit=limit)
         everything = lab.plan_together(f"matrix-{kernel.name}", plans, traces)
         machine, run_dir = lab.prepare(options, everything)
@@ -167,8 +170,6 @@ def _kernel(
     except (say.LabError, OSError) as problem:
         say.error(f"{kernel.name}: {problem}")
         return booted, [Cell(kernel.name, each, FAILED, str(problem)) for each in workloads]
-    if doctor:
-        steps.insert(0, job.Step(DOCTOR, lab.doctor_command(), STEP_SECONDS))
     say.phase(f"booting {kernel.name} ({lab.how(machine)}) for {len(plans)} workloads")
     with ThreadPoolExecutor(1) as pool:
         watch = Watch(kernel.name, [plan.name for plan in plans], run_dir, traces, pool)
@@ -193,14 +194,14 @@ def _plans(
     return plans, left_out
 
 
-def _steps(plans: Sequence[lab.Plan]) -> list[job.Step]:
-    """What a guest does for PLANS, one after the other."""
+def _steps(plans: Sequence[lab.Plan], seconds: float) -> list[job.Step]:
+    """What a guest does for PLANS, one after the other, each for so many seconds at most."""
     steps = []
     for plan in plans:
         if plan.alone:
-            steps.append(job.Step(f"{plan.name}{ALONE}", plan.command, STEP_SECONDS))
+            steps.append(job.Step(f"{plan.name}{ALONE}", plan.command, seconds))
         recorded = lab.record_command(plan, f"{plan.name}.mapcount")
-        steps.append(job.Step(plan.name, recorded, STEP_SECONDS))
+        steps.append(job.Step(plan.name, recorded, seconds))
     return steps
 
 
@@ -315,7 +316,7 @@ def read_step(kernel: str, workload: str, folder: Path) -> Cell:
     if status == 0:
         return cell
     if status == 124:
-        return replace(cell, outcome=TIMED_OUT, reason=f"ended after {STEP_SECONDS:.0f} s")
+        return replace(cell, outcome=TIMED_OUT, reason=f"ended after {seconds or 0:.0f} s")
     skipped = guest.read_lines(folder / scenarios.SKIPPED)
     if skipped:
         return replace(cell, outcome=LEFT_OUT, reason=skipped[-1])

@@ -89,7 +89,7 @@ static void tmpfs(void)
 	int fd;
 
 	mkdir(folder, 0700);
-	if (mount("none", folder, "tmpfs", 0, "huge=always,size=64m")) {
+	if (mount("none", folder, "tmpfs", 0, "huge=always,size=256m")) {
 		note("tmpfs", strerror(errno));
 		return;
 	}

@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 
 #define MEMORY "/sys/devices/system/memory/"
-#define SCOUTS 192UL
+#define SCOUTS ((384UL << 20) / HUGE)
 /* Until a block must be offline: the kernel tries for ever to move a page that will not move. */
 #define PATIENCE 45
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Anonymous folios smaller than a huge page, one region for each order from 16 KiB to 1 MiB:
- * faulted, forked, copied, partially unmapped, moved, split, swapped.
+ * Anonymous folios smaller than a huge page, one region for each order from 2 on: faulted, forked,
+ * copied, partially unmapped, moved, split, swapped.
  */
 #include "story.h"
 
@@ -32,7 +32,7 @@ static int set(int order, const char *text)
 
 static void map_all(void)
 {
-	for (int order = 2; order <= 8; order++) {
+	for (int order = 2; 1UL << order < PAGES; order++) {
 		char *at = place(order - 2);
 
 		if (set(order, "always"))

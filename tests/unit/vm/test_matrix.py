@@ -12,10 +12,12 @@ import vm.__main__
 from tests.fake_vng import PRETENDS, set_clock
 from vm import (
     ahead,
+    arch,
     audits,
     build,
     chroot,
     configs_text,
+    foreign,
     job,
     kernels,
     lab,
@@ -376,6 +378,27 @@ def built(fake: Lab) -> Lab:
         versions = chroot.path_of(recipe.suite, recipe.packages) / "mapcount/versions.json"
         touched(versions).write_text('{"linux-source-6.1": "6.1.192-2"}')
     return fake
+
+
+def test_steps_have_more_time_when_the_guest_is_another_machine(
+    fake: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a computer that is none of arm64
+    monkeypatch.setattr(arch, "is_host", lambda machine: machine.MACHINE == "x86_64")
+    monkeypatch.setattr(foreign, "check", lambda machine: None)
+    root = chroot.path_of("trixie", kernels.BY_NAME["6.12-arm64"].packages)
+    touched(root / "boot/vmlinuz-6.12.0-fake")
+    touched(root / "mapcount/versions.json").write_text("{}")
+    fake.does('cat "$out/job.sh" >>"$traces/../jobs"; finished')
+    # WHEN a guest of its own kind and one of arm64 are asked for the same
+    fake.run("--kernel", "6.1", "6.12-arm64")
+    steps = [
+        line.split()[1]
+        for line in (fake.output / "jobs").read_text().splitlines()
+        if line.startswith("step ") and "lifecycle" in line
+    ]
+    # THEN the other one has more time for each step
+    assert steps == ["600", f"{600 * foreign.SLOWER:.0f}"]
 
 
 def configs_run(lab: Lab, doctor: str, steps: str) -> int:
