@@ -9,11 +9,15 @@ COVERAGE = 80
 #: Which kernels `make configs` runs, "--kernel NAME …": all take hours to build.
 CONFIGS =
 
+#: What `make arm64` runs.
+ARM64 = 6.12-arm64 6.12-arm64-16k --workload \
+	lifecycle shmem-thp fork-thp anon-parts mthp file-thp migrate fuzz
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test truth versions coverage man matrix configs mutants bench check clean
+.PHONY: help setup demo test truth versions coverage man matrix configs arm64 mutants bench check clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 setup: ## install what the other targets need (Debian packages as root, a virtual environment)
 	@sh vm/setup.sh
@@ -25,6 +29,7 @@ test: setup ## the tests of every change, guests included: twenty minutes
 	MAPCOUNT_REQUIRE_KERNEL=1 $(PYTHON) -m pytest tests
 
 truth: setup ## every test, on all kernels, and the planted bugs: some hours
+	@sh vm/setup.sh arm64
 	MAPCOUNT_REQUIRE_KERNEL=1 $(PYTHON) -m pytest -m "truth or not truth" tests
 	$(MAKE) versions
 	$(MAKE) mutants
@@ -42,13 +47,20 @@ man: setup ## the man page and bash completion: build/mapcount.1, build/mapcount
 matrix: setup ## every workload on every kernel: out/matrix/, and docs/support-matrix.md
 	@status=0; $(PYTHON) mapcount.py lab matrix -o out/matrix -f || status=$$?; \
 	[ $$status -gt 1 ] || \
-	$(PYTHON) -m vm.matrix_text out/matrix/matrix.json docs/support-matrix.md || status=1; \
+	$(PYTHON) -m vm.matrix_text out/matrix/matrix.json docs/support-matrix.md matrix || status=1; \
 	exit $$status
 
 configs: setup ## kernels with other configurations: out/configs/, and their part of that page
 	@status=0; $(PYTHON) mapcount.py lab matrix --configs $(CONFIGS) -f -o out/configs || status=$$?; \
 	[ $$status -gt 1 ] || \
 	$(PYTHON) -m vm.configs_text out/configs/matrix.json docs/support-matrix.md || status=1; \
+	exit $$status
+
+arm64: setup ## Debian's kernels of arm64, emulated: out/arm64/, and their part of that page
+	@sh vm/setup.sh arm64
+	@status=0; $(PYTHON) mapcount.py lab matrix --kernel $(ARM64) -f -o out/arm64 || status=$$?; \
+	[ $$status -gt 1 ] || \
+	$(PYTHON) -m vm.matrix_text out/arm64/matrix.json docs/support-matrix.md arm64 || status=1; \
 	exit $$status
 
 mutants: setup ## kernels with planted bugs: out/mutants/, and docs/planted-bugs.md

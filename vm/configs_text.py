@@ -7,18 +7,16 @@ python -m vm.configs_text DIR/matrix.json docs/support-matrix.md, after `mapcoun
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from probes.output import write_text
-from vm import kernels
+from vm import kernels, page_parts
 from vm.matrix import Booted, Matrix
-from vm.matrix_text import CONFIGS, markdown, place, read, summary, text_of, unseen
+from vm.matrix_text import made_on, markdown, place, read, summary, unseen
 
 
-def part(matrix: Matrix, made: str) -> str:
+def paragraphs(matrix: Matrix, made: str) -> list[str]:
     """The part of the page, with one row for each kernel that was run."""
     workloads = list(dict.fromkeys(cell.workload for cell in matrix.cells))
     by_place = {(cell.kernel, cell.workload): cell for cell in matrix.cells}
@@ -33,8 +31,7 @@ def part(matrix: Matrix, made: str) -> str:
     names = {kernel.name for kernel in matrix.kernels}
     others = [f"`{each.name}`" for each in kernels.CONFIG_KERNELS if each.name not in names]
     parts = [
-        f"{CONFIGS} (vm/configs_text.py) from out/configs/matrix.json: change nothing here. -->\n"
-        "## Other configurations",
+        f"{page_parts.begin('configs', 'vm/configs_text.py')}\n## Other configurations",
         f"Made on {made} by `make configs`: kernels built from Debian's source with the "
         "configurations of vm/configs.py, and Debian's own -rt images. Each place shows how many "
         "values were checked, and how many of them differed; `doctor` is the exit status of "
@@ -50,7 +47,7 @@ def part(matrix: Matrix, made: str) -> str:
     parts += ["What no probe sees there:", unseen(matrix)]
     if others:
         parts.append(f"Not run: {', '.join(others)} (`lab matrix --configs --kernel NAME`).")
-    return "\n\n".join(parts) + "\n"
+    return parts
 
 
 def _kernel(kernel: Booted) -> list[str]:
@@ -68,10 +65,7 @@ def _kernel(kernel: Booted) -> list[str]:
 def main(argv: Sequence[str]) -> int:
     """Write the part for the matrix in the file ARGV[0] into the page ARGV[1]."""
     results, output = map(Path, argv)
-    made = json.loads(results.read_text())["made"]
-    before = text_of(output).partition(CONFIGS)[0].rstrip("\n")
-    text = part(read(results), made.partition("T")[0])
-    write_text(str(output), f"{before}\n\n{text}" if before else text)
+    page_parts.put(output, "configs", paragraphs(read(results), made_on(results)))
     return 0
 
 

@@ -2,10 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Installs what the lab, the analysis and the tests need, and only what is missing: Debian packages
 # and a virtual environment in the user's cache, reachable as .venv. A second run needs no network.
+# usage: setup.sh [arm64]: also what guests of arm64 need, which `make test` does without
 set -eu
 
 packages="python3 python3-venv qemu-system-x86 mmdebstrap kmod busybox-static file
 	gcc libc6-dev make xz-utils"
+programs="python3 qemu-system-x86_64 mmdebstrap modprobe busybox file gcc"
+if [ "${1-}" = arm64 ]; then
+	packages="$packages qemu-system-arm gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
+	programs="$programs qemu-system-aarch64 aarch64-linux-gnu-gcc"
+fi
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/mapcount"
 here=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -22,7 +28,7 @@ if command -v dpkg-query >/dev/null; then
 	done
 else
 	# Another distribution: its package names are not ours to know, its programs are.
-	for program in python3 qemu-system-x86_64 mmdebstrap modprobe busybox file gcc; do
+	for program in $programs; do
 		command -v "$program" >/dev/null || missing="$missing $program"
 	done
 	[ -z "$missing" ] || fail "this is not Debian: install these programs yourself:$missing"
