@@ -2,14 +2,13 @@
 """Which tests need guests: these start at once, and the end tells what each of them took."""
 
 import os
-import shutil
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 import analysis
-from tests.guests import Planner
+from tests.guests import Planner, missing
 from tests.kernel import jobs
 
 #: CI sets this: a test that would be skipped for want of a guest fails instead.
@@ -21,17 +20,14 @@ DURATIONS = defaultdict(float)
 
 def pytest_collection_modifyitems(config, items):
     """Tests in tests/kernel boot guests: they come last, and say what is missing for them."""
-    missing = [tool for tool in ("qemu-system-x86_64", "mmdebstrap") if not shutil.which(tool)]
-    if os.geteuid() != 0:
-        missing.append("root")
     for item in items:
         if "kernel" not in Path(item.fspath).parts[-2:-1]:
             continue
         item.add_marker("kernel")
-        if missing and not REQUIRED:
-            item.add_marker(
-                pytest.mark.skip(reason=f"no guest without {', '.join(missing)}: run `make test`")
-            )
+        lacking = missing(marker.args[0] for marker in item.iter_markers("guest"))
+        if lacking and not REQUIRED:
+            reason = f"no guest without {', '.join(lacking)}: run `make test` or `make truth`"
+            item.add_marker(pytest.mark.skip(reason=reason))
     items.sort(key=lambda item: item.get_closest_marker("kernel") is not None)
 
 

@@ -9,21 +9,32 @@ tests that need none.
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vm import boots
+from vm import arch, boots
 
 ROOT = Path(__file__).parents[1]
 GUEST_SECONDS = 1200
 #: Guests at a time: one has two CPUs, and emulated ones use both.
 AT_ONCE = 2
+
+
+def missing(guests: Iterable[str]) -> list[str]:
+    """What this machine lacks to boot guests of these names."""
+    needed = [arch.GUEST.QEMU, "mmdebstrap"]
+    if any("arm64" in guest for guest in guests):
+        needed += [arch.ARM64.QEMU, arch.ARM64.COMPILER]
+    lacking = [program for program in needed if shutil.which(program) is None]
+    return lacking + ([] if os.geteuid() == 0 else ["root"])
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,11 @@ HERE = Path(__file__).parent
 STORIES = ("lifecycle", "shmem-thp", "exclusive-2025")
 EVERY_WORKLOAD = tuple(name for name in scenarios.SCENARIOS if name != "fuzz")
 LAB_KERNELS = tuple(kernel.name for kernel in kernels.LAB_KERNELS)
+#: Kernels of another machine, and what is recorded there: each family of operations once.
+ARM64_KERNELS = tuple(kernel.name for kernel in kernels.ARM64_KERNELS)
+ARM64_WORKLOADS = (
+    "lifecycle", "shmem-thp", "fork-thp", "anon-parts", "mthp", "file-thp", "migrate", "fuzz",
+)  # fmt: skip
 #: The kernel of the tests that need one kernel, and one with folios beside it, boot at every
 #: landing; `make truth` boots them all.
 KERNEL = os.environ.get("MAPCOUNT_KERNEL", "6.1")
@@ -175,6 +180,7 @@ def jobs() -> dict[str, Callable[[Path], Any]]:
     alone = (*on, "--cpus", "1")
     return {
         **{f"matrix-{kernel}": matrix(kernel, EVERY_WORKLOAD) for kernel in LAB_KERNELS},
+        **{f"matrix-{kernel}": matrix(kernel, ARM64_WORKLOADS) for kernel in ARM64_KERNELS},
         **{f"stories-{kernel}": matrix(kernel, STORIES) for kernel in LAB_KERNELS},
         "recorder": script("cases.sh", "seed-2015", *alone),
         "doctor": script("doctor_cases.sh", "lifecycle", *on, arguments=DOCTOR_AT_LANDING),

@@ -7,7 +7,15 @@ folios; the others run in `make truth`.  Golden traces hold their layouts meanwh
 
 import pytest
 
-from tests.kernel.jobs import EVERY_WORKLOAD, KERNEL, LAB_KERNELS, OTHER_KERNEL, STORIES
+from tests.kernel.jobs import (
+    ARM64_KERNELS,
+    ARM64_WORKLOADS,
+    EVERY_WORKLOAD,
+    KERNEL,
+    LAB_KERNELS,
+    OTHER_KERNEL,
+    STORIES,
+)
 from vm import ahead
 
 #: guest -> the workloads that it records, and whether it boots at every landing.
@@ -15,6 +23,7 @@ GUESTS = {
     f"matrix-{KERNEL}": (EVERY_WORKLOAD, True),
     f"stories-{OTHER_KERNEL}": (STORIES, True),
     **{f"matrix-{name}": (EVERY_WORKLOAD, False) for name in LAB_KERNELS if name != KERNEL},
+    **{f"matrix-{name}": (ARM64_WORKLOADS, False) for name in ARM64_KERNELS},
 }
 #: What a kernel cannot do: folios of anonymous memory that are smaller than a PMD.
 LEFT_OUT = {("5.10", "mthp"), ("6.1", "mthp")}
@@ -39,7 +48,9 @@ def test_matrix_when_run_on_a_kernel(guests, guest):
     (kernel,) = recorded.data["kernels"]
     assert f"linux-image-{kernel['release']}" in kernel["packages"], kernel
     if kernel["name"] != ahead.NEXT:  # whatever is newest
-        assert kernel["release"].startswith(kernel["name"].rstrip("x")), kernel
+        version, _, flavour = kernel["name"].partition("-")
+        assert kernel["release"].startswith(version.rstrip("x")), kernel
+        assert kernel["release"].endswith(flavour), kernel
     assert kernel["packages"]["python3-bpfcc"]
 
 

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from tests.guests import AT_ONCE, Planner
+from tests import guests
+from tests.guests import AT_ONCE, Planner, missing
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +43,13 @@ def test_failure_is_every_tests_when_a_job_fails(tmp_path):
         with pytest.raises(ZeroDivisionError):
             planner.result("guest")
     assert [took.failed for took in planner.took] == [True]
+
+
+def test_guests_of_another_machine_are_missing_alone_when_there_is_no_emulator_for_it(monkeypatch):
+    # GIVEN a machine that has what `make setup` installs, and no more
+    there = {"qemu-system-x86_64", "mmdebstrap"}
+    monkeypatch.setattr(guests.shutil, "which", lambda name: name if name in there else None)
+    monkeypatch.setattr(guests.os, "geteuid", lambda: 0)
+    # THEN a guest of arm64 lacks its emulator and compiler, and no other guest lacks anything
+    assert missing(["matrix-6.12-arm64"]) == ["qemu-system-aarch64", "aarch64-linux-gnu-gcc"]
+    assert missing(["matrix-6.12"]) == missing([]) == []
