@@ -38,6 +38,8 @@ _FLAGS, _HAS_PAGES = 0x3F, 0x3
 _INSN = struct.Struct("<I")
 #: How many instructions before its use a pointer to the field, or the number added, is made.
 REACH = 24
+#: Among these is the branch to the loop, or its nop.
+LEAD = REACH * _INSN.size
 #: stadd Ws, [Xn], but for its registers
 _STADD, _STADD_MASK = 0xB820001F, 0xFFE0FC1F
 #: mov Wd, #1 and mov Wd, #-1, and add Xd, Xn, #0, but for their registers
@@ -70,7 +72,7 @@ def vmemmap(address: Mapping[str, int], kcore: Memory) -> int:
 
 def updates(text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
     """(position, page) of each ``stadd`` that adds ``delta`` to the field at ``offset``."""
-    code = [word for (word,) in _INSN.iter_unpack(text[: len(text) // 4 * 4])]
+    code = _words(text)
     found = []
     for at, word in enumerate(code):
         if word & _STADD_MASK != _STADD:
@@ -92,8 +94,14 @@ def instruction(text: bytes, at: int) -> bytes:
 
 
 def same_update(kept: bytes, there: bytes) -> bool:
-    """Whether an instruction is the kept one: a boot changes the branch before it alone."""
-    return there == kept
+    """Whether what is there ends with the kept update and runs it: a boot changes the branch
+    before it alone, and what was compiled on a CPU with LSE atomics may be used on one without."""
+    return there[LEAD:] == kept and _runs(_words(there[:LEAD]))
+
+
+def _words(text: bytes) -> List[int]:
+    """The whole instructions in some text."""
+    return [word for (word,) in _INSN.iter_unpack(text[: len(text) // _INSN.size * _INSN.size])]
 
 
 def _runs(before: List[int]) -> bool:

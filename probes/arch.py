@@ -41,8 +41,12 @@ class Arch(Protocol):
     def instruction(self, text: bytes, at: int) -> bytes:
         """The bytes of the update that updates() found at a position."""
 
+    #: How many bytes before an update may say that the processor passes it by.
+    LEAD: int
+
     def same_update(self, kept: bytes, there: bytes) -> bool:
-        """Whether an instruction is the kept one, as another boot of the kernel may write it."""
+        """Whether what is there, LEAD bytes and an update, is the kept update, as another boot of
+        the kernel may write it, and is run."""
 
 
 #: Bytes of a page that are known (set_state() of bpf/watch.h).

@@ -51,9 +51,9 @@ class Boot:
 
     def has_site(self, probe: Probe) -> bool:
         """Whether the inlined update that a probe sits on is where it was when it was found."""
-        kept = bytes.fromhex(probe.code)
-        at = self.address[probe.function] + probe.offset
-        return arch.here().same_update(kept, self._kcore.read(at, len(kept)))
+        kept, machine = bytes.fromhex(probe.code), arch.here()
+        at = self.address[probe.function] + probe.offset - machine.LEAD
+        return machine.same_update(kept, self._kcore.read(at, machine.LEAD + len(kept)))
 
     @property
     def constants(self) -> Dict[str, int]:

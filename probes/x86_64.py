@@ -40,6 +40,7 @@ REGISTERS = (
 #: How many bytes before its use a pointer to the field is made.
 POINTER_REACH = 16
 
+LEAD = 0
 #: The lock prefix, or what a kernel on one CPU makes of it.
 _LOCK = b"[\xf0\x3e]"
 
@@ -98,7 +99,7 @@ def instruction(text: bytes, at: int) -> bytes:
 
 
 def same_update(kept: bytes, there: bytes) -> bool:
-    """Whether an instruction is the kept one, on a machine with one CPU or with more."""
+    """Whether what is there is the kept update, on a machine with one CPU or with more."""
     return there[1:] == kept[1:] and re.match(_LOCK, there[:1], re.DOTALL) is not None
 
 

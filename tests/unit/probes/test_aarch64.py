@@ -50,13 +50,20 @@ def test_updates_when_the_cpu_has_no_lse_atomics():
     assert updates(code(NOP, TO_LOOP, *ONE[1:]), 0x30, 1) == []
 
 
-def test_instruction_when_another_boot_is_looked_at():
-    # GIVEN an update THEN its own bytes are told
-    text = code(*ONE, NOP)
-    assert instruction(text, 12) == code(STADD)
-    # AND no other instruction is taken for it, a breakpoint least of all
-    assert same_update(code(STADD), code(STADD))
-    assert not same_update(code(STADD), code(0xD4200080))
+def test_update_is_known_again_when_another_boot_is_looked_at():
+    # GIVEN an update in the middle of a function THEN its own bytes are kept
+    before = [OTHER_X1] * aarch64.REACH
+    text = code(*before, *ONE, NOP)
+    at = 4 * (aarch64.REACH + 3)
+    kept = instruction(text, at)
+    assert kept == code(STADD)
+    # AND it is known by them and by what leads to it
+    assert same_update(kept, text[at - aarch64.LEAD : at + 4])
+    # BUT no other instruction is taken for it, a breakpoint least of all
+    assert not same_update(kept, text[at - aarch64.LEAD : at] + code(0xD4200080))
+    # AND no update that a CPU without LSE atomics passes by
+    passed = code(*before, TO_LOOP, *ONE[1:])
+    assert not same_update(kept, passed[at - aarch64.LEAD :])
 
 
 class Words:

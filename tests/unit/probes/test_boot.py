@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from probes import boot, memory
+from probes import aarch64, boot, memory
 from probes.errors import ProbeError
 from probes.kernel import Memory
 from probes.plan import Plan
@@ -20,7 +20,7 @@ MARK = Probe(0, "vfs_write", "kprobe", 0, "on_mark", (), "mark", "point", "life"
 
 
 class Words(Memory):
-    """A kernel's memory of a few words."""
+    """A kernel's memory of a few words, and texts."""
 
     def __init__(self, words):
         self.words = words
@@ -28,7 +28,8 @@ class Words(Memory):
     def read(self, address, size):
         if address not in self.words:
             raise ProbeError(f"nothing at {address:#x}")
-        return self.words[address].to_bytes(8, "little")[:size]
+        found = self.words[address]
+        return (found if isinstance(found, bytes) else found.to_bytes(8, "little"))[:size]
 
     def current(self):
         return TASK
@@ -38,7 +39,7 @@ class Words(Memory):
 def opened(monkeypatch, tmp_path):
     """A function that boots programs, with a trace_marker that the recorder can open as 5."""
 
-    def boot_of(symbols, offsets=OFFSETS, bpf=True):
+    def boot_of(symbols, offsets=OFFSETS, bpf=True, texts=()):
         words = {
             TASK + OFFSETS["files"]: FILES,
             FILES + OFFSETS["fdt"]: FDT,
@@ -60,7 +61,7 @@ def opened(monkeypatch, tmp_path):
         layout = replace(made.layout, task={**made.layout.task, **offsets})
         return boot.Boot(
             replace(made, symbols={"vmemmap_base": 0x1000, **symbols}, layout=layout),
-            Words({TEXT + 0x1000: VMEMMAP}),
+            Words({TEXT + 0x1000: VMEMMAP, **dict(texts)}),
         )
 
     return boot_of
@@ -74,6 +75,23 @@ def test_addresses_are_the_symbols_when_the_kernel_tells_them(opened):
     assert booted.task == TEXT + 0x4000
     assert booted.layout.vmemmap == VMEMMAP
     assert booted.missing(Plan([MARK])) == []
+
+
+def test_site_is_there_when_its_update_is_run(opened, monkeypatch):
+    # GIVEN an update of arm64 at an offset in a function, and the instructions before it
+    nop, branch, update = (
+        word.to_bytes(4, "little") for word in (0xD503201F, 0x140000A6, 0xB820003F)
+    )
+    site = Probe(1, "f", "kprobe", 0x200, "on_site", (), "dup", "point", "dup", code=update.hex())
+    for before, there in ((nop, True), (branch, False)):
+        # WHEN another boot of the kernel is looked at, on a CPU with LSE atomics or without
+        lead = nop * (aarch64.REACH - 2) + before + bytes(4)
+        text = {TEXT + 0x5200 - aarch64.LEAD: lead + update}
+        booted = opened({"f": 0x5000}, texts=text)
+        with monkeypatch.context() as machine:
+            machine.setattr(boot.arch, "here", lambda: aarch64)
+            # THEN the update is where it was if the processor comes to it
+            assert booted.has_site(site) == there
 
 
 def test_addresses_are_found_when_the_kernel_has_no_symbols_of_data(opened):
