@@ -114,6 +114,14 @@ def seconds(text: str) -> float:
     return float(value)
 
 
+def hours(text: str) -> float:
+    """A time that can pass, given in hours: its seconds."""
+    value = _number(float, text) * 3600
+    if not 0 < value <= LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write hours, above 0")
+    return float(value)
+
+
 def whole(low: int, high: int) -> Callable[[str], int]:
     """A whole number between two."""
 

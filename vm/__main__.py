@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from probes import cli
 from probes.output import HELP_SYMLINK, check
 from vm import (
     chroot,
+    hunt,
     kernels,
     lab,
     matrix,
@@ -149,6 +151,35 @@ def parser() -> cli.Parser:
         help="where the traces and matrix.json go (default: out/wild)",
     )  # fmt: skip
     foreign.add_argument("-f", "--force", action="store_true", help="overwrite older results")
+    hunting = command(
+        "hunt",
+        help="random programs, selftests and stress-ng in turn: is there a bug in this kernel?",
+        description="Boot a kernel again and again, record random programs, the kernel's own "
+        "selftests and stress-ng in it, and audit each trace, until the time is over. Keeps the "
+        "first trace of each new kind of finding, brings a random program to the fewest "
+        "operations that still show it, and writes a report with a C program of its own, a "
+        "picture and what is wrong. Exit 1 if something new was found.",
+    )
+    hunting.add_argument(
+        "--kernel", nargs="+", action="extend", metavar="K",
+        help=f"only these (default: {', '.join(hunt.KERNELS)})",
+    )  # fmt: skip
+    hunting.add_argument(
+        "--hours", type=cli.hours, default=3600.0, metavar="H", help="for so long (default: 1)"
+    )
+    hunting.add_argument(
+        "--seed", type=cli.whole(0, 2**62), metavar="N",
+        help="of the first random program (default: from the clock)",
+    )  # fmt: skip
+    hunting.add_argument(
+        "--anew", action="store_true",
+        help="report what docs/trophies.md has as well, as if it were not known",
+    )  # fmt: skip
+    hunting.add_argument(
+        "-o", "--output", default="out/hunt", metavar="DIR",
+        help="where the reports and hunt.json go (default: out/hunt)",
+    )  # fmt: skip
+    hunting.add_argument("-f", "--force", action="store_true", help="overwrite older results")
     bugs = command(
         "mutants",
         help="audit kernels with planted accounting bugs: is each found and named?",
@@ -336,6 +367,18 @@ def _wild(args: argparse.Namespace) -> int:
     return 0 if all(map(wild.silent, results.cells)) else 1
 
 
+def _hunt(args: argparse.Namespace) -> int:
+    names = list(dict.fromkeys(args.kernel or hunt.KERNELS))
+    for name in names:
+        kernels.resolve(name)
+    folder = _folder(args, hunt.RESULTS)
+    seed = int(time.time()) if args.seed is None else args.seed
+    say.phase(f"the first random program is of seed {seed}")
+    hunted = hunt.run(names, args.hours, folder, seed, args.anew)
+    cli.result(hunt.table(hunted, folder))
+    return 1 if hunted.new else 0
+
+
 def _mutants(args: argparse.Namespace) -> int:
     bases = mutant_run.choose(args.kernel, args.mutant)
     folder = _folder(args, mutant_run.RESULTS)
@@ -375,6 +418,8 @@ def _command(args: argparse.Namespace, command: list[str]) -> int:
         return _matrix(args)
     if args.command == "wild":
         return _wild(args)
+    if args.command == "hunt":
+        return _hunt(args)
     if args.command == "mutants":
         return _mutants(args)
     if args.command == "thread":

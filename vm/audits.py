@@ -32,15 +32,16 @@ Found = Sequence[dict[str, Any]]
 
 def real(found: Found) -> dict[str, int]:
     """How many of the findings are which row of docs/trophies.md."""
-    return dict(sorted(Counter(row for one in found if (row := _row(one))).items()))
+    return dict(sorted(Counter(row for one in found if (row := row_of(one))).items()))
 
 
 def errors(found: Found) -> list[dict[str, Any]]:
     """The findings that a kernel must not have: neither races nor known to be real."""
-    return [one for one in found if one["severity"] != RACE and not _row(one)]
+    return [one for one in found if one["severity"] != RACE and not row_of(one)]
 
 
-def _row(one: dict[str, Any]) -> str | None:
+def row_of(one: dict[str, Any]) -> str | None:
+    """The row of docs/trophies.md that a finding is of."""
     return REAL.get(str(one["counter"])) if one.get("rule") == "published" else None
 
 

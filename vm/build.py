@@ -11,19 +11,21 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from vm import arch, cache
 from vm.say import LabError
 
+#: The compiler for this machine, and its packages.
+NATIVE = ("gcc", "gcc libc6-dev")
 # The shared header has more helpers than each workload calls.
 FLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Wno-unused-function")
 
 
 def workload(source: Path, machine: arch.Arch = arch.GUEST, page_kib: int = 4) -> Path:
     """The program made from SOURCE for MACHINE and its pages, compiled now if it is not there."""
-    here = arch.is_host(machine)
-    name = "gcc" if here else machine.COMPILER
+    name, package = _compiler(machine)
     # What story.h takes for the size of a page, and for the number of those that a PMD maps.
     pages = () if page_kib == 4 else (f"-DPAGE={page_kib << 10}UL", f"-DPAGES={page_kib << 7}UL")
     flags = (*FLAGS, *pages)
@@ -31,11 +33,24 @@ def workload(source: Path, machine: arch.Arch = arch.GUEST, page_kib: int = 4) -
     text = b"".join(path.read_bytes() for path in (source, *headers))
     key = hashlib.sha256(" ".join((name, *flags)).encode() + text).hexdigest()[:12]
     path = cache.root() / "bin" / key / source.stem
-    if path.exists():
-        return path
+    return path if path.exists() else _compile(source, path, flags, name, package)
+
+
+def program(source: Path, path: Path) -> Path:
+    """Compile SOURCE to PATH, for this machine."""
+    return _compile(source, path, FLAGS, *NATIVE)
+
+
+def _compiler(machine: arch.Arch) -> tuple[str, str]:
+    """The name of the compiler for MACHINE, and the packages that have it."""
+    if arch.is_host(machine):
+        return NATIVE
+    return machine.COMPILER, machine.COMPILER_PACKAGE
+
+
+def _compile(source: Path, path: Path, flags: Sequence[str], name: str, package: str) -> Path:
     compiler = shutil.which(name)
     if compiler is None:
-        package = "gcc libc6-dev" if here else machine.COMPILER_PACKAGE
         raise LabError(f"{name} is missing: apt-get install {package}")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}")

@@ -32,6 +32,7 @@ LEFT_OUT = "left out"
 FAILED = "failed"
 TIMED_OUT = "time limit"
 LOST = "VM lost"
+NOT_BEGUN = "the VM was lost before it began"
 
 
 @dataclass(frozen=True)
@@ -294,7 +295,7 @@ class Watch:
         if result.outcome is guest.Outcome.TIMED_OUT:
             reason = "the guest's time was up" + ("" if started else " before it began")
             return Cell(self.kernel, workload, TIMED_OUT, reason)
-        words = guest.last_words(result.run_dir) if started else "the VM was lost before it began"
+        words = guest.last_words(result.run_dir) if started else NOT_BEGUN
         return Cell(self.kernel, workload, LOST, words)
 
 

@@ -10,72 +10,15 @@
 #ifndef STORY_H
 #define STORY_H
 
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "basics.h"
 
-/* The lab gives others where the kernel has other pages (vm/build.py). */
-#ifndef PAGE
-#define PAGE 4096UL
-#define PAGES 512UL
-#endif
-#define HUGE (PAGE * PAGES)
+#include <sys/wait.h>
 
 /* The exit status when the kernel gave no huge page: the story cannot be told, nothing is wrong. */
 #define NO_HUGE_PAGE 3
 
 /* The exit status when the kernel or the guest lacks what the story is about (as in automake). */
 #define SKIPPED 77
-
-/* Newer than the C library of some hosts. */
-#ifndef MADV_COLD
-#define MADV_COLD 20
-#define MADV_PAGEOUT 21
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-#ifndef MADV_SOFT_OFFLINE
-#define MADV_SOFT_OFFLINE 101
-#endif
-
-static void die(int status, const char *format, ...)
-{
-	va_list args;
-
-	fprintf(stderr, "error: ");
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fprintf(stderr, "\n");
-	exit(status);
-}
-
-/* Puts a named mark into the kernel's trace buffer, from where a recorder picks it up. */
-static void mark(const char *name)
-{
-	static int fd = -2;
-	char line[64];
-	int length = snprintf(line, sizeof(line), "mapcount: %s\n", name);
-
-	if (fd == -2) {
-		fd = open("/sys/kernel/tracing/trace_marker", O_WRONLY | O_CLOEXEC);
-		if (fd < 0)
-			fprintf(stderr, "note: no marks (trace_marker: %s): run as root with "
-				"tracefs mounted to have them\n", strerror(errno));
-	}
-	/* One write(2), so that the line cannot be torn. */
-	if (fd >= 0 && write(fd, line, length) != length)
-		die(1, "trace_marker: %s", strerror(errno));
-}
 
 struct child {
 	pid_t pid;
@@ -163,12 +106,6 @@ static long smaps_kib(const void *address, const char *key)
 	return kib;
 }
 
-static void must(int failed, const char *what)
-{
-	if (failed)
-		die(1, "%s: %s", what, strerror(errno));
-}
-
 /* Tells the lab: a line of a file in the folder that it keeps for this run, if it keeps one. */
 static void fact(const char *name, const char *format, ...)
 {
@@ -212,20 +149,6 @@ static void note(const char *step, const char *why)
 	fprintf(stderr, "note: step %s not on this kernel: %s\n", step, why);
 }
 
-/* Writes one of the kernel's settings; -1 with errno where that fails. */
-static int put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC), saved, failed;
-
-	if (fd < 0)
-		return -1;
-	failed = write(fd, text, strlen(text)) < 0;
-	saved = errno;
-	close(fd);
-	errno = saved;
-	return failed ? -1 : 0;
-}
-
 /* The number in one of the kernel's files, or -1. */
 static long get(const char *path)
 {
@@ -238,12 +161,6 @@ static long get(const char *path)
 		number = -1;
 	fclose(file);
 	return number;
-}
-
-/* The 2 MiB region number n: far enough apart that the kernel merges no two. */
-static char *place(int n)
-{
-	return (char *)0x700000000000UL + n * 4 * HUGE;
 }
 
 /* Writes to some pages: a byte that differs from page to page, so that KSM sees no twins. */
@@ -305,24 +222,6 @@ static unsigned long frame_at(const void *address)
 		entry = 0;
 	close(fd);
 	return entry & ((1UL << 55) - 1);
-}
-
-/* Makes sure that there is swap, in compressed memory; -1 where that cannot be. */
-static int swap_on(void)
-{
-	FILE *file = fopen("/proc/swaps", "re");
-	char line[256];
-	int lines = 0;
-
-	while (file && fgets(line, sizeof(line), file))
-		lines++;
-	if (file)
-		fclose(file);
-	if (lines > 1)
-		return 0;
-	return system("PATH=/usr/sbin:/sbin:/usr/bin:/bin; exec 2>/dev/null >&2; "
-		      "modprobe zram num_devices=1; cd /sys/block/zram0 && echo 1 >reset && "
-		      "echo 256M >disksize && mkswap /dev/zram0 && swapon /dev/zram0") ? -1 : 0;
 }
 
 /* Waits until condition() holds; -1 if it does not within some seconds. */
