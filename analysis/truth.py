@@ -67,7 +67,9 @@ class Layout:
         for name, at in self.fields.items():
             if not 0 <= at <= FOLIO_PAGES * self.struct_page - 8:
                 raise ValueError(f"{name} lies outside of a folio in the header's layout")
-        if not (0 <= self.bits.get("head", -1) < 64 and 0 <= self.bits.get("double_map", 0) < 64):
+        flags = [self.bits.get("head", -1)]
+        flags += [self.bits.get(name, 0) for name in ("double_map", "anon_exclusive")]
+        if not all(0 <= bit < 64 for bit in flags):
             raise ValueError("no place of the page flags in the header's layout")
 
 

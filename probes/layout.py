@@ -74,6 +74,9 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Memory) -> Layout:
     }
     bits: Dict[str, Optional[int]] = {
         "head": flags.get("PG_head"),
+        # Another name of a flag, so enumerators have it: commit 6c287605fd56 ("mm: remember
+        # exclusively mapped anonymous pages with PG_anon_exclusive") (in v5.19).
+        "anon_exclusive": flags.get("PG_anon_exclusive"),
         **{each.field: flags.get(each.places[0][1]) for each in FOLIO if each.is_page_flag},
         **_hugetlb_bits(btf, flags),
     }

@@ -77,18 +77,20 @@ PROBES["subpages"] = {**PROBES["double_map"], "split_pmd": PROBES["large"]["spli
 PROBES["owners"] = PROBES["uncounted"] = PROBES["summed"] = PROBES["large"]
 #: Eras whose rmap functions take a page at a time.
 PAGE_BY_PAGE = ("double_map", "subpages")
+#: The bit of PG_anon_exclusive, where a kernel has it.
+ANON_EXCLUSIVE = 20
 LAYOUT: dict[str, dict[str, Any]] = {
     "double_map": {
         "fields": {"flags": 0, "compound_head": 8, "mapping": 24, "mapcount": 48,
                    "refcount": 52, "flags_1": 64, "dtor": 80, "order": 81, "entire": 84,
                    "nr_mapped": None, "large": None},
-        "bits": {"head": 16, "double_map": 6},
+        "bits": {"head": 16, "double_map": 6, "anon_exclusive": ANON_EXCLUSIVE},
     },
     "large": {
         "fields": {"flags": 0, "compound_head": 8, "mapping": 24, "mapcount": 48,
                    "refcount": 52, "flags_1": 64, "order": None, "large": 80,
                    "entire": 84, "nr_mapped": 88},
-        "bits": {"head": 6, "double_map": None},
+        "bits": {"head": 6, "double_map": None, "anon_exclusive": ANON_EXCLUSIVE},
     },
     "subpages": {
         "fields": {"flags": 0, "compound_head": 8, "mapping": 24, "mapcount": 48,

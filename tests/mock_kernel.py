@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from itertools import product
 
-from tests.mock import LAYOUT, PAGE_BY_PAGE, MockTrace
+from tests.mock import ANON_EXCLUSIVE, LAYOUT, PAGE_BY_PAGE, MockTrace
 
 FRAME_PAGES = 512
 Numbers = tuple[int, ...]
@@ -31,6 +31,9 @@ class Folio:
     mm_id: list[int] = field(default_factory=lambda: [0, 0])
     mm_id_mapcount: list[int] = field(default_factory=lambda: [-1, -1])
     shared: bool = False
+    marked: set[int] = field(default_factory=set)  # pages with PG_anon_exclusive
+    mapping: int = 0xFFFF8000
+    lru: bool = True
 
     @property
     def pages(self) -> int:
@@ -60,9 +63,15 @@ class Folio:
             return -(-self.large_mapcount() // self.pages)
         return self.mappings(page)
 
+    @property
+    def called_anon(self) -> bool:
+        """What readers make of its mapping."""
+        return self.anon and self.mapping != 0
+
     def kpageflags(self, page: int) -> int:
         mapped = bool(self.pmds or self.ptes)
-        return mapped << 11 | (mapped and self.anon) << 12 | (self.order > 0) << 22
+        flags = mapped << 11 | (mapped and self.called_anon) << 12 | (self.order > 0) << 22
+        return flags | self.lru << 5
 
     def exclusive(self, page: int) -> bool:
         """Bit 56 of a pagemap's entry."""
@@ -284,7 +293,7 @@ class MockKernel:
             for number, pages in enumerate(folio.in_tables_of(pid)):
                 start = (1 << 46) + (number << 40) + folio.head * size
                 for page in pages:
-                    entry = 1 << 63 | (not folio.anon) << 61 | folio.exclusive(page) << 56
+                    entry = 1 << 63 | (not folio.called_anon) << 61 | folio.exclusive(page) << 56
                     runs.append((pid, 1, start + page * size, entry | (folio.head + page)))
                 most = folio.mapmax(pages)
                 figures = self._smaps([folio.kpagecount(page) for page in pages])
@@ -306,10 +315,12 @@ class MockKernel:
             struct.pack_into("<i", raw, at + page * 64 + 48, folio.mapcount(page) - 1)
             if page:
                 struct.pack_into("<Q", raw, at + page * 64 + 8, 0xFFFF0001)
-        struct.pack_into("<Q", raw, at + 24, 0xFFFF8000 | folio.anon)
+        struct.pack_into("<Q", raw, at + 24, folio.mapping and folio.mapping | folio.anon)
+        for page in folio.marked:
+            struct.pack_into("<Q", raw, at + page * 64, 1 << ANON_EXCLUSIVE)
         if folio.order == 0:
             return
-        struct.pack_into("<Q", raw, at, 1 << head)
+        struct.pack_into("<Q", raw, at, 1 << head | (0 in folio.marked) << ANON_EXCLUSIVE)
         if fields["order"]:
             struct.pack_into("<B", raw, at + fields["order"], folio.order)
             struct.pack_into("<Q", raw, at + 64, int(folio.doubled) << 6)

@@ -14,6 +14,7 @@ from analysis.audit.calls import calls
 from analysis.audit.finding import Finding
 from analysis.audit.leaks import leaks
 from analysis.audit.limits import Limits
+from analysis.audit.page_words import page_words
 from analysis.audit.published import published
 from analysis.audit.races import races
 from analysis.audit.remains import mapped_at_free, mapped_at_split
@@ -84,6 +85,7 @@ def _audit(part: Part, doubt: Doubt) -> tuple[list[Finding], int]:
         *mapped_at_split(part, run, doubt),
         *entries,
         *at_rest(part, run, doubt),
+        *page_words(part, run, doubt),
         *published(part, run, doubt, books.result),
         *races(part, doubt),
         *leaks(part, run, doubt),

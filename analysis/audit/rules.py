@@ -72,6 +72,18 @@ RULES: dict[str, Rule] = {
         "a mapping holds a reference: the refcount of a mapped page is above zero",
     ),
     "refcount-below-mapcount": Rule("error", "every mapping holds a reference to the folio"),
+    # Commit 6c287605fd56 ("mm: remember exclusively mapped anonymous pages with PG_anon_exclusive")
+    # (in v5.19).
+    "exclusive-while-shared": Rule(
+        "error",
+        "a page that is marked exclusive is mapped by one process alone: a write would reuse it "
+        "without a copy (PG_anon_exclusive in include/linux/page-flags.h)",
+    ),
+    "mapping-gone": Rule(
+        "error",
+        "a folio that is mapped belongs to an anon_vma or a file: folio->mapping is cleared when "
+        "all its mappings are gone",
+    ),
     "reader-race": Rule(
         "race",
         "a page that is read without a reference may be freed, split or reused meanwhile "
