@@ -63,7 +63,8 @@ def name() -> str:
     if mmap.PAGESIZE not in PAGE_SIZES:
         raise ProbeError(
             f"pages of {mmap.PAGESIZE} bytes are not supported: boot a kernel with pages of "
-            + " or ".join(f"{size >> 10}" for size in PAGE_SIZES) + " KiB"
+            + " or ".join(f"{size >> 10}" for size in PAGE_SIZES)
+            + " KiB"
         )
     return machine
 
