@@ -82,8 +82,8 @@ check: setup ## style and types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	@if command -v shellcheck >/dev/null; then shellcheck vm/*.sh; \
-	else echo "note: shell scripts not checked: apt-get install shellcheck"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck vm/*.sh tests/kernel/*.sh .ci/run; \
+	else echo "note: shell scripts not checked: shellcheck is missing"; fi
 
 clean: ## remove what make demo left in this folder (the cache stays)
 	rm -rf out .venv

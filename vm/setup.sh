@@ -5,7 +5,7 @@
 # usage: setup.sh [arm64]: also what guests of arm64 need, which `make test` does without
 set -eu
 
-packages="python3 python3-venv qemu-system-x86 mmdebstrap kmod busybox-static file
+packages="python3 python3-venv qemu-system-x86 mmdebstrap kmod busybox-static file shellcheck
 	gcc libc6-dev make xz-utils"
 programs="python3 qemu-system-x86_64 mmdebstrap modprobe busybox file gcc"
 if [ "${1-}" = arm64 ]; then

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The recorder in trouble: runs in a guest, leaves each case's status, messages and trace.
 # Usage: cases.sh WORKLOAD (the seed-2015 program; its argument is its run time in seconds).
+# The cases are called by their names.
+# shellcheck disable=SC2317
 set -u
 workload=$PWD/$1
 record() { python3 -m probes record "$@"; }
@@ -28,19 +30,19 @@ killed() {
 	python3 -m probes record -o killed.mapcount -- "$workload" 60 &
 	local recorder=$!
 	wait_for_events killed.mapcount || return 99
-	kill -KILL $recorder
-	wait $recorder
+	kill -KILL "$recorder"
+	wait "$recorder"
 	local status=$?
 	pkill -KILL -f "$workload"
-	return $status
+	return "$status"
 }
 
 interrupted() {
 	python3 -m probes record -o interrupted.mapcount -- "$workload" 60 &
 	local recorder=$!
 	wait_for_events interrupted.mapcount || return 99
-	kill -INT $recorder
-	wait $recorder
+	kill -INT "$recorder"
+	wait "$recorder"
 }
 
 full_disk() {
@@ -50,7 +52,7 @@ full_disk() {
 	local status=$?
 	cp /run/small/full.mapcount .
 	umount /run/small
-	return $status
+	return "$status"
 }
 
 by_pid_for_a_time() {
@@ -62,10 +64,10 @@ while True:
 	area.write(b"x" * len(area))
 	area.close()' &
 	local loop=$!
-	record -d 3 --pid $loop --stacks -o pid.mapcount
+	record -d 3 --pid "$loop" --stacks -o pid.mapcount
 	local status=$?
-	kill $loop
-	return $status
+	kill "$loop"
+	return "$status"
 }
 
 # Begin a Python that touches 8 MiB in small pages which khugepaged may make huge, and sleeps.
@@ -100,17 +102,17 @@ asleep() {
 	local settings=/sys/kernel/mm/transparent_hugepage/khugepaged
 	sleeper || return 99
 	local process=$!
-	echo $process >asleep.pid
-	record -d 10 --pid $process -o asleep.mapcount 2>asleep.told &
+	echo "$process" >asleep.pid
+	record -d 10 --pid "$process" -o asleep.mapcount 2>asleep.told &
 	local recorder=$!
 	wait_for_recording asleep.told || return 99
-	echo 4096 >$settings/pages_to_scan
-	echo 100 >$settings/scan_sleep_millisecs
-	wait $recorder
+	echo 4096 >"$settings"/pages_to_scan
+	echo 100 >"$settings"/scan_sleep_millisecs
+	wait "$recorder"
 	local status=$?
-	echo 3600000 >$settings/scan_sleep_millisecs
-	kill $process
-	return $status
+	echo 3600000 >"$settings"/scan_sleep_millisecs
+	kill "$process"
+	return "$status"
 }
 
 by_pfn() {
