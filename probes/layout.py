@@ -61,7 +61,8 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Memory) -> Layout:
     if size is None:
         raise ProbeError(f"the kernel's {btf.source} has no struct page: its layout is unknown")
     base = arch.here().vmemmap(symbols.address, kcore)
-    # 7.1+: "mm: rename the 'compound_head' field in the 'struct page' to 'compound_info'".
+    # Renamed by the series of commit 8c846c879e22 ("mm: rework compound_head() for power-of-2
+    # sizeof(struct page)") (in v7.1).
     link = btf.offset("page", "compound_info")
     flags = btf.enumerators("pageflags")
     fields: Dict[str, Optional[int]] = {

@@ -20,7 +20,8 @@ LOOKS = {
     "get_kpage_count": "a copy of the page and its head, made without a reference",
     "snapshot_page": "the page, then its head and page[1], to copy them",
 }
-#: Since "mm/util: introduce snapshot_page()" (seen in 6.18) the flags come from a copy.
+#: commit d863a12108f2 ("mm/util: introduce snapshot_page()") (in v6.17): where readers use it,
+#: flags come from a copy.
 COPIES = "snapshot_page"
 
 

@@ -29,7 +29,10 @@ struct seen {
 static __always_inline u64 head_of(u64 page, u64 link)
 {
 #if TAIL_HOLDS_MASK
-	/* 7.1+: a tail may hold a mask of its head's address (set_compound_head()). */
+	/*
+	 * commit 8c846c879e22 ("mm: rework compound_head() for power-of-2 sizeof(struct page)")
+	 * (in v7.1): a tail may hold a mask of its head's address.
+	 */
 	u64 m = link & ~1ULL;
 
 	if (!(-m & (-m - 1)))
