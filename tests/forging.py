@@ -18,7 +18,7 @@ import numpy as np
 
 from analysis.records import RECORD
 from probes.tracefile import BLOCK, BLOCK_SIZE, FLAG_ZLIB, PREAMBLE, BlockType
-from tests.hostile import Forged, packed, raw, sealed, snapshot, text
+from tests.hostile import Forged, packed, raw, repeated, sealed, snapshot, text
 from tests.hostile_text import NAMES
 
 #: No forged file is larger: docs/trace-format.md promises nothing of those.
@@ -189,12 +189,15 @@ def forge_bomb(whole: Parts, dice: random.Random) -> bytes:
     most = 23 if type_ == BlockType.COLUMNS else 28
     size = 1 << dice.randrange(10, most + 1)
     filler = dice.choice([b"\0", b"[", b"[],", b'{"":', b'"",', b'[0,0,""],', b"\xff"])
-    content = (b"[" + filler * (size // len(filler)))[: size - 1] + b"]"
+    piece = filler * (min(size, 1 << 16) // len(filler))
+    runs = [(b"[", 1), (piece, size // len(piece)), (b"]", 1)]
+    length = sum(len(each) * times for each, times in runs)
     if type_ == BlockType.TRUTH:
-        content = struct.pack("<I", dice.choice([len(content), number(dice, 30) % len(content)]))
-        content += bytes(size) if filler == b"\0" else filler * (size // len(filler))
-    stated = dice.choice([len(content)] * 4 + [abs(number(dice, 32)) & 0xFFFFFFFF])
-    bomb = type_, zlib.compress(content, 1), FLAG_ZLIB, size // RECORD.itemsize, stated
+        told = dice.choice([length, number(dice, 30) % length])
+        runs = [(struct.pack("<I", told), 1), *runs, runs[1]]
+        length += 4 + len(piece) * runs[-1][1]
+    stated = dice.choice([length] * 4 + [abs(number(dice, 32)) & 0xFFFFFFFF])
+    bomb = type_, repeated(*runs), FLAG_ZLIB, size // RECORD.itemsize, stated
     padding = raw(77, dice.randbytes(dice.choice([0, 0, 1 << 20, 8 << 20])))
     times = 1 if type_ == BlockType.COLUMNS else dice.choice([1, 1, 3, 9])
     blocks = [*whole.blocks, *[bomb] * times, padding]

@@ -45,15 +45,24 @@ def text(type_: int, content: Any) -> Forged:
     return raw(type_, json.dumps(content).encode())
 
 
+def repeated(*runs: tuple[bytes, int]) -> bytes:
+    """The zlib stream of these pieces, each so often; it takes the time of packing each once."""
+    packer = zlib.compressobj(9)
+    found, low, high = [packer.flush(zlib.Z_FULL_FLUSH)], 1, 0
+    for piece, times in runs:
+        # Behind a full flush the same piece packs to the same bytes.
+        found.append((packer.compress(piece) + packer.flush(zlib.Z_FULL_FLUSH)) * times)
+        # The two sums of Adler-32, as if the pieces followed each other.
+        checksum, length = zlib.adler32(piece), len(piece)
+        for _ in range(times):
+            high = (high + (checksum >> 16) + length * (low - 1)) % 65521
+            low = (low + (checksum & 0xFFFF) - 1) % 65521
+    return b"".join([*found, packer.flush()[:-4], struct.pack(">I", high << 16 | low)])
+
+
 def bomb(type_: int, size: int, count: int = 1) -> Forged:
-    """A block that packs so many zeros."""
-    packer, piece = zlib.compressobj(9), bytes(1 << 20)
-    # Behind a full flush the same piece packs to the same bytes.
-    first, more = (packer.compress(piece) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
-    last = (packer.compress(piece) + packer.flush())[:-4]
-    checksum = struct.pack(">I", size % 65521 << 16 | 1)  # Adler-32 of so many zeros
-    payload = first + more * ((size >> 20) - 2) + last + checksum
-    return type_, payload, FLAG_ZLIB, count, size & 0xFFFFFFFF
+    """A block that packs so many zeros, whole MiB."""
+    return type_, repeated((bytes(1 << 20), size >> 20)), FLAG_ZLIB, count, size & 0xFFFFFFFF
 
 
 def sealed(blocks: Iterable[Forged]) -> bytes:
