@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from analysis.in_flight import IN_FLIGHT_NS
 from analysis.recording import Recording
 
 #: Operations without whose probes the books cannot balance.
@@ -15,8 +14,7 @@ class Doubt:
     """Why something that was seen in a trace may have another explanation."""
 
     def __init__(self, recording: Recording) -> None:
-        spans = [(one.from_ts, one.to_ts, one.lost) for one in recording.losses or recording.gaps]
-        self._spans = np.array(spans, dtype=np.int64).reshape(-1, 3)
+        self._spans = recording.lost[recording.lost[:, 2] > 0]
         self._missing = "; ".join(
             f"no probe on {' or '.join(entry['functions'])}"
             for entry in recording.plan.missing
@@ -31,27 +29,37 @@ class Doubt:
     def first_loss(self, begin: int, end: int) -> int | None:
         """When (ns) the first loss began that touches a span of time; None: nothing was lost."""
         spans = self._spans
-        touched = (spans[:, 1] >= begin) & (spans[:, 0] <= end) & (spans[:, 2] > 0)
+        touched = (spans[:, 1] >= begin) & (spans[:, 0] <= end)
         return int(spans[touched, 0].min()) if touched.any() else None
 
     def lost(self, begin: int, end: int) -> str:
-        """The doubt that events lost in a span of time (ns) cast."""
-        if len(self._spans) == 0:
-            return ""
-        touched = (self._spans[:, 1] >= begin) & (self._spans[:, 0] <= end)
-        lost = int(self._spans[touched, 2].sum())
+        """The doubt that events lost in a span of time (ns) cast.
+
+        A probe takes the time, looks, and only then is its record refused and counted; the CPU
+        may be off its processor in between.  So a loss may be older than it is told to be.
+        """
+        lost = self._lost(begin, end) or self._lost(begin, end + IN_FLIGHT_NS)
         if not lost:
             return ""
         return f"{lost} events were lost in that time; certain if it is seen without a loss"
 
-    def books(self, begin: int, end: int) -> str:
-        """The doubt about a counter that operations should explain, over its life."""
-        missing = f"{self._missing}; certain if every probe is attached" if self._missing else ""
-        return self.lost(begin, end) or missing
+    def _lost(self, begin: int, end: int) -> int:
+        touched = (self._spans[:, 1] >= begin) & (self._spans[:, 0] <= end)
+        return int(self._spans[touched, 2].sum())
 
-    def snapshot(self, born: int, end: int, busy: bool) -> str:
-        """The doubt about what a snapshot, until ``end``, shows of a life since its birth;
+    def books(self, since: int, end: int) -> str:
+        """The doubt about a counter that operations should explain, see ``Part.since``."""
+        missing = f"{self._missing}; certain if every probe is attached" if self._missing else ""
+        return self.lost(since, end) or missing
+
+    def at_rest(self, begin: int, end: int) -> str:
+        """The doubt about what a snapshot shows of folios at rest, whatever was before: a change
+        that was lost, begun a moment before it or meanwhile, would not make them busy."""
+        return self.lost(begin - IN_FLIGHT_NS, end)
+
+    def snapshot(self, since: int, end: int, busy: bool) -> str:
+        """The doubt about what a snapshot, until ``end``, shows of a life, see ``Part.since``;
         ``busy``: the folio changed meanwhile."""
         if busy:
             return "the folio changed while the snapshot was taken; certain if it is seen at rest"
-        return self.books(born, end)
+        return self.books(since, end)

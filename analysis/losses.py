@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 #: A record's number has 32 bits: after the last one they begin again.
 NUMBERS = 1 << 32
+#: The kind of loss that leaves a gap: a probe that the kernel skips takes no number.
+RING = "ring"
 
 
 class Loss(NamedTuple):
@@ -85,6 +89,25 @@ def _began_again(cpu: Ints, seq: Ints) -> Bools:
     straight, around = high[1] - low[0], high[0] + NUMBERS - low[1]
     began: Bools = (high >= 0).all(axis=0) & (around < straight)
     return began
+
+
+def untold(gaps: list[Gap], losses: list[Loss]) -> list[Gap]:
+    """The gaps that no LOSS block accounts for.
+
+    The recorder may have died before it wrote of a loss, or the file may end before that.
+    """
+    begins, ends = defaultdict[int, list[int]](list), defaultdict[int, list[int]](list)
+    for one in losses:
+        if one.kind == RING:
+            begins[one.cpu].append(one.from_ts)
+            ends[one.cpu].append(one.to_ts)
+    for times in (*begins.values(), *ends.values()):
+        times.sort()
+    return [
+        gap
+        for gap in gaps
+        if bisect_right(begins[gap.cpu], gap.to_ts) == bisect_left(ends[gap.cpu], gap.from_ts)
+    ]
 
 
 def kept_gaps(header: dict[str, Any]) -> list[Gap] | None:

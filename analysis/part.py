@@ -18,7 +18,7 @@ from analysis.parts import split
 from analysis.recording import Recording
 from analysis.records import Chunk
 from analysis.replay import Replay, StartValues, replay
-from analysis.start import start_values
+from analysis.start import rests_since, start_values
 from analysis.truth import Snapshot
 from analysis.windows import Windows, reader_windows
 
@@ -81,6 +81,11 @@ class Part:
     @cached_property
     def _start(self) -> StartValues:
         return start_values(self.log, self.lives, self.snapshots, self.counters)
+
+    @cached_property
+    def since(self) -> Ints:
+        """Since when (ns) a loss may explain what is wrong with a life, by life."""
+        return rests_since(self.log, self.lives, self._start)
 
     def replay(self, which: Iterable[int]) -> Replay:
         """Replay some lives at once (their numbers, ascending)."""

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
-from analysis.arrays import Records
+import numpy as np
+
+from analysis.arrays import Ints, Records
 from analysis.census import FRAME_SHIFT, Census, census
 from analysis.errors import AnalysisError
 from analysis.log import Log
-from analysis.losses import Gap, Loss, kept_gaps, losses_of, sequence_gaps
+from analysis.losses import Gap, Loss, kept_gaps, losses_of, sequence_gaps, untold
 from analysis.oops import oops_of
 from analysis.order import Order, order_of
 from analysis.parts import PART, Cut, cut_memory
@@ -75,6 +77,13 @@ class Recording:
         if kept is not None:
             return kept
         return sequence_gaps(self.batches()) if any(self.census.cpu_lost.values()) else []
+
+    @cached_property
+    def lost(self) -> Ints:
+        """From, to (ns) and number of what was lost: by the LOSS blocks, and gaps beside these."""
+        spans = [(one.from_ts, one.to_ts, one.lost) for one in self.losses]
+        spans += [(one.from_ts, one.to_ts, one.lost) for one in untold(self.gaps, self.losses)]
+        return np.array(spans, dtype=np.int64).reshape(-1, 3)
 
     @property
     def cpu_lost(self) -> dict[int, int]:

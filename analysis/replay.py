@@ -27,12 +27,13 @@ class StartValues:
     """Counters read from the struct pages when recording began, for some lives.
 
     ``entire`` and ``double_map`` by life (-1: not read); ``pte`` by life: one number of
-    PTE mappings per page (-1: not read).
+    PTE mappings per page (-1: not read).  ``ts``: when (ns) they were read.
     """
 
     entire: dict[int, int]
     double_map: dict[int, int]
     pte: dict[int, Ints]
+    ts: int = 0
 
 
 NO_START = StartValues({}, {}, {})

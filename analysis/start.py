@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Initial counters of folios older than the recording, from the snapshot at its start."""
+"""What replays begin with, and since when what was lost may have made that wrong.
+
+Initial counters of folios older than the recording are in the snapshot at its start.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ def start_values(
 
     mapcount, is_count = shot.mapcounts()
     observed, valid = log.counter("entire_mapcount")
-    start = StartValues({}, {}, {})
+    start = StartValues({}, {}, {}, shot.ts_begin)
     for one in life.tolist():
         here = (np.array([head[one]]), np.array([frame[one]]))
         entire = double_map = 0
@@ -52,3 +55,20 @@ def start_values(
         known: Ints = np.where(kept, pte, -1)
         start.entire[one], start.double_map[one], start.pte[one] = entire, double_map, known
     return start
+
+
+def rests_since(log: Log, lives: Lives, start: StartValues) -> Ints:
+    """Since when (ns) no record may be missing for the replay of each life to be right.
+
+    One that was read from the snapshot at the start may have changed before its first record, and
+    what a split left, and who maps it, its parent's records tell.
+    """
+    since: Ints = log.ts[lives.first].astype(np.int64)
+    read = np.fromiter(start.pte, np.int64)
+    since[read] = np.minimum(since[read], start.ts)
+    children = np.flatnonzero(lives.parent >= 0)
+    while len(children):
+        inherited = since[lives.parent[children]]
+        children, inherited = (each[inherited < since[children]] for each in (children, inherited))
+        since[children] = inherited
+    return since

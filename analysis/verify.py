@@ -234,12 +234,12 @@ def verify_part(part: Part, doubt: Doubt, run: Replay | None = None) -> Verifica
 
 def _doubts(part: Part, doubt: Doubt, shot: Snapshot, life: Ints, busy: Bools) -> list[str]:
     """The one judgement of differences, for ``verify`` and the audit: why each may be none."""
-    born = part.log.ts[part.lives.first[life]]
+    since = part.since[life]
     reasons: dict[tuple[int, bool], str] = {}
-    for key in zip(born.tolist(), busy.tolist(), strict=True):
+    for key in zip(since.tolist(), busy.tolist(), strict=True):
         if key not in reasons:
             reasons[key] = doubt.snapshot(key[0], shot.ts_end, key[1])
-    return [reasons[key] for key in zip(born.tolist(), busy.tolist(), strict=True)]
+    return [reasons[key] for key in zip(since.tolist(), busy.tolist(), strict=True)]
 
 
 def _explain(part: Part, run: Replay, wrong: list[pd.DataFrame]) -> pd.DataFrame:

@@ -101,7 +101,7 @@ def _frame(recording: Recording, part: Part, found: Waste, size: int) -> pd.Data
         recording.names.comm(pd.Series(begin), pd.Series(tid, dtype=np.int64)).astype(str).tolist()
     )
     comms = [name if known else "" for name, known in zip(names, there.tolist(), strict=True)]
-    born = log.ts[lives.first[life]].tolist()
+    since = part.since[life].tolist()
     queued = _ints([one.queued for one in spans])
     return pd.DataFrame(
         {
@@ -122,7 +122,7 @@ def _frame(recording: Recording, part: Part, found: Waste, size: int) -> pd.Data
             "tries": _ints([one.tries for one in spans]),
             "result": _or_none([one.result for one in spans]),
             "references": _or_none([one.references for one in spans]),
-            "doubt": texts(map(doubt.books, born, end.tolist())),
+            "doubt": texts(map(doubt.books, since, end.tolist())),
         }
     )
 

@@ -24,13 +24,13 @@ class Losses:
 
     def poll(self) -> Optional[Dict[str, Any]]:
         """A LOSS block's content if something was lost since the last call, else None."""
-        now = time.monotonic_ns()
-        since, self._since = self._since, now
+        # What is lost while the counts are read lies in this span and in the next one.
+        since, self._since = self._since, time.monotonic_ns()
         lost = self._new()
         if not lost:
             return None
         self.total += sum(count for _, _, count in lost)
-        return {"from": since, "to": now, "kind": self.kind, "lost": lost}
+        return {"from": since, "to": time.monotonic_ns(), "kind": self.kind, "lost": lost}
 
 
 class RingLosses(Losses):

@@ -399,9 +399,12 @@ class Recording:
             self._take(hold, name)
 
     def _take(self, hold: Hold, name: str) -> None:
-        """Everything up to the snapshot goes into the file before it."""
+        """Everything up to the snapshot goes into the file before it, and what was lost: a
+        recorder that dies after it leaves no snapshot that a loss explains unseen."""
         self._drain()
         payload = self.snapshots.take(name, hold.processes, hold.torn, self._drain)
+        self._write_loss(self.losses.poll())
+        self._write_loss(self.misses.poll())
         self.writer.block(BlockType.TRUTH, payload, compress=True)
 
     # -- the end ---------------------------------------------------------------------

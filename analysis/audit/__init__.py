@@ -79,7 +79,7 @@ def _audit(part: Part, doubt: Doubt) -> tuple[list[Finding], int]:
     ]
     freed = {one.life for one in limits if one.rule == "mapped-at-free"}
     found = [
-        *calls(part),
+        *calls(part, doubt),
         *limits,
         *mapped_at_free(part, run, doubt, freed),
         *mapped_at_split(part, run, doubt),

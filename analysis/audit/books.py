@@ -109,9 +109,8 @@ class Books:
         return sorted(found, key=lambda one: (one.life, one.row))
 
     def _doubt(self, one: Break) -> str:
-        log = self.part.log
-        born = int(log.ts[self.part.lives.first[one.life]])
-        return self.doubt.books(born, int(log.ts[one.row]))
+        since = int(self.part.since[one.life])
+        return self.doubt.books(since, int(self.part.log.ts[one.row]))
 
     def all_breaks(self) -> list[Break]:
         """The first sight of each difference, by a record or by a snapshot."""

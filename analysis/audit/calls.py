@@ -12,6 +12,7 @@ import numpy as np
 
 from analysis.arrays import Bools, Ints, first_of
 from analysis.audit.finding import Finding
+from analysis.doubt import Doubt
 from analysis.effects import RMAP
 from analysis.part import Part
 from analysis.plan import OP, RETURN, among
@@ -20,7 +21,7 @@ from probes.events import LEVELS
 PMD = LEVELS.index("pmd")
 
 
-def calls(part: Part) -> Iterator[Finding]:
+def calls(part: Part, doubt: Doubt) -> Iterator[Finding]:
     """The first call of each kind that does not fit, of each life."""
     log, lives = part.log, part.lives
     called = log.read & among(log.op, RMAP) & (log.phase != RETURN) & (lives.of >= 0)
@@ -38,8 +39,12 @@ def calls(part: Part) -> Iterator[Finding]:
         )
     for at in _firsts(part, row[_as_file(part, row) & log.anon[row]]):
         yield _finding(part, at, "for an anonymous folio")
-    for at in _firsts(part, _anon_after_file(part, row)):
-        yield _finding(part, at, "for a folio that was mapped as a file's before")
+    late, before = _anon_after_file(part, row)
+    for at in _firsts(part, late):
+        # It may have been freed and allocated in between.
+        span = (int(log.ts[before[late == at][0]]), int(log.ts[at]))
+        words = "for a folio that was mapped as a file's before"
+        yield _finding(part, at, words, doubt=doubt.lost(*span))
 
 
 def _beyond(part: Part, row: Ints) -> Bools:
@@ -68,15 +73,15 @@ def _as_file(part: Part, row: Ints) -> Bools:
     return np.asarray((log.op[row] == OP["map"]) & (named[log.function[row]] | inlined))
 
 
-def _anon_after_file(part: Part, row: Ints) -> Ints:
-    """Rows that map as anonymous what was mapped as a file's earlier in its life."""
+def _anon_after_file(part: Part, row: Ints) -> tuple[Ints, Ints]:
+    """Rows that map as anonymous what was mapped as a file's earlier in its life, and that row."""
     log, of = part.log, part.lives.of
     life, first = first_of(of[row[_as_file(part, row)]])
     began = np.full(len(part.lives), len(log), dtype=np.int64)
     began[life] = row[_as_file(part, row)][first]
     as_anon = part.plan.maps_anon[log.raw["probe"][row]]
     late: Ints = row[as_anon & (row > began[of[row]])]
-    return late
+    return late, began[of[late]]
 
 
 def _firsts(part: Part, row: Ints) -> list[int]:
@@ -86,8 +91,9 @@ def _firsts(part: Part, row: Ints) -> list[int]:
 
 
 def _finding(
-    part: Part, row: int, what: str, expected: int | None = None, observed: int | None = None
-) -> Finding:
+    part: Part, row: int, what: str, expected: int | None = None, observed: int | None = None,
+    doubt: str = "",
+) -> Finding:  # fmt: skip
     return Finding(
         rule="wrong-call",
         life=int(part.lives.of[row]),
@@ -95,6 +101,7 @@ def _finding(
         rows=(row,),
         actor=row,
         words=f"{{actor}} called {{function}} {what}",
+        doubt=doubt,
         counter="pages" if expected is not None else "",
         expected=expected,
         observed=observed,

@@ -98,10 +98,14 @@ class Limits:
                 last = "the last to touch it was {function} by {actor}"
                 pages = left.get(int(self.part.lives.of[row]), "")
                 pages = f" ({pages} by the operations)" if pages else ""
+                # What was a file's before may have been freed and allocated unseen.
+                sticky = counter == "double_map"
+                since = int(self.part.since[self.part.lives.of[row]])
                 yield self._finding(
                     "mapped-at-free", row,
                     f"{by} with {counter} {value[row]}{pages}" + ("" if inside else ": "),
-                    counter, 0, int(value[row]), "" if inside else last, inside=inside,
+                    counter, 0, int(value[row]), "" if inside else last,
+                    self.doubt.lost(since, int(log.ts[row])) * sticky, inside,
                 )  # fmt: skip
 
     def without_reference(self) -> Iterator[Finding]:
@@ -138,13 +142,13 @@ class Limits:
         at = np.flatnonzero(rows)
         rows[at[in_flight(log, lives, at)]] = False
         for row in self._first_per_life(rows).tolist():
-            born = int(log.ts[lives.first[lives.of[row]]])
+            since = int(self.part.since[lives.of[row]])
             yield self._finding(
                 "refcount-below-mapcount", row,
                 f"{int(log.raw['refcount'][row])} references for {most[row]} mappings at "
                 f"event {{event[{row}]}}, ",
                 "refcount", int(most[row]), int(log.raw["refcount"][row]), AFTER,
-                self.doubt.books(born, int(log.ts[row])),
+                self.doubt.books(since, int(log.ts[row])),
             )  # fmt: skip
 
     def findings(self) -> Iterator[Finding]:

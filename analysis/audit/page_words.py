@@ -59,7 +59,7 @@ def page_words(part: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
             continue
         folios = _folios(part, shot)
         where = f" in the snapshot '{number} {plain(shot.name)}', "
-        lost = doubt.lost(shot.ts_begin, shot.ts_end)
+        lost = doubt.at_rest(shot.ts_begin, shot.ts_end)
         for rule, owner, page, words, adding in (
             *_exclusive(shot, folios),
             *_without_mapping(part, shot, folios),

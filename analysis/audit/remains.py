@@ -133,7 +133,6 @@ def _finding(
     death = int(lives.death_row[life])
     rows = run.rows_until(life, death)
     before = max(last_act(log, rows), int(rows[0])) if len(rows) else death
-    born, end = int(log.ts[lives.first[life]]), int(log.ts[death])
     last = "" if inside else ": the last to touch it was {function} by {actor}"
     return Finding(
         rule=rule,
@@ -143,7 +142,7 @@ def _finding(
         actor=death if inside else before,
         other=death,
         words=words + last,
-        doubt=doubt.books(born, end),
+        doubt=doubt.books(int(part.since[life]), int(log.ts[death])),
         counter="mappings",
         expected=0,
         observed=rest.mappings,

@@ -86,8 +86,7 @@ def at_rest(part: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
                     rows=(last if last >= 0 else int(part.lives.first[life[at]]),),
                     actor=last,
                     words=words + (AFTER if last >= 0 else UNTOUCHED),
-                    # A change that was lost meanwhile would not make it busy.
-                    doubt=doubt.lost(shot.ts_begin, shot.ts_end),
+                    doubt=doubt.at_rest(shot.ts_begin, shot.ts_end),
                     counter=counter,
                     expected=int(want[at]),
                     observed=int(have[at]),

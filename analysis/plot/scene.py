@@ -127,12 +127,12 @@ def _findings(whole: Trace, near: Trace, life: int) -> pd.DataFrame:
     return found[(found["life"] == life) & (found["severity"] == "error")].reset_index(drop=True)
 
 
-def _doubtful(trace: Trace, begin: int, end: int) -> Doubtful | None:
+def _doubtful(trace: Trace, life: int, begin: int, end: int) -> Doubtful | None:
     """Nothing sets the replay right again: what may be missing is missing until the end."""
     doubt = Doubt(trace.recording)
     if doubt.missing:
         return Doubtful(begin, doubt.missing)
-    lost = doubt.first_loss(begin, end)
+    lost = doubt.first_loss(int(trace.whole.since[life]), end)
     if lost is None:
         return None
     return Doubtful(max(begin, lost), "events were lost")
@@ -208,7 +208,7 @@ def scene_of(whole: Trace, life: int | str, window: Window = None) -> Scene:
         axis=compress(shown, zoomed),
         wrong=_wrong(trace, run),
         findings=findings,
-        doubtful=_doubtful(trace, begin, end),
+        doubtful=_doubtful(trace, number, begin, end),
         events=within(events),
         windows=within(windows, ends="end_ts"),
         marks=within(marks),

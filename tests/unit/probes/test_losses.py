@@ -2,6 +2,7 @@
 """Loss is data: each refused record is told once, with CPU and probe."""
 
 import array
+import time
 
 from probes.losses import Misses, RingLosses
 from probes.maps import Shape
@@ -24,6 +25,22 @@ def test_poll_when_records_were_refused():
     assert loss["from"] < loss["to"]
     assert losses.total == 6
     assert losses.poll() is None
+
+
+def test_poll_when_a_record_is_refused_while_the_counts_are_read():
+    # GIVEN a loss that happens after the poll began
+    class Late(RingLosses):
+        def _new(self):
+            self.when = time.monotonic_ns()
+            return [(0, 1, 1)]
+
+    losses = Late(memoryview(array.array("Q", [0] * 2 * SHAPE.count_words)), SHAPE)
+    first = losses.poll()
+    when = losses.when
+    second = losses.poll()
+    # THEN it lies in the span of the one that counts it, be it this one or the next
+    assert first["from"] < when < first["to"]
+    assert second["from"] < when
 
 
 def test_poll_when_only_the_sequence_moves():

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a recording makes of a kernel that refuses probes."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from probes.errors import ProbeError
 from probes.plan import Plan
 from probes.probe import KPROBE, RAW_TRACEPOINT
 from probes.record import Recording, Request
+from probes.tracefile import BlockType
 
 
 class FakeProgram:
@@ -54,3 +57,23 @@ def test_recording_when_one_of_several_is_refused():
     recording._attach()
     assert len(recording.plan.probes) == 3
     assert [gap.functions for gap in recording.plan.missing] == [("folio_add_file_rmap_ptes",)]
+
+
+def test_what_was_lost_is_written_before_the_snapshot_that_it_explains():
+    # GIVEN a recording in which records and runs of probes are lost while a snapshot is taken
+    happened = []
+    told = {"from": 1, "to": 2, "lost": [(0, 1, 1)]}
+    recording = Recording(Request(), writer=None)
+    recording.ring = recording.spills = SimpleNamespace(drain=lambda write: 0)
+    recording.losses = recording.misses = SimpleNamespace(
+        poll=lambda: told if "snapshot" in happened else None
+    )
+    recording.snapshots = SimpleNamespace(take=lambda *_: happened.append("snapshot") or b"pages")
+    recording.writer = SimpleNamespace(
+        json=lambda type_, *_: happened.append(type_),
+        block=lambda type_, *_, **__: happened.append(type_),
+    )
+    # WHEN it is taken
+    recording._take(SimpleNamespace(processes=[], torn={}), "mark")
+    # THEN a recorder that dies after the snapshot has told of both
+    assert happened == ["snapshot", BlockType.LOSS, BlockType.LOSS, BlockType.TRUTH]
