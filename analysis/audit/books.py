@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -251,12 +252,16 @@ class Books:
         wrong = wrong[wrong > since]
         return int(rows[wrong[0]]) if len(wrong) else one.row
 
+    @cached_property
+    def _splits(self) -> dict[int, int]:
+        """By life, its last record of a split."""
+        rows = np.flatnonzero(self.part.log.op == OP["split_folio"])
+        return dict(zip(self.part.lives.of[rows].tolist(), rows.tolist(), strict=True))
+
     def _split_into(self, life: int) -> int:
         """The record of the split that a folio came from, -1: from none."""
-        log, lives = self.part.log, self.part.lives
-        parent = lives.parent[life]
-        splits = np.flatnonzero((lives.of == parent) & (log.op == OP["split_folio"]))
-        return int(splits[-1]) if parent >= 0 and len(splits) else -1
+        parent = int(self.part.lives.parent[life])
+        return self._splits.get(parent, -1) if parent >= 0 else -1
 
     def finding(self, one: Break) -> Finding:
         """Put a break into words."""
