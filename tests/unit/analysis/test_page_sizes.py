@@ -53,8 +53,11 @@ def test_trace_when_pages_are_larger(tmp_path: Path) -> None:
     assert len(result.differences) == 0
     assert result.checked > 5 * 2 * 2048
     assert len(trace.df_findings()) == 0
-    # AND one folio has lived, as large as that
+    # AND one folio has lived, as large as that, and is drawn page by page
     assert trace.df_lives()["order"].max() == 11
+    axes = analysis.plot_timeline(trace, 0).axes
+    (pages,) = (ax for ax in axes if ax.get_ylabel() == "page in the folio")
+    assert pages.get_ylim() == (0, 2048)
 
 
 def small_folios() -> MockTrace:
