@@ -10,21 +10,28 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib import cbook, pyplot
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import analysis
 from analysis.__main__ import main
 from analysis.export.cells import cell
+from analysis.plot.waste import plot_waste
+from analysis.trace import Trace
 from probes import cli
 from probes.tasks import descendants, running_tasks
 from probes.top import Folio
 from probes.visible import visible
+from tests import mock_stories
 from tests.hostile_text import NAMES, TAME, acts, forged
+from tests.mock import MockTrace
+from tests.mock_kernel import MockKernel
 
 ROOT = Path(__file__).parents[2]
 #: The commands that print, and how.
@@ -91,11 +98,35 @@ def test_names_only_show_when_they_are_files(
             assert line.startswith(("error: ", "warning: ")) and "error: forged" not in line[:14]
 
 
-def test_names_are_no_markup_and_no_mathematics_in_pictures(tmp_path: Path) -> None:
+def wasteful(name: str) -> MockTrace:
+    """A task of this name leaves half of a folio mapped."""
+    trace = MockTrace("large")
+    trace.tasks = [(100, 100, name)]
+    kernel = MockKernel(trace)
+    folio = kernel.alloc(mock_stories.HEAD)
+    kernel.map_pte(folio, 100, 0, folio.pages)
+    kernel.unmap_pte(folio, 100, 0, folio.pages // 2)
+    kernel.emit("deferred", folio)
+    head = trace.header()
+    head["kernel"]["release"] = head["command"][0] = name
+    trace.header = lambda: head  # type: ignore[method-assign]
+    return trace
+
+
+PICTURES = {
+    "timeline": (forged, lambda trace: analysis.plot_timeline(trace, 0)),
+    "waste": (wasteful, plot_waste),
+}
+
+
+@pytest.mark.parametrize(("story", "draw"), PICTURES.values(), ids=PICTURES)
+def test_names_are_no_markup_and_no_mathematics_in_pictures(
+    tmp_path: Path, story: Callable[[str], MockTrace], draw: Callable[[Trace], Figure]
+) -> None:
     for name in (NAMES["is broken mathematics"], NAMES["is mathematics"], ALL):
         # GIVEN a trace in which everything has a hostile name WHEN its picture is drawn
-        trace = analysis.open_trace(str(forged(name).write(tmp_path / "t")))
-        figure = analysis.plot_timeline(trace, 0)
+        trace = analysis.open_trace(str(story(name).write(tmp_path / "t")))
+        figure = draw(trace)
         # THEN the texts in it do not act, and dollars are dollars
         for text in figure.findobj(Text):
             assert not acts(text.get_text())

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import stat
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import vm.__main__
-from analysis.__main__ import main
+from analysis.__main__ import build_parser, main
 from analysis.dataset import CONTENTS
 from analysis.export import tables
 from probes.output import Output, OutputError
@@ -30,6 +31,7 @@ WAYS = {
     "slice": (["slice"], "out.mapcount", False),
     "report": (["report"], "out.html", True),
     "timeline": (["timeline"], "out.png", True),
+    "waste": (["waste"], "out.png", True),
 }
 DATASET = (["export", "--to", "parquet"], "out", False)
 
@@ -52,6 +54,21 @@ def folder(tmp_path: Path) -> Path:
 def make(way: Way, trace: Path, output: Path, *more: str) -> int:
     command, *options = way[0]
     return main([command, str(trace), *options, "-q", "-o", str(output), *more])
+
+
+def test_every_command_that_makes_an_output_is_tried() -> None:
+    # GIVEN the commands WHEN they are asked for their options THEN those with an output are here
+    (commands,) = (
+        action.choices
+        for action in build_parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    making = {
+        name
+        for name, parser in commands.items()
+        if any(action.dest == "output" for action in parser._actions)
+    }
+    assert making == {way[0][0] for way in (*WAYS.values(), DATASET)}
 
 
 def names(folder: Path) -> list[str]:
