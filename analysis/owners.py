@@ -133,6 +133,8 @@ def _replayed(run: Replay) -> Owners:
                 )
             if summed and sum_ == 0:
                 state, sure, begun = FREE, True, True
+        if seen and later and not begun:
+            state, sure, begun = Slots(*observed[at].tolist()), True, True
         if race and later:
             sure = sure and state == tuple(observed[at].tolist())
         values[at], known[at] = state, sure

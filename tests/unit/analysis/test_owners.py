@@ -64,6 +64,18 @@ class Story:
         return analysis.open_trace(str(self.trace.write(folder / "t.mapcount")))
 
 
+def test_slots_of_an_older_folio_when_its_first_record_is_the_end_of_a_copy(tmp_path: Path) -> None:
+    # GIVEN a folio from before the recording, which fork copies before anything else is seen
+    story = Story()
+    story.kernel.map_pmd(story.folio, 100, new=True)
+    story.trace.items.clear()
+    story.kernel.fork(story.folio, 100, 101)
+    # WHEN it is replayed THEN what the end of the copy saw is what the slots are from then on
+    counts = story.opened(tmp_path).df_counts(0)
+    last = counts[counts["source"] == "replayed"].groupby("counter", observed=True)["value"].last()
+    assert last[SLOTS].tolist() == [1, 1, 100, 101, 1]
+
+
 def test_verify_when_the_kernel_keeps_owners(tmp_path: Path) -> None:
     # GIVEN snapshots of a folio that three processes map WHEN they are verified
     story = Story()
