@@ -18,6 +18,7 @@ import numpy as np
 
 from analysis.arrays import Bools, Ints, Records
 from analysis.census import FRAME_SHIFT, is_common
+from analysis.in_flight import IN_FLIGHT_NS
 from analysis.packing import pack
 from analysis.plan import OP
 from analysis.records import batches, picked
@@ -115,7 +116,8 @@ def write_slice(trace: Trace, output: str, wanted: Wanted) -> int:
             kept += len(records)
             source.forget()
         for loss in source.losses:
-            if loss["to"] >= wanted.begin and loss["from"] < wanted.end:
+            # One that is told of the time right after may have happened before, see Doubt.lost.
+            if loss["to"] >= wanted.begin and loss["from"] < wanted.end + IN_FLIGHT_NS:
                 out.json(BlockType.LOSS, loss)
         _end(out, trace, wanted, kept)
     return kept

@@ -9,6 +9,7 @@ import pytest
 
 import analysis
 from analysis.plot.scene import scene_of
+from analysis.slicing import Wanted, write_slice
 from analysis.trace import Trace
 from analysis.verify import verify
 from probes.events import RECORD
@@ -127,7 +128,12 @@ def test_a_loss_is_counted_a_moment_after_it_happened(
     kernel.snapshot("mark")
     trace.items.append(_loss(trace.now + later, trace.now + later + 10))
     # WHEN it is audited and verified THEN a loss explains what was a moment before, and no more
-    assert _certainties(_opened(trace, tmp_path)) == {certainty}
+    opened = _opened(trace, tmp_path)
+    assert _certainties(opened) == {certainty}
+    # AND so it does for what is cut out before the loss
+    part = tmp_path / "part"
+    write_slice(opened, str(part), Wanted(end=trace.now + 1))
+    assert _certainties(analysis.open_trace(str(part))) == {certainty}
 
 
 @pytest.mark.parametrize("lost, certainty", [(True, "possible"), (False, "certain")])
