@@ -408,9 +408,14 @@ def _audited(cell: Cell, trace: Path) -> Cell:
         return replace(cell, outcome=FAILED, reason=str(problem))
     wrong = audits.errors(found)
     certain = [one for one in wrong if one["certainty"] == "certain"]
-    told = cell.reason or next((one["sentence"] for one in (*certain, *wrong)), "")
+    told = cell.reason or next(map(_finding, (*certain, *wrong)), "")
     cell = replace(cell, findings=len(wrong), certain=len(certain), reason=told)
     return replace(cell, real=audits.real(found))
+
+
+def _finding(one: dict[str, Any]) -> str:
+    doubt = "" if one["certainty"] == "certain" else f" (possible: {one['reason']})"
+    return f"{one['sentence']}{doubt}"
 
 
 def _leaves_nothing(workload: str) -> bool:

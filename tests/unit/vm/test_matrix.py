@@ -201,6 +201,21 @@ def test_matrix_is_bad_when_the_audit_finds_an_error(
     assert [cell.findings for cell in fake.cells().values()] == [1, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("certainty", "told"),
+    [("certain", "it is 2"), ("possible", "it is 2 (possible: 7 events were lost)")],
+)
+def test_doubt_is_told_with_the_finding_when_there_is_some(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, certainty: str, told: str
+) -> None:
+    # GIVEN a finding of the audit, and why it may be none WHEN it becomes a cell's reason
+    found = {"severity": "error", "sentence": "it is 2", "reason": "7 events were lost"}
+    monkeypatch.setattr(audits, "findings", lambda trace: [found | {"certainty": certainty}])
+    cell = matrix._audited(matrix.Cell("6.1", "lifecycle", matrix.CHECKED), tmp_path / "t")
+    # THEN what is only possible is not told as if it were certain
+    assert cell.reason == told and cell.certain == (certainty == "certain")
+
+
 def test_matrix_is_good_when_what_the_audit_finds_is_known_to_be_real(
     fake: Lab, capfd: pytest.CaptureFixture[str]
 ) -> None:
