@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+from vm.say import LabError
 
 MACHINE = "aarch64"
 DEBIAN = "arm64"
@@ -22,6 +25,16 @@ BUILT_IMAGE = "arch/arm64/boot/Image"
 
 # Of the header, Documentation/arch/arm64/booting.rst
 _MAGIC_AT, _MAGIC = 56, b"ARM\x64"
+
+
+def nodes(number: int, memory: str) -> list[str]:
+    """What virtme-ng is told for a guest whose MEMORY lies in so many nodes of QEMU's: Debian's
+    kernels make none by themselves (CONFIG_NUMA_EMU)."""
+    size = re.fullmatch(r"(\d+)([MG])", memory)
+    if size is None:
+        raise LabError(f"memory of {memory} cannot be divided: give a whole number of M or G", 2)
+    mib = int(size[1]) << (10 if size[2] == "G" else 0)
+    return ["--numa", f"{mib // number}M"] * number
 
 
 def boots(image: Path) -> bool:

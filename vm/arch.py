@@ -28,6 +28,9 @@ class Arch(Protocol):
     TARGET: str  # what make calls it
     BUILT_IMAGE: str  # where make puts it in the tree
 
+    def nodes(self, number: int, memory: str) -> list[str]:
+        """What virtme-ng is told for a guest whose MEMORY is to lie in so many nodes."""
+
     def boots(self, image: Path) -> bool:
         """Whether IMAGE can be booted."""
 

@@ -55,6 +55,7 @@ class Machine:
     memory: str = "3G"
     shares: tuple[Share, ...] = ()
     boot: tuple[str, ...] = ()  # more of the kernel's command line
+    nodes: int = 1  # of memory
     qemu: tuple[str, ...] = ()  # more of QEMU's options
     arch: Arch = GUEST
 
@@ -101,6 +102,8 @@ def vng_command(
     """
     command = [find_vng(), "--run", str(machine.image), "--root", str(machine.root)]
     command += ["--force-9p", "--cpus", str(machine.cpus), "--memory", machine.memory]
+    if machine.nodes > 1:
+        command += machine.arch.nodes(machine.nodes, machine.memory)
     command += [f"--append={option}" for option in machine.boot]
     if machine.qemu:
         command.append(f"--qemu-opts={' '.join(machine.qemu)}")

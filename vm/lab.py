@@ -58,6 +58,7 @@ class Plan:
     policy: str = "always"  # whom the kernel gives huge pages
     boot: tuple[str, ...] = ()  # more of the kernel's command line
     memory: int = 3  # GiB
+    nodes: int = 1  # of memory
     packages: tuple[str, ...] = ()  # of the suite, beside those that every guest has
     alone: bool = False  # before it is recorded it runs without, and both verdicts are kept
 
@@ -87,6 +88,7 @@ def plan_scenario(
         policy="madvise",
         boot=scenario.boot,
         memory=scenario.memory,
+        nodes=scenario.nodes,
     )
 
 
@@ -99,6 +101,7 @@ def plan_together(name: str, plans: Sequence[Plan], traces: Path) -> Plan:
         files=sorted({path for plan in plans for path in plan.files}),
         boot=tuple(dict.fromkeys(option for plan in plans for option in plan.boot)),
         memory=max(plan.memory for plan in plans),
+        nodes=max(plan.nodes for plan in plans),
         packages=tuple(dict.fromkeys(package for plan in plans for package in plan.packages)),
     )
 
@@ -206,7 +209,7 @@ def prepare(options: Options, plan: Plan | None = None) -> tuple[guest.Machine, 
     machine = _with_shares(machine, compiled_share(run_dir))
     machine = folders.attach(machine, run_dir, options.kernel.folders)
     if plan is not None:
-        machine = replace(_with_shares(machine, *plan.shares), boot=plan.boot)
+        machine = replace(_with_shares(machine, *plan.shares), boot=plan.boot, nodes=plan.nodes)
         for path in plan.files:
             shutil.copy2(path, run_dir / path.name)
     if kernels.lacks(image, "CONFIG_BLOCK"):

@@ -50,6 +50,7 @@ class Scenario:
     page_types: bool = False  # takes the path of a page-types program as its last argument
     boot: tuple[str, ...] = ()  # options of the kernel's command line that it needs
     memory: int = 3  # GiB
+    nodes: int = 1  # of memory
 
     @property
     def source(self) -> Path:
@@ -84,7 +85,7 @@ SCENARIOS = {
         Scenario(
             "migrate",
             "pages moved: nodes, memory offline, compaction, soft offline",
-            boot=("numa=fake=2",),
+            nodes=2,
         ),
         Scenario("ksm", "equal pages merged and broken by KSM"),
         # userfaultfd copies pages of order 0, which are not watched otherwise.

@@ -140,7 +140,7 @@ def plan(kernel: kernels.Kernel, name: str) -> lab.Plan:
             raise LeftOut(f"the kernel's selftests have no {program.test}, or it does not build")
     return lab.Plan(
         name, command, files=files, memory=4, packages=program.packages,
-        boot=("numa=fake=2",), alone=bool(program.test), record=RECORD,
+        nodes=2, alone=bool(program.test), record=RECORD,
     )  # fmt: skip
 
 

@@ -28,6 +28,11 @@ BUILT_IMAGE = "arch/x86/boot/bzImage"
 _HEADER_MAGIC, _KERNEL_VERSION, _TEXTS = 0x202, 0x20E, 0x200
 
 
+def nodes(number: int, memory: str) -> list[str]:
+    """What virtme-ng is told for a guest of so many nodes: the kernel makes them by itself."""
+    return [f"--append=numa=fake={number}"]
+
+
 def boots(image: Path) -> bool:
     """Whether IMAGE is a boot image: its set-up header begins with "HdrS"."""
     with open(image, "rb") as file:

@@ -89,7 +89,7 @@ static void between_nodes(void)
 
 	must(fd < 0, "memfd_create");
 	if (access("/sys/devices/system/node/node1", F_OK)) {
-		note("moved_to_node", "the guest has one node: boot it with numa=fake=2");
+		note("moved_to_node", "the guest has one node: it takes two (numa=fake=2)");
 		close(fd);
 		return;
 	}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,21 @@ def test_guest_is_emulated_when_it_is_another_machine(
     # BUT not where it is this one's kind
     native = guest.Machine(tmp_path / "image", tmp_path, False)
     assert "--arch" not in guest.vng_command(native, tmp_path, "job.sh")
+
+
+def test_guest_has_two_nodes_when_its_kernel_makes_none(tmp_path: Path) -> None:
+    # GIVEN a guest that is to have two nodes of memory
+    machine = guest.Machine(
+        tmp_path / "image", tmp_path, False, memory="3G", nodes=2, arch=arch.ARM64
+    )
+    # THEN QEMU makes them where the kernel does not, of all its memory
+    command = guest.vng_command(machine, tmp_path, "job.sh")
+    assert [command[at + 1] for at, word in enumerate(command) if word == "--numa"] == ["1536M"] * 2
+    assert not any(word.startswith("--append") for word in command)
+    # AND memory that cannot be divided is named
+    odd = replace(machine, memory="3.5G")
+    with pytest.raises(say.LabError, match="3.5G cannot be divided"):
+        guest.vng_command(odd, tmp_path, "job.sh")
 
 
 def test_error_names_the_package_when_the_compiler_or_emulator_is_missing(
