@@ -37,9 +37,10 @@ def calls(part: Part, doubt: Doubt) -> Iterator[Finding]:
         yield _finding(
             part, at, f"for a PMD mapping of a folio of {pages} pages", _pmd_pages(part), pages
         )
-    for at in _firsts(part, row[_as_file(part, row) & log.anon[row]]):
+    as_file = _as_file(part, row)
+    for at in _firsts(part, as_file[log.anon[as_file]]):
         yield _finding(part, at, "for an anonymous folio")
-    late, before = _anon_after_file(part, row)
+    late, before = _anon_after_file(part, row, as_file)
     for at in _firsts(part, late):
         # It may have been freed and allocated in between.
         span = (int(log.ts[before[late == at][0]]), int(log.ts[at]))
@@ -65,20 +66,22 @@ def _pmd_pages(part: Part) -> int:
     return 1 << int(part.recording.meta.get("pmd_order", 9))
 
 
-def _as_file(part: Part, row: Ints) -> Bools:
-    """Functions that map a file's pages, and the inlined page_dup_file_rmap() of hugetlb."""
+def _as_file(part: Part, row: Ints) -> Ints:
+    """Rows that map a file's pages by their function, or by hugetlb's inlined
+    page_dup_file_rmap()."""
     log, plan = part.log, part.plan
+    maps = row[log.op[row] == OP["map"]]
     named = np.array(["file_rmap" in name for name in (*plan.functions, "")], dtype=bool)
-    inlined = log.hugetlb[row] & (plan.site[log.raw["probe"][row]] >= 0)
-    return np.asarray((log.op[row] == OP["map"]) & (named[log.function[row]] | inlined))
+    inlined = log.hugetlb[maps] & (plan.site[log.raw["probe"][maps]] >= 0)
+    return np.asarray(maps[named[log.function[maps]] | inlined])
 
 
-def _anon_after_file(part: Part, row: Ints) -> tuple[Ints, Ints]:
+def _anon_after_file(part: Part, row: Ints, as_file: Ints) -> tuple[Ints, Ints]:
     """Rows that map as anonymous what was mapped as a file's earlier in its life, and that row."""
     log, of = part.log, part.lives.of
-    life, first = first_of(of[row[_as_file(part, row)]])
+    life, first = first_of(of[as_file])
     began = np.full(len(part.lives), len(log), dtype=np.int64)
-    began[life] = row[_as_file(part, row)][first]
+    began[life] = as_file[first]
     as_anon = part.plan.maps_anon[log.raw["probe"][row]]
     late: Ints = row[as_anon & (row > began[of[row]])]
     return late, began[of[late]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ import analysis
 from analysis import recording as recording_module
 from analysis.interest import most_interesting
 from analysis.lives_text import lives_text
+from analysis.part import Part
 from analysis.plan import OP
+from analysis.replay import Replay
 from analysis.stats_text import stats_text
 from analysis.trace import Trace
 from analysis.verify import verify
@@ -129,6 +132,28 @@ def test_lives_and_totals_are_the_same_when_a_trace_is_read_in_parts(
         assert len(whole.df_findings()) > 0
     if story == "many" or (story == "miscounted" and size == 1):
         assert len(list(parts.parts())) > 1
+
+
+def test_each_life_is_replayed_once_when_a_trace_is_audited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a trace that is read in several parts
+    monkeypatch.setattr(recording_module, "PART", 4)
+    trace = analysis.open_trace(str(_many_folios().write(tmp_path / "t.mapcount")))
+    replayed: dict[Part, list[int]] = {}
+    replay = Part.replay
+
+    def counted(self: Part, which: Iterable[int]) -> Replay:
+        lives = list(which)
+        replayed.setdefault(self, []).extend(lives)
+        return replay(self, lives)
+
+    monkeypatch.setattr(Part, "replay", counted)
+    # WHEN it is audited THEN each part replays its lives once
+    trace.df_findings()
+    assert len(replayed) > 1
+    for part, lives in replayed.items():
+        assert sorted(lives) == list(range(len(part.lives)))
 
 
 def test_reader_that_dies_is_told_once_when_its_records_are_in_several_parts(
