@@ -74,7 +74,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Lab]:
         monkeypatch.setattr(audits, "MAPCOUNT", program)
         monkeypatch.setattr(matrix, "run", laboratory.run)
         monkeypatch.setattr(audits, "findings", lambda trace: json.loads(trace.read_text()))
-        monkeypatch.setattr(build, "workload", lambda source: tmp_path / source.stem)
+        monkeypatch.setattr(build, "workload", lambda source, *_: tmp_path / source.stem)
         monkeypatch.setattr(build, "program", lambda source, path: path)
         monkeypatch.setattr(hunt.wild, "plan", lambda kernel, name: lab.Plan(name, ["true"]))
         monkeypatch.setattr(programs, "of_seed", lambda seed, count: TEN)
@@ -119,7 +119,7 @@ def test_turns_go_through_programs_tests_and_stressors_on_each_kernel() -> None:
 
 
 def test_random_programs_are_those_of_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "workload", lambda source: Path("/bin") / source.stem)
+    monkeypatch.setattr(build, "workload", lambda source, *_: Path("/bin") / source.stem)
     plan = hunt.plan(kernels.resolve("7.x"), "fuzz-24")
     assert (plan.name, plan.command) == ("fuzz-24", [f"{job.OUT}/fuzz", "24", "8", "60", "10"])
 
