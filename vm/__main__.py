@@ -153,27 +153,27 @@ def parser() -> cli.Parser:
     foreign.add_argument("-f", "--force", action="store_true", help="overwrite older results")
     hunting = command(
         "hunt",
-        help="random programs, selftests and stress-ng in turn: is there a bug in this kernel?",
+        help="look for kernel bugs with random programs, selftests and stress-ng",
         description="Boot a kernel again and again, record random programs, the kernel's own "
-        "selftests and stress-ng in it, and audit each trace, until the time is over. Keeps the "
-        "first trace of each new kind of finding, brings a random program to the fewest "
-        "operations that still show it, and writes a report with a C program of its own, a "
-        "picture and what is wrong. Exit 1 if something new was found.",
+        "selftests and stress-ng in it, and audit each trace, until the time is over. Keep the "
+        "first trace of each new kind of finding, reduce a random program to the fewest operations "
+        "that still show it, and write a report with a C program, a picture and what is wrong. "
+        "Exit 1 if something new was found.",
     )
     hunting.add_argument(
         "--kernel", nargs="+", action="extend", metavar="K",
-        help=f"only these (default: {', '.join(hunt.KERNELS)})",
+        help=f"only these kernels (default: {', '.join(hunt.KERNELS)})",
     )  # fmt: skip
     hunting.add_argument(
-        "--hours", type=cli.hours, default=3600.0, metavar="H", help="for so long (default: 1)"
+        "--hours", type=cli.hours, default=3600.0, metavar="H", help="time limit (default: 1)"
     )
     hunting.add_argument(
         "--seed", type=cli.whole(0, 2**62), metavar="N",
-        help="of the first random program (default: from the clock)",
+        help="seed of the first random program (default: from the clock)",
     )  # fmt: skip
     hunting.add_argument(
         "--anew", action="store_true",
-        help="report what docs/trophies.md has as well, as if it were not known",
+        help="also report the known bugs of docs/trophies.md",
     )  # fmt: skip
     hunting.add_argument(
         "-o", "--output", default="out/hunt", metavar="DIR",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Say what partially mapped folios keep: memory that nothing maps, by whom, why not split."""
+"""Show memory that partially mapped folios keep unmapped: whose it is, and why not split."""
 
 from __future__ import annotations
 
