@@ -16,7 +16,7 @@ from analysis.records import joined, picked
 from probes import limits
 from probes.events import MARK_FIRST, OWNER
 
-#: The order of the smallest piece of memory that records are counted for.
+#: The order of the smallest span of memory that records are counted for.
 FRAME_SHIFT = 9
 #: Ids of probes and of CPUs that fit into a record.
 PROBES = CPUS = 1 << 16

@@ -27,14 +27,14 @@ class Replayed:
     """What the operations make of folios at some instants: one element of an array for each.
 
     They are those of the replay ``run`` after its element ``position``, of the life in its
-    ``batch``; a position before the first of the life is its beginning.
+    ``slot``; a position before the first of the life is its beginning.
     ``pte_sum``: PTE mappings of all pages, and where that is known.  Likewise ``pages_mapped()``:
     how many pages have any, and ``pte``: those of the page that an instant is about; both only
     where somebody can tell.
     """
 
     run: Replay
-    batch: Ints
+    slot: Ints
     position: Ints
     counters: frozenset[str]
     order: Ints
@@ -98,7 +98,7 @@ def _slot(number: int) -> Callable[[Replayed], Signal]:
     """The formula of one of the slots' counters."""
 
     def formula(folios: Replayed) -> Signal:
-        values, known = owners(folios.run).at(folios.run, folios.position, folios.batch)
+        values, known = owners(folios.run).at(folios.run, folios.position, folios.slot)
         return values[:, number], known
 
     return formula

@@ -78,7 +78,7 @@ class Counts:
         length = len(self.ts)
         return Replayed(
             run=self.run,
-            batch=np.full(length, self.place),
+            slot=np.full(length, self.place),
             position=self.run.bounds[self.place] + np.arange(length),
             counters=self.counters,
             order=np.full(length, self.order),

@@ -20,15 +20,15 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Ints
+from analysis.each_part import begins, numbered
 from analysis.errors import AnalysisError
+from analysis.on_dask import on_dask
 from analysis.part import Part
-from analysis.parts import Cut
-from analysis.pieces import begins, numbered
+from analysis.partition import Partition
 from analysis.recording import Recording
 from analysis.records import RECORD
 from analysis.slicing import Wanted, write_slice
 from analysis.source import MALFORMED, Source
-from analysis.spread import spread
 from analysis.trace import Trace
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def records_frame(part: Part) -> pd.DataFrame:
 def write_rest(trace: Trace, folder: Path) -> None:
     """Write what the records of single parts do not tell."""
     write_slice(trace, str(folder / REST), Wanted(records=False))
-    counted, cut = trace.census, trace.recording.cut
+    counted, cut = trace.census, trace.recording.partition
     facts = {
         "warnings": trace.warnings,
         "events": counted.events,
@@ -115,7 +115,9 @@ class Dataset:
                 source.read()
                 self.whole = _whole(source, facts)
             columns = (facts["begins"], facts["counts"])
-            self._cut = Cut(int(facts["shift"]), *(np.array(one, np.int64) for one in columns))
+            self._partition = Partition(
+                int(facts["shift"]), *(np.array(one, np.int64) for one in columns)
+            )
         except (OSError, *MALFORMED) as error:
             why = "it lacks files" if isinstance(error, FileNotFoundError) else str(error)
             raise AnalysisError(
@@ -124,7 +126,7 @@ class Dataset:
 
     def __len__(self) -> int:
         """How many parts it has."""
-        return max(1, len(self._cut.begins))
+        return max(1, len(self._partition.begins))
 
     def part(self, number: int) -> Part:
         """A part, whose log is in order."""
@@ -132,7 +134,7 @@ class Dataset:
         records = np.empty(len(frame), RECORD)
         for name in RECORD.names or ():
             records[name] = frame[name]
-        own = partial(self._cut.owns, number) if len(self) > 1 else None
+        own = partial(self._partition.owns, number) if len(self) > 1 else None
         part = Part(self.whole.recording, [records], own)
         for name in PLACE:
             setattr(part.log, name, frame[name].to_numpy())
@@ -146,7 +148,7 @@ class Dataset:
         """
         stamp = (self.folder / FACTS).stat().st_mtime_ns
         work_on = partial(_work, str(self.folder), stamp, work)
-        return numbered(spread(work_on, range(len(self)), self.scheduler))
+        return numbered(on_dask(work_on, range(len(self)), self.scheduler))
 
     @cached_property
     def audit(self) -> Audit:

@@ -29,38 +29,38 @@ def divergences(log: Log, lives: Lives, run: Replay, counters: frozenset[str]) -
     """Compare every observation of the replayed lives with the replay."""
     rows, acts = run.rows, run.acts
     life = lives.of[rows]
-    batch = np.searchsorted(run.lives, life)
+    slot = np.searchsorted(run.lives, life)
     position = np.arange(len(rows))
     before = np.where(log.after[rows], position, position - 1)
-    inside = before >= run.bounds[batch]
+    inside = before >= run.bounds[slot]
 
     entire = run.entire - np.where(log.after[rows], 0, acts.entire)
     every = run.every - np.where(log.after[rows], 0, acts.every)
-    double_map = np.where(inside, run.double_map[before], run.double_map_start[batch])
+    double_map = np.where(inside, run.double_map[before], run.double_map_start[slot])
 
     page = log.pfn[rows] - lives.head[life]
     has_pages = ~lives.hugetlb[life]
-    key = run.base[batch] + np.where(has_pages, page, 0)
-    init, since = run.initial(key, batch)
+    key = run.base[slot] + np.where(has_pages, page, 0)
+    init, since = run.initial(key, slot)
     pte = init + every + run.points_until(key, before)
 
     partial = np.zeros(len(rows), dtype=np.int64)
     partial[acts.some_at] = acts.some_delta * acts.some_nr
     moved = acts.every * (np.int64(1) << lives.order[life]) + partial
-    pte_sum = run.pte_sum + run.pte_start[batch] - np.where(log.after[rows], 0, moved)
+    pte_sum = run.pte_sum + run.pte_start[slot] - np.where(log.after[rows], 0, moved)
 
     folios = Replayed(
         run=run,
-        batch=batch,
+        slot=slot,
         position=before,
         counters=counters,
         order=lives.order[life],
         anon=lives.anon[life],
         hugetlb=lives.hugetlb[life],
         entire=entire,
-        entire_known=run.entire_known[batch],
+        entire_known=run.entire_known[slot],
         double_map=double_map,
-        pte_sum=(pte_sum, run.pte_start_known[batch]),
+        pte_sum=(pte_sum, run.pte_start_known[slot]),
         pte=(pte, position >= since),
     )
     found = []

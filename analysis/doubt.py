@@ -32,7 +32,7 @@ class Doubt:
         touched = (spans[:, 1] >= begin) & (spans[:, 0] <= end)
         return int(spans[touched, 0].min()) if touched.any() else None
 
-    def lost(self, begin: int, end: int) -> str:
+    def reason_lost(self, begin: int, end: int) -> str:
         """The doubt that events lost in a span of time (ns) cast.
 
         A probe takes the time, looks, and only then is its record refused and counted; the CPU
@@ -47,19 +47,19 @@ class Doubt:
         touched = (self._spans[:, 1] >= begin) & (self._spans[:, 0] <= end)
         return int(self._spans[touched, 2].sum())
 
-    def books(self, since: int, end: int) -> str:
+    def reason_counter(self, since: int, end: int) -> str:
         """The doubt about a counter that operations should explain, see ``Part.since``."""
         missing = f"{self._missing}; certain if every probe is attached" if self._missing else ""
-        return self.lost(since, end) or missing
+        return self.reason_lost(since, end) or missing
 
     def at_rest(self, begin: int, end: int) -> str:
         """The doubt about what a snapshot shows of folios at rest, whatever was before: a change
         that was lost, begun a moment before it or meanwhile, would not make them busy."""
-        return self.lost(begin - IN_FLIGHT_NS, end)
+        return self.reason_lost(begin - IN_FLIGHT_NS, end)
 
-    def snapshot(self, since: int, end: int, busy: bool) -> str:
+    def reason_snapshot(self, since: int, end: int, busy: bool) -> str:
         """The doubt about what a snapshot, until ``end``, shows of a life, see ``Part.since``;
         ``busy``: the folio changed meanwhile."""
         if busy:
             return "the folio changed while the snapshot was taken; certain if it is seen at rest"
-        return self.books(since, end)
+        return self.reason_counter(since, end)

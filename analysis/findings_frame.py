@@ -12,8 +12,8 @@ from analysis.arrays import Ints
 from analysis.audit.finding import Finding
 from analysis.audit.rules import CERTAINTIES, RULES, SEVERITIES
 from analysis.columns import category, integers, texts
-from analysis.order import Rank
 from analysis.part import Part
+from analysis.time_order import Rank
 
 
 def _rows(values: list[int]) -> Ints:

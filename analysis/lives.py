@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.arrays import Bools, Ints, changes, distinct, first_of
-from analysis.cover import Cover
+from analysis.life_index import LifeIndex
 from analysis.log import Log
 from analysis.plan import ENTER, OP, RETURN, among
 
@@ -45,7 +45,7 @@ class Lives:
     parent: Ints
     anon: Bools
     hugetlb: Bools
-    cover: Cover
+    index: LifeIndex
 
     def __len__(self) -> int:
         return len(self.head)
@@ -106,7 +106,7 @@ def _begins(log: Log, rows: Ints, epoch: Ints, enters: Ints, dones: Ints) -> Boo
     return begins
 
 
-def _attach(log: Log, lives: Cover, death_row: Ints, of: Ints) -> None:
+def _attach(log: Log, lives: LifeIndex, death_row: Ints, of: Ints) -> None:
     """Give the records that cut nothing (readers, failed reads) the life of their page."""
     rows = np.flatnonzero(log.about_folio & (of < 0))
     life = lives.before(log.pfn[rows], rows)
@@ -138,13 +138,13 @@ def cut(log: Log) -> Lives:
     of[rows] = rank[number]
 
     head, order = log.head[first], log.order[first]
-    cover = Cover(head, order, first, len(log))
-    death, death_row, split = _deaths(log, of, cover, enters, dones)
-    parent = cover.before(head, first)
+    index = LifeIndex(head, order, first, len(log))
+    death, death_row, split = _deaths(log, of, index, enters, dones)
+    parent = index.before(head, first)
     from_split = (parent >= 0) & split[parent] & (order[parent] > order)
     allocated = log.op[first] == OP["alloc"]
     birth = np.where(allocated, 0, np.where(from_split, 1, 2))
-    _attach(log, cover, death_row, of)
+    _attach(log, index, death_row, of)
     return Lives(
         of=of,
         head=head,
@@ -156,7 +156,7 @@ def cut(log: Log) -> Lives:
         parent=np.where(from_split & ~allocated, parent, -1),
         anon=_any(of, (log.anon | log.plan.maps_anon[log.raw["probe"]]) & certain, len(first)),
         hugetlb=_any(of, log.hugetlb & certain, len(first)),
-        cover=cover,
+        index=index,
     )
 
 
@@ -167,12 +167,12 @@ def _any(of: Ints, flag: Bools, count: int) -> Bools:
 
 
 def _deaths(
-    log: Log, of: Ints, cover: Cover, enters: Ints, dones: Ints
+    log: Log, of: Ints, index: LifeIndex, enters: Ints, dones: Ints
 ) -> tuple[Ints, Ints, Bools]:
     """How and where each life ended, and which ones ended by a split."""
-    count = len(cover.head)
+    count = len(index.head)
     death = np.full(count, DEATHS.index("alive"), dtype=np.int64)
-    overlap = cover.next_overlap()
+    overlap = index.next_overlap()
     row = overlap.copy()
     death[overlap >= 0] = DEATHS.index("unseen")
 

@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from analysis.arrays import Bools, Ints, pair_returns
-from analysis.order import Rank, following
 from analysis.plan import ENTER, OP, RETURN, Plan, among
 from analysis.records import RECORD, Chunk, joined, picked
+from analysis.time_order import Rank, following
 from analysis.total_mapped import pmd_mappings
 from probes.counters import COUNTERS
 from probes.events import (

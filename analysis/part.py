@@ -14,11 +14,11 @@ from analysis.counts import Counts, counts_of
 from analysis.life_table import Table, life_table
 from analysis.lives import Lives, cut
 from analysis.log import Log
-from analysis.parts import split
+from analysis.partition import by_part
 from analysis.recording import Recording
 from analysis.records import Chunk
 from analysis.replay import Replay, StartValues, replay
-from analysis.start import rests_since, start_values
+from analysis.start_values import rests_since, start_values
 from analysis.truth import Snapshot
 from analysis.windows import Windows, reader_windows
 
@@ -111,6 +111,6 @@ class Parted(Protocol):
 
 def divide(recording: Recording) -> Iterator[tuple[Part, Ints]]:
     """The parts of a recording that is too large for one, as ``Parted.parts`` has them."""
-    walk = split(recording.chunks, recording.plan, recording.cut, recording.source.forget)
+    walk = by_part(recording.chunks, recording.plan, recording.partition, recording.source.forget)
     for number, (records, place) in enumerate(walk):
-        yield Part(recording, [records], partial(recording.cut.owns, number)), place
+        yield Part(recording, [records], partial(recording.partition.owns, number)), place

@@ -15,12 +15,12 @@ from analysis.errors import AnalysisError
 from analysis.log import Log
 from analysis.losses import Gap, Loss, kept_gaps, losses_of, sequence_gaps, untold
 from analysis.oops import oops_of
-from analysis.order import Order, order_of
-from analysis.parts import PART, Cut, cut_memory
+from analysis.partition import PART, Partition, partition
 from analysis.plan import OP, Plan
 from analysis.records import batches
 from analysis.source import Source
 from analysis.tasks import TaskNames
+from analysis.time_order import TimeOrder, time_order_of
 from analysis.truth import Layout, Snapshot, decode
 
 
@@ -115,9 +115,9 @@ class Recording:
         return names
 
     @cached_property
-    def order(self) -> Order:
+    def time_order(self) -> TimeOrder:
         """The order of time over all records."""
-        return order_of(self.chunks, self.source.forget)
+        return time_order_of(self.chunks, self.source.forget)
 
     @property
     def undivided(self) -> int:
@@ -126,7 +126,7 @@ class Recording:
         return max(self.census.order, int(self.meta.get("pmd_order", FRAME_SHIFT)))
 
     @cached_property
-    def cut(self) -> Cut:
-        """Where the memory is cut into parts; a trace in one piece has one part."""
+    def partition(self) -> Partition:
+        """Where the memory is cut into parts; an undivided trace has one part."""
         size = PART if self.divided else self.census.events
-        return cut_memory(self.census, size, self.undivided)
+        return partition(self.census, size, self.undivided)

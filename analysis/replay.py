@@ -91,10 +91,10 @@ class Replay:
         result[hit] = self.point_sum[place[hit]]
         return result
 
-    def initial(self, key: Ints, batch: Ints) -> tuple[Ints, Ints]:
+    def initial(self, key: Ints, slot: Ints) -> tuple[Ints, Ints]:
         """Initial PTE mappings of pages and the position from which they are known."""
         value = np.zeros(len(key), dtype=np.int64)
-        since = np.where(self.born[batch], self.bounds[batch], NEVER)
+        since = np.where(self.born[slot], self.bounds[slot], NEVER)
         place = np.searchsorted(self.init_key, key)
         hit = place < len(self.init_key)
         hit[hit] = self.init_key[place[hit]] == key[hit]
@@ -107,46 +107,46 @@ def replay(
     log: Log, lives: Lives, which: Ints, counters: frozenset[str], start: StartValues = NO_START
 ) -> Replay:
     """Replay the lives ``which`` of a log; ``counters``: what the kernel has."""
-    batch_of = np.full(len(lives) + 1, -1, dtype=np.int64)
-    batch_of[which] = np.arange(len(which))
+    slot_of = np.full(len(lives) + 1, -1, dtype=np.int64)
+    slot_of[which] = np.arange(len(which))
     # Readers may see a stale folio, and a split returns when the folio is no more.
     split_done = (log.op == OP["split_folio"]) & (log.phase == RETURN)
     told = (log.op != OP["read"]) & ~split_done
-    rows = np.flatnonzero((batch_of[lives.of] >= 0) & told)
-    rows = rows[np.argsort(batch_of[lives.of[rows]], kind="stable")]
-    batch = batch_of[lives.of[rows]]
-    bounds = np.searchsorted(batch, np.arange(len(which) + 1)).astype(np.int64)
-    first = changes(batch) if len(rows) else np.zeros(0, dtype=bool)
+    rows = np.flatnonzero((slot_of[lives.of] >= 0) & told)
+    rows = rows[np.argsort(slot_of[lives.of[rows]], kind="stable")]
+    slot = slot_of[lives.of[rows]]
+    bounds = np.searchsorted(slot, np.arange(len(which) + 1)).astype(np.int64)
+    first = changes(slot) if len(rows) else np.zeros(0, dtype=bool)
     born = lives.born_seen()[which]
     acts = effects(log, lives, rows, "double_map" in counters)
 
     entire = segment_cumsum(acts.entire, first)
     whole, has_whole = log.counter("entire_mapcount")
-    seen, observed = _first_observed(log, acts, batch, (whole, has_whole), entire, acts.entire)
+    seen, observed = _first_observed(log, acts, slot, (whole, has_whole), entire, acts.entire)
     initial, known = _initial(which, born, seen, observed, start.entire)
     known |= lives.order[which] == 0
-    entire += initial[batch]
+    entire += initial[slot]
 
-    double_map, double_map_start = _double_map(log, acts, which, batch, bounds, entire, born, start)
+    double_map, double_map_start = _double_map(log, acts, which, slot, bounds, entire, born, start)
     every = segment_cumsum(acts.every, first)
 
     pages = np.int64(1) << lives.order[which]
     base = np.cumsum(pages) - pages
     owner, page = expand(acts.some_start, acts.some_nr)
     at = acts.some_at[owner]
-    key = base[batch[at]] + page
+    key = base[slot[at]] + page
     by_key = np.lexsort((at, key))
     key, at, step = key[by_key], at[by_key], acts.some_delta[owner[by_key]]
     point_first = changes(key) if len(key) else np.zeros(0, dtype=bool)
 
-    moved = acts.every * pages[batch]
+    moved = acts.every * pages[slot]
     moved[acts.some_at] += acts.some_delta * acts.some_nr
     pte_sum = segment_cumsum(moved, first)
     large, has_large = log.counter("large_mapcount")
     pte_start, pte_start_known = np.zeros(len(which), dtype=np.int64), born.copy()
     if "large_mapcount" in counters:
         of_pages = (large - whole, has_large & has_whole)
-        seen, observed = _first_observed(log, acts, batch, of_pages, pte_sum, moved)
+        seen, observed = _first_observed(log, acts, slot, of_pages, pte_sum, moved)
         pte_start, pte_start_known = _initial(which, born, seen, observed, {})
 
     result = Replay(
@@ -158,17 +158,17 @@ def replay(
         born=born, init_key=np.zeros(0, np.int64), init_value=np.zeros(0, np.int64),
         init_since=np.zeros(0, np.int64),
     )  # fmt: skip
-    return _with_initial_pages(log, lives, result, batch, counters, start)
+    return _with_initial_pages(log, lives, result, slot, counters, start)
 
 
 def _first_observed(
-    log: Log, acts: Effects, batch: Ints, counter: tuple[Ints, Bools], after: Ints, step: Ints
+    log: Log, acts: Effects, slot: Ints, counter: tuple[Ints, Bools], after: Ints, step: Ints
 ) -> tuple[Ints, Ints]:
     """Lives with an observation, and the value at their beginning that it implies."""
     value, valid = counter
     at = np.flatnonzero(valid[acts.rows])
-    at = at[changes(batch[at])]
-    seen, row = batch[at], acts.rows[at]
+    at = at[changes(slot[at])]
+    seen, row = slot[at], acts.rows[at]
     declared = after[at] - np.where(log.after[row], 0, step[at])
     return seen, value[row] - declared
 
@@ -188,7 +188,7 @@ def _initial(
 
 
 def _double_map(
-    log: Log, acts: Effects, which: Ints, batch: Ints, bounds: Ints, entire: Ints,
+    log: Log, acts: Effects, which: Ints, slot: Ints, bounds: Ints, entire: Ints,
     born: Bools, start: StartValues,
 ) -> tuple[Ints, Ints]:  # fmt: skip
     """DoubleMap of anon folios after each row, and at the beginning of each life.
@@ -198,17 +198,17 @@ def _double_map(
     """
     sets = acts.splits & (entire - acts.entire >= 2)
     clears = entire == 0
-    decided = np.where(sets | clears, np.arange(len(batch)), -1)
-    last = np.maximum.accumulate(decided) if len(batch) else decided
-    here = last >= bounds[batch]
+    decided = np.where(sets | clears, np.arange(len(slot)), -1)
+    last = np.maximum.accumulate(decided) if len(slot) else decided
+    here = last >= bounds[slot]
     flag, none = log.counter("double_map"), np.zeros_like(entire)
-    seen, observed = _first_observed(log, acts, batch, flag, none, none)
+    seen, observed = _first_observed(log, acts, slot, flag, none, none)
     initial, _ = _initial(which, born, seen, observed, start.double_map)
-    return np.where(here, sets[last], initial[batch]).astype(np.int64), initial
+    return np.where(here, sets[last], initial[slot]).astype(np.int64), initial
 
 
 def _with_initial_pages(
-    log: Log, lives: Lives, result: Replay, batch: Ints, counters: frozenset[str],
+    log: Log, lives: Lives, result: Replay, slot: Ints, counters: frozenset[str],
     start: StartValues,
 ) -> Replay:  # fmt: skip
     """Add the PTE mappings that pages of lives older than the recording began with."""
@@ -222,10 +222,10 @@ def _with_initial_pages(
         since.append(np.full(len(page), result.bounds[one]))
 
     count, valid = log.counter("mapcount")
-    at = np.flatnonzero(valid[acts.rows] & ~result.born[batch])
+    at = np.flatnonzero(valid[acts.rows] & ~result.born[slot])
     row = acts.rows[at]
     life = lives.of[row]
-    key = result.base[batch[at]] + log.pfn[row] - lives.head[life]
+    key = result.base[slot[at]] + log.pfn[row] - lives.head[life]
     key, place = first_of(key)
     at, row, life = at[place], row[place], life[place]
     pte = count[row] - _offset(log, lives, row, life, counters)

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.audit_text import audit_text
-from analysis.interest import most_interesting
 from analysis.life_table import some_of
 from analysis.lives_text import lives_text
+from analysis.ranking import most_interesting
 from analysis.stats_text import stats_text
 from analysis.text import count
 from analysis.trace import Trace

@@ -15,7 +15,7 @@ from analysis.lives import Lives
 from analysis.log import Log
 from analysis.losses import Gap
 from analysis.part import Part, divide
-from analysis.parts import near_page
+from analysis.partition import near_page
 from analysis.recording import Recording
 from analysis.replay import Replay
 from analysis.source import Source

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Bools, Ints
-from analysis.at_snapshot import Expected, Present, expected, present
 from analysis.columns import texts
 from analysis.counters import FOLIO
 from analysis.divergence import divergences
 from analysis.doubt import Doubt
+from analysis.each_part import each
+from analysis.expected_at import Expected, Present, expected, present
 from analysis.lives import DEATHS
 from analysis.part import Part, Parted
-from analysis.pieces import each
 from analysis.recording import Recording
 from analysis.replay import Replay
 from analysis.truth import Snapshot
@@ -151,9 +151,9 @@ def _check_remains(sheet: _Sheet, part: Part, shot: Snapshot) -> None:
     pfn = np.repeat(shot.frames, width) + np.tile(np.arange(width), len(shot.frames))
     row = np.full(len(pfn), sheet.here.row, dtype=np.int64)
     later = np.searchsorted(part.log.ts, shot.ts_end, side="right")
-    life = lives.cover.before(pfn, row)
+    life = lives.index.before(pfn, row)
     split = (lives.death[life] == DEATHS.index("split")) & (lives.death_row[life] < row)
-    calm = lives.cover.before(pfn, np.full(len(pfn), later)) == life
+    calm = lives.index.before(pfn, np.full(len(pfn), later)) == life
     some = np.flatnonzero((life >= 0) & split & calm)
     life, page = life[some], pfn[some] - lives.head[life[some]]
     count = shot.kpagecount.ravel()[some]
@@ -238,7 +238,7 @@ def _doubts(part: Part, doubt: Doubt, shot: Snapshot, life: Ints, busy: Bools) -
     reasons: dict[tuple[int, bool], str] = {}
     for key in zip(since.tolist(), busy.tolist(), strict=True):
         if key not in reasons:
-            reasons[key] = doubt.snapshot(key[0], shot.ts_end, key[1])
+            reasons[key] = doubt.reason_snapshot(key[0], shot.ts_end, key[1])
     return [reasons[key] for key in zip(since.tolist(), busy.tolist(), strict=True)]
 
 

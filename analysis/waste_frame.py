@@ -11,8 +11,8 @@ import pandas as pd
 from analysis.arrays import Ints
 from analysis.columns import category, integers, texts
 from analysis.doubt import Doubt
+from analysis.each_part import each
 from analysis.part import Part, Parted
-from analysis.pieces import each
 from analysis.recording import Recording
 from analysis.waste import ENDS, Span, Waste, waste_of
 
@@ -122,7 +122,7 @@ def _frame(recording: Recording, part: Part, found: Waste, size: int) -> pd.Data
             "tries": _ints([one.tries for one in spans]),
             "result": _or_none([one.result for one in spans]),
             "references": _or_none([one.references for one in spans]),
-            "doubt": texts(map(doubt.books, since, end.tolist())),
+            "doubt": texts(map(doubt.reason_counter, since, end.tolist())),
         }
     )
 

@@ -61,7 +61,7 @@ def _just_ended(lives: Lives, pfn: Ints, enter: Ints) -> Ints:
 
     The record of a free or split is made at its beginning: its work on the pages follows.
     """
-    life = lives.cover.before(pfn, enter)
+    life = lives.index.before(pfn, enter)
     there = life >= 0
     there[there] = _ended(lives, life[there]) & (lives.death_row[life[there]] < enter[there])
     return np.where(there, life, -1)

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
-from probes.core import Core
+from probes.elfcore import Core
 from probes.errors import ProbeError
 from probes.events import RECORD_SIZE, RING_HEADER_SIZE, SLOT_SIZE
 

@@ -12,9 +12,9 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from probes import arch
 from probes.btf import Btf
-from probes.config import built_with
 from probes.counters import COUNTERS, FOLIO
 from probes.errors import ProbeError
+from probes.kconfig import built_with
 from probes.kernel import Memory, Symbols
 from probes.selftest import counts_pages
 

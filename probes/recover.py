@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
 from probes import cli
-from probes.console import last_words
-from probes.core import Core
 from probes.deadring import DeadRing, Salvage
+from probes.elfcore import Core
 from probes.errors import ProbeError
 from probes.events import RING_HEADER_SIZE, SLOT_SIZE
+from probes.last_words import last_words
 from probes.tracefile import FLAG_RECOVERED, PREAMBLE, BlockType, Reader, TraceError, Writer
 from probes.visible import visible
 

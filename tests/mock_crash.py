@@ -4,7 +4,7 @@
 import struct
 
 from probes.__main__ import main
-from probes.core import EHDR, PHDR
+from probes.elfcore import EHDR, PHDR
 from probes.events import RECORD, RECORD_SIZE, RING_BUSY, SLOT_SIZE
 from probes.tracefile import FLAG_RECOVERED, BlockType, Reader, Writer
 

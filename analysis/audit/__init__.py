@@ -9,20 +9,20 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.arrays import Ints
-from analysis.audit.books import Books
 from analysis.audit.calls import calls
+from analysis.audit.double_entry import Books
 from analysis.audit.finding import Finding
 from analysis.audit.leaks import leaks
-from analysis.audit.limits import Limits
 from analysis.audit.page_words import page_words
 from analysis.audit.published import published
 from analysis.audit.races import races
+from analysis.audit.record_rules import Limits
 from analysis.audit.remains import mapped_at_free, mapped_at_split
-from analysis.audit.rest import at_rest
+from analysis.audit.snapshot_rules import at_rest
 from analysis.doubt import Doubt
+from analysis.each_part import each
 from analysis.findings_frame import findings_frame
 from analysis.part import Part, Parted
-from analysis.pieces import each
 from analysis.recording import Recording
 
 

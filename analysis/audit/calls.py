@@ -45,7 +45,7 @@ def calls(part: Part, doubt: Doubt) -> Iterator[Finding]:
         # It may have been freed and allocated in between.
         span = (int(log.ts[before[late == at][0]]), int(log.ts[at]))
         words = "for a folio that was mapped as a file's before"
-        yield _finding(part, at, words, doubt=doubt.lost(*span))
+        yield _finding(part, at, words, doubt=doubt.reason_lost(*span))
 
 
 def _beyond(part: Part, row: Ints) -> Bools:

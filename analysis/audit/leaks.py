@@ -48,7 +48,7 @@ def leaks(part: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
             actor=row,
             words=f"{left[at]} mappings are left at the end though every task that mapped it has "
             "ended; the last to map it was {function} by {actor}",
-            doubt=doubt.books(int(part.since[one]), part.recording.census.last_ts)
+            doubt=doubt.reason_counter(int(part.since[one]), part.recording.census.last_ts)
             or "another task may share the address space, or the exit was not finished; "
             "certain if the page is still mapped in a later recording",
             counter="mappings",

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.arrays import Ints, expand
-from analysis.at_snapshot import present
 from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding, pages_text, plain
 from analysis.doubt import Doubt
+from analysis.expected_at import present
 from analysis.part import Part
 from analysis.plan import among
 from analysis.replay import Replay

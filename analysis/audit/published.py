@@ -244,7 +244,9 @@ class Readers:
             rows=(row,),
             actor=-1,
             words=plain(f"{words}; in {self.name} ({PROMISES[value]})"),
-            doubt=self.doubt.snapshot(int(self.part.since[life]), self.shot.ts_end, busy=False),
+            doubt=self.doubt.reason_snapshot(
+                int(self.part.since[life]), self.shot.ts_end, busy=False
+            ),
             counter=value + how,
             expected=right,
             observed=told,

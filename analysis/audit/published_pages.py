@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.arrays import Bools, Ints, Records, expand
-from analysis.at_snapshot import expected, present
+from analysis.expected_at import expected, present
 from analysis.part import Part
 from analysis.replay import Replay
 from analysis.truth import PFN_MASK, Snapshot

@@ -50,7 +50,7 @@ def races(part: Part, doubt: Doubt) -> Iterator[Finding]:
         died = ""
         if died_in_it and oops is not None and oops.ts == span[1]:
             died = f": {plain(oops.title)}"
-        why = doubt.lost(*span)
+        why = doubt.reason_lost(*span)
         if log.ts[end] in span:
             why = why or "both at the same nanosecond; certain with a longer window"
         when = int(log.ts[end]) - span[0]
@@ -82,7 +82,7 @@ def races(part: Part, doubt: Doubt) -> Iterator[Finding]:
             other=int(lives.first[life]),
             words="{actor} read in {function} without a reference while {other} "
             "allocated the folio",
-            doubt=doubt.lost(int(log.ts[enter]), end_ts),
+            doubt=doubt.reason_lost(int(log.ts[enter]), end_ts),
         )
 
 
@@ -95,7 +95,7 @@ def _born_inside(part: Part) -> Iterator[tuple[int, int, int, int, bool]]:
     enter, leave = some["enter"].to_numpy(), some["leave"].to_numpy()
     if len(lives) == 0 or len(enter) == 0:
         return
-    after = lives.cover.before(some["pfn"].to_numpy(), leave)
+    after = lives.index.before(some["pfn"].to_numpy(), leave)
     born = (after >= 0) & (lives.birth[after] == 0)
     born &= (lives.first[after] > enter) & (lives.first[after] < leave)
     at = np.flatnonzero(born)

@@ -142,7 +142,7 @@ def _finding(
         actor=death if inside else before,
         other=death,
         words=words + last,
-        doubt=doubt.books(int(part.since[life]), int(log.ts[death])),
+        doubt=doubt.reason_counter(int(part.since[life]), int(log.ts[death])),
         counter="mappings",
         expected=0,
         observed=rest.mappings,

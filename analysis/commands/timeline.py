@@ -50,8 +50,8 @@ def _draw(args: argparse.Namespace, trace: Trace) -> None:
     from matplotlib import pyplot
 
     import analysis
-    from analysis.interest import interesting
     from analysis.life_table import ids
+    from analysis.ranking import interesting
     from analysis.slicing import span_of
 
     begin, end = span_of(trace, args.time)

@@ -9,26 +9,26 @@ import numpy as np
 import pandas as pd
 
 from analysis.arrays import Ints
+from analysis.each_part import each_part
 from analysis.events_frame import events_frame
 from analysis.part import Part
-from analysis.pieces import pieces
 from analysis.trace import Trace
 
 
 def event_frames(trace: Trace) -> Iterator[pd.DataFrame]:
     """All events; a folio's life is in one frame, and each frame is in the order of time."""
     yield from common_events(trace)
-    for part, numbers in pieces(trace):
+    for part, numbers in each_part(trace):
         yield piece_events(trace, part, numbers)
 
 
 def common_events(trace: Trace) -> Iterator[pd.DataFrame]:
-    """What belongs to no page (marks, tasks) and so is in no piece of a divided trace."""
+    """What belongs to no page (marks, tasks) and so is in no part of a divided trace."""
     if trace.divided:
         nobody = np.full(len(trace.common), -1, dtype=np.int64)
         yield events_frame(trace.common, trace.names, trace.counters, nobody)
 
 
 def piece_events(trace: Trace, part: Part, numbers: Ints) -> pd.DataFrame:
-    """The events of a piece; of a trace in one piece all of them."""
+    """The events of a part; of an undivided trace all of them."""
     return events_frame(part.log, trace.names, trace.counters, numbers[part.lives.of])

@@ -16,10 +16,10 @@ import numpy as np
 
 from analysis.arrays import Bools, Ints, changes
 from analysis.counts import Counts, counts_of
+from analysis.each_part import each_part
 from analysis.life_table import Table, folios, ids
 from analysis.lives import BIRTHS, DEATHS
 from analysis.part import Part
-from analysis.pieces import pieces
 from analysis.plan import RETURN
 from analysis.trace import Trace
 from probes.events import MARK_FIRST
@@ -53,7 +53,7 @@ def _events(trace: Trace) -> Iterator[Event]:
     table = trace.life_table(folios)
     yield from _folios(trace, table)
     tasks: dict[int, int] = {}
-    for part, numbers in pieces(trace):
+    for part, numbers in each_part(trace):
         yield from _counters(part, numbers, first)
         yield from _operations(part, numbers, first)
         tasks |= zip(part.log.tid.tolist(), part.log.pid.tolist(), strict=True)

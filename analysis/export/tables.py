@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.dataset import RECORDS, part_name, records_frame, sign, write_rest
+from analysis.each_part import each_part
 from analysis.errors import CommandError
 from analysis.export.cells import cell, rewritten
 from analysis.export.events import common_events, event_frames, piece_events
-from analysis.pieces import pieces
 from analysis.trace import Trace
 
 
@@ -43,7 +43,7 @@ def write_parquet(trace: Trace, output: str) -> None:
         (folder / name).mkdir(parents=True)
     for frame in common_events(trace):
         frame.to_parquet(folder / "events" / "common.parquet", index=False)
-    for number, (part, numbers) in enumerate(pieces(trace)):
+    for number, (part, numbers) in enumerate(each_part(trace)):
         frame, name = piece_events(trace, part, numbers), part_name(number)
         frame.to_parquet(folder / "events" / name, index=False)
         records_frame(part).to_parquet(folder / RECORDS / name, index=False)

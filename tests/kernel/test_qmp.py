@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""vm.qmp and probes.core against QEMU itself; no kernel is booted here, just the firmware."""
+"""vm.qmp and probes.elfcore against QEMU itself; no kernel is booted here, just the firmware."""
 
 import subprocess
 import time
 
 import pytest
 
-from probes.core import Core
+from probes.elfcore import Core
 from vm import arch, procs, qmp
 
 MIB = 1 << 20

@@ -68,13 +68,13 @@ def test_the_recorder_when_parsed_as_the_oldest_lab_python():
 #: What is not named here is a reading of the file; docs/architecture.md tells what each is for.
 STAGES = (
     ("reading", ()),
-    ("model", ("lives", "life_table", "counters", "effects", "replay", "counts", "start",
-               "windows", "totals", "divergence", "in_flight", "owners", "at_snapshot",
-               "truth_frame", "part", "pieces", "doubt", "walked", "waste")),
+    ("model", ("lives", "life_table", "counters", "effects", "replay", "counts", "start_values",
+               "windows", "totals", "divergence", "in_flight", "owners", "expected_at",
+               "truth_frame", "part", "each_part", "doubt", "walked", "waste")),
     ("audit", ("verify", "findings_frame", "audit")),
     ("frames", ("events_frame", "lives_frame", "counts_frame", "waste_frame", "following")),
     ("trace", ("trace",)),
-    ("text, plot, export, scale", ("interest", "stats", "json_form", "stats_text", "lives_text",
+    ("text, plot, export, scale", ("ranking", "stats", "json_form", "stats_text", "lives_text",
                "audit_text", "verify_text", "waste_text", "dump", "report", "slicing", "dataset",
                "plot", "export")),
     ("commands", ("__init__", "__main__", "commands")),

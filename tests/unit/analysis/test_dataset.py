@@ -14,8 +14,8 @@ import pytest
 from dask.distributed import LocalCluster
 
 import analysis
+from analysis import on_dask
 from analysis import recording as recording_module
-from analysis import spread as spread_module
 from analysis.__main__ import main
 from analysis.audit import Audit, audit_part, joined
 from analysis.dataset import FACTS
@@ -170,11 +170,11 @@ def test_one_line_says_what_to_do_when_it_cannot_work(
     assert _command("audit", path, "--scheduler", "tcp://127.0.0.1:1") == 1
     assert "export --to parquet" in error()
     # GIVEN an address at which nobody answers
-    monkeypatch.setattr(spread_module, "PATIENCE", 1)
+    monkeypatch.setattr(on_dask, "PATIENCE", 1)
     assert _command("audit", dataset, "--scheduler", "tcp://127.0.0.1:1", "-q") == 1
     assert "dask scheduler" in error()
     # GIVEN a machine without Dask
-    monkeypatch.setattr(spread_module, "find_spec", lambda _name: None)
+    monkeypatch.setattr(on_dask, "find_spec", lambda _name: None)
     assert _command("audit", dataset, "-q") == 1
     assert "pip install" in error()
     # GIVEN facts that are none

@@ -14,10 +14,10 @@ import pytest
 
 import analysis
 from analysis import recording as recording_module
-from analysis.interest import most_interesting
 from analysis.lives_text import lives_text
 from analysis.part import Part
 from analysis.plan import OP
+from analysis.ranking import most_interesting
 from analysis.replay import Replay
 from analysis.stats_text import stats_text
 from analysis.trace import Trace

@@ -22,9 +22,9 @@ from matplotlib.text import Text  # noqa: E402
 from matplotlib.transforms import Bbox  # noqa: E402
 
 import analysis  # noqa: E402
-from analysis.interest import most_interesting  # noqa: E402
 from analysis.plot.scene import scene_of  # noqa: E402
 from analysis.plot.style import CROWDS, OPS, PMD, PTE, WRONG  # noqa: E402
+from analysis.ranking import most_interesting  # noqa: E402
 from analysis.trace import Trace  # noqa: E402
 from tests import mock_stories  # noqa: E402
 from tests.bench.synthetic import generate  # noqa: E402

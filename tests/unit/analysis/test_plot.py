@@ -14,7 +14,7 @@ from matplotlib import pyplot  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 import analysis  # noqa: E402
-from analysis.interest import most_interesting  # noqa: E402
+from analysis.ranking import most_interesting  # noqa: E402
 from analysis.trace import Trace  # noqa: E402
 from tests import mock_stories  # noqa: E402
 from tests.mock import MockTrace  # noqa: E402

@@ -6,7 +6,7 @@ import gzip
 import pytest
 
 import probes.layout
-from probes import config
+from probes import kconfig
 from probes.errors import ProbeError
 from probes.layout import find_layout
 from probes.x86_64 import VMEMMAP_L4
@@ -151,11 +151,11 @@ def test_configuration_when_read(monkeypatch, tmp_path, name, text, found):
     # GIVEN a kernel's configuration, packed or not, behind a place that is not there
     path = tmp_path / name
     (gzip.open if name.endswith("gz") else open)(path, "wt").write(text)
-    monkeypatch.setattr(config, "places", lambda: [str(tmp_path / "none"), str(path)])
+    monkeypatch.setattr(kconfig, "places", lambda: [str(tmp_path / "none"), str(path)])
     # THEN it tells
-    assert config.built_with("CONFIG_NO_PAGE_MAPCOUNT") is found
+    assert kconfig.built_with("CONFIG_NO_PAGE_MAPCOUNT") is found
 
 
 def test_configuration_when_there_is_none(monkeypatch, tmp_path):
-    monkeypatch.setattr(config, "places", lambda: [str(tmp_path / "none")])
-    assert config.built_with("CONFIG_NO_PAGE_MAPCOUNT") is None
+    monkeypatch.setattr(kconfig, "places", lambda: [str(tmp_path / "none")])
+    assert kconfig.built_with("CONFIG_NO_PAGE_MAPCOUNT") is None

@@ -105,7 +105,7 @@ class Limits:
                     "mapped-at-free", row,
                     f"{by} with {counter} {value[row]}{pages}" + ("" if inside else ": "),
                     counter, 0, int(value[row]), "" if inside else last,
-                    self.doubt.lost(since, int(log.ts[row])) * sticky, inside,
+                    self.doubt.reason_lost(since, int(log.ts[row])) * sticky, inside,
                 )  # fmt: skip
 
     def without_reference(self) -> Iterator[Finding]:
@@ -124,16 +124,16 @@ class Limits:
     def refcount_below(self) -> Iterator[Finding]:
         """Folios with more mappings than references."""
         log, lives, run = self.part.log, self.part.lives, self.run
-        batch = np.searchsorted(run.lives, lives.of[run.rows])
-        known = run.pte_start_known[batch] & run.entire_known[batch]
-        mapped = run.entire + run.pte_sum + run.pte_start[batch]
+        slot = np.searchsorted(run.lives, lives.of[run.rows])
+        known = run.pte_start_known[slot] & run.entire_known[slot]
+        mapped = run.entire + run.pte_sum + run.pte_start[slot]
         # Replayed counts are those after a record, the refcount is that before it: a
         # mapping that comes has its reference already, one that goes has it still.
         refcount = log.raw["refcount"][run.rows].astype(np.int64)
         held = self.held[run.rows] & among(log.op[run.rows], ("map", "unmap"))
         # A PMD split maps all pages with one reference less than it needs: that of the PMD
         # mapping, which it takes away only then.
-        whole = log.nr[run.rows] >= np.int64(1) << lives.order[run.lives][batch]
+        whole = log.nr[run.rows] >= np.int64(1) << lives.order[run.lives][slot]
         spare = (whole & (log.op[run.rows] == OP["map"])).astype(np.int64)
         rows = np.zeros(len(log), dtype=bool)
         rows[run.rows[held & known & (refcount < mapped - spare)]] = True
@@ -148,7 +148,7 @@ class Limits:
                 f"{int(log.raw['refcount'][row])} references for {most[row]} mappings at "
                 f"event {{event[{row}]}}, ",
                 "refcount", int(most[row]), int(log.raw["refcount"][row]), AFTER,
-                self.doubt.books(since, int(log.ts[row])),
+                self.doubt.reason_counter(since, int(log.ts[row])),
             )  # fmt: skip
 
     def findings(self) -> Iterator[Finding]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A trace piece by piece, so that the whole need not fit into memory."""
+"""A trace part by part, so that the whole need not fit into memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from analysis.recording import Recording
 T = TypeVar("T")
 
 
-def pieces(trace: Parted) -> Iterator[tuple[Part, Ints]]:
+def each_part(trace: Parted) -> Iterator[tuple[Part, Ints]]:
     """The parts of a trace, and the number of each of their lives in ``df_lives``.
 
     The last element is nobody's number, -1, as -1 is nobody.  The parts' logs know the place of
@@ -26,7 +26,7 @@ def pieces(trace: Parted) -> Iterator[tuple[Part, Ints]]:
 
 
 def each(trace: Parted, work: Callable[[Recording, Part], T]) -> Iterator[tuple[T, Ints]]:
-    """What WORK makes of the recording and each part, and the numbers as ``pieces`` has them.
+    """What WORK makes of the recording and each part, and the numbers as ``each_part`` has them.
 
     The numbers come last of all, from the same walk.
     """
@@ -53,6 +53,6 @@ def numbered(found: Iterable[tuple[T, Ints]]) -> Iterator[tuple[T, Ints]]:
 def _in_order(trace: Parted) -> Iterator[Part]:
     for part, place in trace.parts():
         if part.owns is not None:
-            part.log.rank = trace.recording.order.rank[place]
-            part.log.following = trace.recording.order.following[place]
+            part.log.rank = trace.recording.time_order.rank[place]
+            part.log.following = trace.recording.time_order.following[place]
         yield part

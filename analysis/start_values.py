@@ -29,7 +29,7 @@ def start_values(
     frame, head, inside = shot.locate(lives.head)
     row = np.searchsorted(log.ts, shot.ts_end, side="right")
     after = (lives.first >= row) & ~lives.born_seen() & ~lives.hugetlb & inside
-    after &= lives.cover.before(lives.head, lives.first) < 0
+    after &= lives.index.before(lives.head, lives.first) < 0
     after &= head + (np.int64(1) << lives.order) <= shot.pages.shape[1]
     life = np.flatnonzero(after)
     life = life[shot.orders(head[life], frame[life]) == lives.order[life]]

@@ -15,7 +15,7 @@ from analysis.records import Chunk, batches
 Rank = npt.NDArray[np.uint32]
 
 
-class Order(NamedTuple):
+class TimeOrder(NamedTuple):
     """By place in the file, of each record: ``rank``, its row in the whole log, and
     ``following``, that of the next record of its CPU (the number of all records: none).
     """
@@ -33,7 +33,7 @@ def following(cpu: npt.NDArray[np.uint16]) -> Rank:
     return result
 
 
-def order_of(chunks: Sequence[Chunk], done: Callable[[], None]) -> Order:
+def time_order_of(chunks: Sequence[Chunk], done: Callable[[], None]) -> TimeOrder:
     """Find it; ``done`` is called when blocks that were read are not needed for a while."""
     total = sum(map(len, chunks))
     ts, cpu = np.empty(total, np.uint64), np.empty(total, np.uint16)
@@ -47,4 +47,4 @@ def order_of(chunks: Sequence[Chunk], done: Callable[[], None]) -> Order:
     del ts
     rank = np.empty(total, np.uint32)
     rank[by_time] = np.arange(total, dtype=np.uint32)
-    return Order(rank, following(cpu[by_time])[rank])
+    return TimeOrder(rank, following(cpu[by_time])[rank])

@@ -28,8 +28,8 @@ NOWHERE = np.iinfo(np.uint16).max
 
 
 @dataclass(frozen=True)
-class Cut:
-    """Where the parts begin: memory in pieces of ``1 << shift`` pages, ascending.
+class Partition:
+    """Where the parts begin: memory in spans of ``1 << shift`` pages, ascending.
 
     ``events``: how many records each part has.
     """
@@ -48,20 +48,20 @@ class Cut:
         return own
 
 
-def cut_memory(counted: Census, size: int, order: int) -> Cut:
+def partition(counted: Census, size: int, order: int) -> Partition:
     """Cut memory so that each part has about ``size`` records, never through memory of
     ``order``, which is at least that of the largest folio."""
     size = max(size, counted.events // (NOWHERE - 1) + 1)
     shift = max(FRAME_SHIFT, order)
-    piece = counted.frames >> (shift - FRAME_SHIFT)
-    begin = np.flatnonzero(changes(piece))
+    span = counted.frames >> (shift - FRAME_SHIFT)
+    begin = np.flatnonzero(changes(span))
     events = np.add.reduceat(counted.frame_events, begin)
     first = np.flatnonzero(changes((np.cumsum(events) - events) // size))
-    return Cut(shift, piece[begin][first], np.add.reduceat(events, first))
+    return Partition(shift, span[begin][first], np.add.reduceat(events, first))
 
 
-def split(
-    chunks: Sequence[Chunk], plan: Plan, cut: Cut, done: Callable[[], None]
+def by_part(
+    chunks: Sequence[Chunk], plan: Plan, parts: Partition, done: Callable[[], None]
 ) -> Iterator[tuple[Records, Ints]]:
     """Yield the records of each part in order of time, and their places in the file.
 
@@ -69,12 +69,12 @@ def split(
     """
     where = []
     for batch in batches(chunks):
-        part = cut.part_of(batch["pfn"].astype(np.int64)).astype(np.uint16)
+        part = parts.part_of(batch["pfn"].astype(np.int64)).astype(np.uint16)
         part[is_common(batch, plan)] = NOWHERE
         where.append(part)
         done()
     part = np.concatenate(where)
-    reading = (np.cumsum(cut.events) - 1) // AT_ONCE
+    reading = (np.cumsum(parts.events) - 1) // AT_ONCE
     first = np.flatnonzero(changes(reading)).tolist()
     for begin, end in zip(first, [*first[1:], len(reading)], strict=True):
         places = np.flatnonzero((part >= begin) & (part < end))
@@ -85,11 +85,11 @@ def split(
             yield picked(records, rows), places[rows]
 
 
-def near_page(pieces: Iterable[Records], plan: Plan, pfn: int, order: int) -> Records:
+def near_page(several: Iterable[Records], plan: Plan, pfn: int, order: int) -> Records:
     """The records of the frames that a folio of ``order`` at ``pfn`` can touch, and all marks."""
     shift = max(FRAME_SHIFT, order)
     found = []
-    for records in pieces:
+    for records in several:
         near = records["pfn"] >> np.uint64(shift) == pfn >> shift
         near[is_common(records, plan)] = True
         found.append(picked(records, np.flatnonzero(near)))

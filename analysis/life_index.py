@@ -15,7 +15,7 @@ from analysis.arrays import Ints, distinct
 
 
 @dataclass(frozen=True)
-class Cover:
+class LifeIndex:
     """An index over lives: head pfn, order and first row in the log of each."""
 
     head: Ints

@@ -82,19 +82,19 @@ def _unfinished(log: Log, lives: Lives, shot: Snapshot, begin: int) -> Ints:
 
 def expected(lives: Lives, run: Replay, here: Present, counters: frozenset[str]) -> Expected:
     """The replayed state of the present lives just before row ``here.row``."""
-    batch = np.searchsorted(run.lives, here.life)
+    slot = np.searchsorted(run.lives, here.life)
     size = int(run.rows.max(initial=0)) + 2
     owner_of_row = np.repeat(np.arange(len(run.lives)), np.diff(run.bounds))
     row = min(here.row, size - 1)
-    at = np.searchsorted(owner_of_row * size + run.rows, batch * size + row) - 1
+    at = np.searchsorted(owner_of_row * size + run.rows, slot * size + row) - 1
 
     order = lives.order[here.life]
     pages = np.where(lives.hugetlb[here.life], 0, np.int64(1) << order)
-    owner, key = expand(run.base[batch], pages)
-    page = key - run.base[batch[owner]]
-    start, since = run.initial(key, batch[owner])
+    owner, key = expand(run.base[slot], pages)
+    page = key - run.base[slot[owner]]
+    start, since = run.initial(key, slot[owner])
     pte = start + run.every[at[owner]] + run.points_until(key, at[owner])
-    entire, entire_known = run.entire[at], run.entire_known[batch]
+    entire, entire_known = run.entire[at], run.entire_known[slot]
     known = (at[owner] >= since) & entire_known[owner]
 
     def pages_mapped() -> Signal:
@@ -103,7 +103,7 @@ def expected(lives: Lives, run: Replay, here: Present, counters: frozenset[str])
 
     folio = Replayed(
         run=run,
-        batch=batch,
+        slot=slot,
         position=at,
         counters=counters,
         order=order,
@@ -112,7 +112,7 @@ def expected(lives: Lives, run: Replay, here: Present, counters: frozenset[str])
         entire=entire,
         entire_known=entire_known,
         double_map=run.double_map[at],
-        pte_sum=(run.pte_sum[at] + run.pte_start[batch], run.pte_start_known[batch]),
+        pte_sum=(run.pte_sum[at] + run.pte_start[slot], run.pte_start_known[slot]),
         pages_mapped=pages_mapped,
     )
     return Expected(folio, owner, page, pte + folio.offset[owner], pte + entire[owner], known)

@@ -10,12 +10,12 @@ from functools import cached_property
 import numpy as np
 
 from analysis.arrays import Bools, Ints, changes
-from analysis.at_snapshot import present
 from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding, pages_text, plain
 from analysis.counters import COUNTERS
 from analysis.divergence import divergences
 from analysis.doubt import Doubt
+from analysis.expected_at import present
 from analysis.in_flight import in_flight
 from analysis.part import Part
 from analysis.plan import OP
@@ -57,7 +57,7 @@ class Books:
         self.result = result = verify_part(part, doubt, run)
         self.run = run
         self.doubt = doubt
-        self.era = "double_map" in part.counters
+        self.double_map_era = "double_map" in part.counters
         self.acts = run.acts
         self._covers = np.zeros((len(run.rows), 2), dtype=np.int64)
         self._covers[self.acts.some_at, 0] = self.acts.some_start
@@ -69,7 +69,7 @@ class Books:
     def _offset_moves(self) -> Bools:
         """Which operations change what every page's count holds beside its PTE mappings."""
         run, lives = self.run, self.part.lives
-        if not self.era or len(run.rows) == 0:
+        if not self.double_map_era or len(run.rows) == 0:
             return np.zeros(len(run.rows), dtype=bool)
         before = np.roll(run.double_map, 1)
         lived = np.flatnonzero(np.diff(run.bounds) > 0)
@@ -111,7 +111,7 @@ class Books:
 
     def _doubt(self, one: Break) -> str:
         since = int(self.part.since[one.life])
-        return self.doubt.books(since, int(self.part.log.ts[one.row]))
+        return self.doubt.reason_counter(since, int(self.part.log.ts[one.row]))
 
     def all_breaks(self) -> list[Break]:
         """The first sight of each difference, by a record or by a snapshot."""
@@ -307,7 +307,7 @@ class Books:
         if one.counter == "double_map":
             return "double-map"
         # Only a PMD-level operation moves the offset that DoubleMap stands for.
-        anon = self.era and bool(self.part.lives.anon[one.life])
+        anon = self.double_map_era and bool(self.part.lives.anon[one.life])
         if one.counter == "mapcount" and anon and actor >= 0 and self.part.log.level[actor] > 0:
             return "double-map"
         return "double-entry"

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from analysis.arrays import Bools, Ints, expand
-from analysis.at_snapshot import Present, present
 from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding, plain
 from analysis.counters import ENTIRELY_MAPPED, FOLIO
 from analysis.doubt import Doubt
+from analysis.expected_at import Present, present
 from analysis.part import Part
 from analysis.replay import Replay
 from analysis.truth import Snapshot

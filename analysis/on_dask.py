@@ -14,12 +14,12 @@ T = TypeVar("T")
 PATIENCE = 10
 
 
-def spread(
+def on_dask(
     function: Callable[[int], T], numbers: Sequence[int], scheduler: str | None
 ) -> Iterator[T]:
     """The results of FUNCTION, called with each of NUMBERS, in their order.
 
-    What a worker that is killed had to do, others do again.  AnalysisError where Dask is not
+    The work of a worker that is killed is rescheduled.  AnalysisError where Dask is not
     installed, nobody answers at the address SCHEDULER, or workers die of every try.
     """
     if find_spec("distributed") is None:
