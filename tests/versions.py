@@ -25,8 +25,14 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mapcou
 def interpreter(version: str) -> str | None:
     """A Python of a version, such as 3.12; None: there is none."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    own = sorted(pyenv.glob(f"{version}.*/bin/python"))
-    return shutil.which(f"python{version}") or (str(own[-1]) if own else None)
+    own = sorted(map(str, pyenv.glob(f"{version}.*/bin/python")), reverse=True)
+    named = [shutil.which(f"python{version}"), *own]
+    return next((python for python in named if python and _runs(python)), None)
+
+
+def _runs(python: str) -> bool:
+    """Whether it is more than pyenv's shim for a version that is not switched on."""
+    return subprocess.run([python, "-c", ""], capture_output=True).returncode == 0
 
 
 def oldest(requirement: str) -> str:
