@@ -121,20 +121,27 @@ def run(names: Sequence[str], seconds: float, folder: Path, seed: int, anew: boo
         if not result.kernels[0].release and FUZZ.match(workloads[0]):
             say.warning(f"{name} is hunted no more: {result.cells[0].reason}")
             left_out.add(name)
-        for cell in result.cells:
-            for seen in sightings(cell, turn):
-                hunt.kinds[seen.kind] += seen.times
-                if seen.kind in hunt.trophies or (seen.kind.row and not anew):
-                    continue
-                say.phase(f"{'known' if seen.kind.row else 'NEW'}: {seen.finding['sentence']}")
-                release, place = result.kernels[0].release, folder / seen.kind.name
-                kept = Trophy(seen, name, release, cell.workload, place)
-                trace = turn / cell.kernel / f"{cell.workload}.mapcount"
-                hunt.trophies[seen.kind] = trophy.make(kept, trace, deadline)
+        seen = [(cell, one) for cell in result.cells for one in sightings(cell, turn)]
+        for _, one in seen:
+            hunt.kinds[one.kind] += one.times
+        _save(hunt, folder)
+        for cell, one in seen:
+            if one.kind in hunt.trophies or (one.kind.row and not anew):
+                continue
+            say.phase(f"{'known' if one.kind.row else 'NEW'}: {one.finding['sentence']}")
+            release, place = result.kernels[0].release, folder / one.kind.name
+            kept = Trophy(one, name, release, cell.workload, place)
+            trace = turn / cell.kernel / f"{cell.workload}.mapcount"
+            hunt.trophies[one.kind] = trophy.make(kept, trace, deadline)
+            _save(hunt, folder)
         shutil.rmtree(turn)
-        write_text(str(folder / RESULTS), json.dumps(hunt.as_json(), indent=1) + "\n")
         say.phase(summary(hunt))
     return hunt
+
+
+def _save(hunt: Hunt, folder: Path) -> None:
+    """What is known is kept: the reduction of a program may take long, and a hunt may be ended."""
+    write_text(str(folder / RESULTS), json.dumps(hunt.as_json(), indent=1) + "\n")
 
 
 def summary(hunt: Hunt) -> str:

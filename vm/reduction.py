@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+#: How many lists a round begins with: the boot of its guest costs as much as some tests.
+PARTS = 8
 Step = TypeVar("Step")
 #: Says of each of some lists whether it shows what is looked for.
 Shows = Callable[[Sequence[tuple[Step, ...]]], Sequence[bool]]
@@ -15,10 +17,10 @@ def reduce(steps: tuple[Step, ...], shows: Shows[Step]) -> tuple[Step, ...]:
     """As few of STEPS as it takes: without any one of them it is not shown.
 
     This is delta debugging (Zeller's ddmin), which leaves out ever smaller parts.  All lists of a
-    round are tested at once: what a test costs is the boot of a guest.
+    round are tested at once.
     """
     kept = list(range(len(steps)))
-    parts = 2
+    parts = PARTS
 
     def tested(lists: Sequence[list[int]]) -> Sequence[bool]:
         return shows([tuple(steps[at] for at in places) for places in lists])
@@ -32,7 +34,7 @@ def reduce(steps: tuple[Step, ...], shows: Shows[Step]) -> tuple[Step, ...]:
             both = [at for at in kept if all(at in some for some in good)]
             together = len(good) > 1 and both and tested([both])[0]
             kept = both if together else good[0]
-            parts = max(2, parts - 1)
+            parts = PARTS
         elif parts == len(kept):
             break
         else:

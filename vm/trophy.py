@@ -38,6 +38,7 @@ class Trophy:
     folder: Path
     program: Program = ()  # empty: it is not shown by any operations of a program
     of: str = ""  # which program that is made short
+    why_none: str = "it was not seen in a random program"  # why there is no program
     alone: str = ""  # what the program says of the kernel without the recorder
 
 
@@ -94,9 +95,11 @@ def _with_program(trophy: Trophy, trace: Path, deadline: float) -> Trophy:
         return trophy
     trophy = replace(trophy, of=of)
     bench = Bench(trophy, deadline)
-    if not bench.shows([program])[0]:
-        say.note(f"{trophy.sighting.kind.name}: not shown again by its operations alone")
-        return trophy
+    shown = bench.shows([program])[0]
+    if not shown:
+        why = "the time was over" if bench.over else "the same operations did not show it again"
+        say.note(f"{trophy.sighting.kind.name} has no program: {why}")
+        return replace(trophy, why_none=why)
     program = reduce(program, bench.shows)
     path = trophy.folder / REPRODUCER
     path.write_text(programs.source(program))
@@ -111,10 +114,14 @@ class Bench:
         self.folder = trophy.folder / "tried"
         self.deadline = deadline
 
+    @property
+    def over(self) -> bool:
+        """There is no time for another guest."""
+        return self.deadline - time.monotonic() < ALONE_SECONDS
+
     def shows(self, tried: Sequence[Program]) -> list[bool]:
         """Which programs show the kind, each recorded; none when the time is over."""
-        left = self.deadline - time.monotonic()
-        if left < ALONE_SECONDS:
+        if self.over:
             return [False for _ in tried]
         say.phase(f"{self.kind.name}: {len(tried)} programs of {_sizes(tried)} operations")
         self.folder.mkdir(exist_ok=True)
@@ -124,7 +131,11 @@ class Bench:
             source.write_text(programs.source(program))
             plans[source.stem] = self._plan(source, "last")
         result = matrix.run(
-            [self.kernel], list(plans), self.folder, left, plan=lambda _, name: plans[name]
+            [self.kernel],
+            list(plans),
+            self.folder,
+            self.deadline - time.monotonic(),
+            plan=lambda _, name: plans[name],
         )
         return [
             self.kind in (seen.kind for seen in sightings(cell, self.folder))
@@ -183,13 +194,11 @@ def page(trophy: Trophy) -> str:
             "Without the recorder it says (the last lines):",
             _block("\n".join(trophy.alone.splitlines()[-8:])),
         ]
-    elif trophy.of:
-        parts.append(
-            f"**Reproducer.** None alone: `mapcount lab run --kernel {trophy.kernel} {trophy.of}` "
-            "showed it, and the same operations by themselves did not show it again."
-        )
     else:
-        parts.append("**Reproducer.** None as yet: it was not seen in a random program.")
+        seen = f"`mapcount lab run --kernel {trophy.kernel} {trophy.of}` showed it; " * bool(
+            trophy.of
+        )
+        parts.append(f"**Reproducer.** None as yet: {seen}{trophy.why_none}.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -6,9 +6,10 @@
  *
  * The operations of PROGRAM are done one after the other, each by one of some processes. Then each
  * page that these processes map is looked up: so many of their page tables map it as
- * /proc/kpagecount must say, and where it is one, bit 56 of /proc/PID/pagemap must be set. (Of a
- * kernel without CONFIG_PAGE_MAPCOUNT the answers say nothing: they are of the whole folio.) With an
- * argument a mark of that name is made instead, for a recorder that looks itself.
+ * /proc/kpagecount must say, where it is one, bit 56 of /proc/PID/pagemap must be set, and the most
+ * of a mapping is its mapmax in /proc/PID/numa_maps. (Of a kernel without CONFIG_PAGE_MAPCOUNT the
+ * answers say nothing: they are of the whole folio.) With an argument a mark of that name is made
+ * instead, for a recorder that looks itself.
  * Exit status: 0 nothing is wrong, 1 something is, 2 it could not be run.
  */
 #include "workers.h"
@@ -23,11 +24,13 @@ static const struct step {
 
 /* Where a worker maps a page. */
 struct sight {
-	unsigned long pfn, address;
+	unsigned long pfn, address, count;
 	int slot, exclusive;
 };
 
 #define PLACES (2 * REGIONS)
+/* So many wrong pages are written out. */
+#define MOST 10
 
 static struct sight sights[WORKERS * PLACES * PAGES];
 static size_t seen;
@@ -67,9 +70,49 @@ static void look(int slot)
 
 			/* The zero pages and KSM's are not counted. */
 			if (entry >> 63 && !(word("/proc/kpageflags", pfn) & (1UL << 24 | 1UL << 21)))
-				sights[seen++] = (struct sight){pfn, address, slot, entry >> 56 & 1};
+				sights[seen++] = (struct sight){pfn, address, 0, slot, entry >> 56 & 1};
 		}
 	}
+}
+
+/* Of the mapping of a worker that lies there: is its mapmax what is told? */
+static int wrong_most(int slot, unsigned long start, unsigned long end, unsigned long told)
+{
+	unsigned long most = 0;
+
+	for (size_t at = 0; at < seen; at++)
+		if (sights[at].slot == slot && sights[at].address >= start &&
+		    sights[at].address < end && sights[at].count > most)
+			most = sights[at].count;
+	if (!most || most == told)
+		return 0;
+	printf("mapping at %#lx of worker %d: a page is mapped %lu times, mapmax is %lu\n", start,
+	       slot, most, told);
+	return 1;
+}
+
+static int wrong_mappings(int slot)
+{
+	unsigned long start, before = 0, told = 0;
+	char path[64], line[512];
+	int wrong = 0;
+	FILE *from;
+
+	snprintf(path, sizeof(path), "/proc/%d/numa_maps", workers[slot].pid);
+	from = fopen(path, "re");
+	while (from && fgets(line, sizeof(line), from)) {
+		const char *most = strstr(line, " mapmax=");
+
+		if (sscanf(line, "%lx ", &start) != 1)
+			continue;
+		wrong += wrong_most(slot, before, start, told);
+		before = start;
+		/* One is left out. */
+		told = most ? strtoul(most + strlen(" mapmax="), NULL, 10) : 1;
+	}
+	if (from)
+		fclose(from);
+	return wrong + (from ? wrong_most(slot, before, ~0UL, told) : 0);
 }
 
 static int wrong_pages(void)
@@ -86,20 +129,21 @@ static int wrong_pages(void)
 
 		for (end = first; end < seen && sights[end].pfn == pfn; end++)
 			;
-		if (count != end - first) {
-			wrong++;
+		if (count != end - first && wrong++ < MOST)
 			printf("pfn %#lx: mapped %zu times, kpagecount is %lu\n", pfn,
 			       end - first, (unsigned long)count);
-		}
-		for (size_t at = first; at < end; at++)
-			if (sights[at].exclusive != (end - first == 1)) {
-				wrong++;
+		for (size_t at = first; at < end; at++) {
+			sights[at].count = end - first;
+			if (sights[at].exclusive != (end - first == 1) && wrong++ < MOST)
 				printf("pfn %#lx at %#lx of worker %d: mapped %zu times, bit 56 is "
 				       "%d\n", pfn, sights[at].address, sights[at].slot,
 				       end - first, sights[at].exclusive);
-			}
+		}
 	}
-	printf("%zu mappings of pages looked up, %d answers are wrong\n", seen, wrong);
+	for (int slot = 0; slot < WORKERS; slot++)
+		if (workers[slot].pid)
+			wrong += wrong_mappings(slot);
+	printf("%zu mapped pages looked up, %d answers are wrong\n", seen, wrong);
 	return wrong;
 }
 

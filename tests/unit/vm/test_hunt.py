@@ -203,7 +203,23 @@ def test_finding_that_does_not_come_again_is_reported_without_a_program(
     assert [asked[1:] for asked in laboratory.asked[1:]] == [("try-0",)]
     (found,) = hunted.new
     assert found.program == ()
-    assert "did not show it again" in (found.folder / trophy.REPORT).read_text()
+    assert (
+        "the same operations did not show it again." in (found.folder / trophy.REPORT).read_text()
+    )
+
+
+def test_report_says_when_there_was_no_time_for_a_program(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake: Callable[..., Lab],
+    guests: Callable[..., hunt.Hunt],
+) -> None:  # fmt: skip
+    # GIVEN a finding in the last turn of a hunt
+    laboratory = fake(lambda name, source: [STRANGE])
+    monkeypatch.setattr(trophy, "ALONE_SECONDS", 600.0)
+    (found,) = guests(laboratory, 1, tmp_path).new
+    # THEN nothing was tried, and that is what is told
+    assert len(laboratory.asked) == 1
+    report = (found.folder / trophy.REPORT).read_text()
+    assert "fuzz 5 1 20` showed it; the time was over." in report
 
 
 def test_kernel_that_does_not_boot_is_hunted_no_more(
@@ -282,7 +298,7 @@ def test_program_runs_alone_in_a_guest(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert bench.alone(tmp_path / "replay.c") == "1 is wrong\nexit status 1"
     assert f"{job.OUT}/replay\n" in scripts[0] and "record" not in scripts[0].split("cd ")[-1]
     # AND when the time is over no program is tried
-    assert bench.shows([TEN, TEN]) == [False, False]
+    assert bench.over and bench.shows([TEN, TEN]) == [False, False]
 
 
 def test_status_says_whether_something_new_was_found(
