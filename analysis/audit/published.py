@@ -131,22 +131,24 @@ class Readers:
         self, value: str, file: str, at: Ints, told: Ints, right: Ints,
         pid: Ints | None = None, by_pmd: Bools | None = None,
     ) -> Iterator[Finding]:  # fmt: skip
-        """One finding for each reader, folio, and pair of what is told and what is right.
+        """One finding for each reader, whole mapping of a folio, or all other mappings of it, and
+        pair of what is told and what is right.
 
         ``by_pmd``: smaps says that the process maps the page by a PMD.
         """
         pid = np.full(len(at), NOBODY) if pid is None else pid
         by_pmd = np.zeros(len(at), dtype=bool) if by_pmd is None else by_pmd
-        life = self.pages.life[at]
+        life, whole = self.pages.life[at], self._whole(at, pid)
+        keys = (right, told, whole, life, pid)
         wrong = np.flatnonzero(told != right)
-        wrong = wrong[np.lexsort([key[wrong] for key in (right, told, life, pid)])]
-        begins = changes(*(key[wrong] for key in (right, told, life, pid)))
+        wrong = wrong[np.lexsort([key[wrong] for key in keys])]
+        begins = changes(*(key[wrong] for key in keys))
         for members in np.split(wrong, np.flatnonzero(begins)[1:]) if len(wrong) else []:
             one = members[0]
-            folio = np.flatnonzero((pid == pid[one]) & (life == life[one]))
-            same = self._is_whole(at[folio]) and bool((told[folio] == told[one]).all())
-            first = same and told[one] == right[folio[0]]
-            whole = "the answer of page 0" if first else "it"
+            folio = np.flatnonzero((pid == pid[one]) & (life == life[one]) & (whole == whole[one]))
+            same = bool(whole[one] >= 0 and (told[folio] == told[one]).all())
+            first = same and bool(told[one] == right[folio[0]])
+            answer = "the answer of page 0" if first else "it"
             pages = tuple(np.unique(self.pages.page[at[members]]).tolist())
             counts = " or ".join(map(str, np.unique(self.pages.count[at[members]]).tolist()))
             yield self._finding(
@@ -155,8 +157,19 @@ class Readers:
                 f"{file.format(pid=pid[one])}: {NAMES.get(value, value)} is {told[one]} for "
                 f"{pages_text(pages)}{', mapped by a PMD' * bool(by_pmd[folio].all())}, whose map "
                 f"count is {counts}, and must be {right[one]}"
-                + f"; all {len(folio)} pages have {whole}" * same,
+                + f"; all {len(folio)} pages have {answer}" * same,
             )  # fmt: skip
+
+    def _whole(self, at: Ints, pid: Ints) -> Ints:
+        """By page, the number of the mapping of a whole large folio that it is told of by, -1: it
+        is of none.  A process may map the folio of a file in other places as well."""
+        page = self.pages.page[at]
+        begins = changes(pid, self.pages.life[at])
+        begins[1:] |= np.diff(page) != 1
+        number = np.cumsum(begins) - 1
+        pieces = np.split(at, np.flatnonzero(begins)[1:]) if len(at) else []
+        whole = np.array([self._is_whole(piece) for piece in pieces], dtype=bool)
+        return np.where(whole[number], number, -1) if len(at) else number
 
     def _is_whole(self, at: Ints) -> bool:
         """All pages of a large folio, in their order."""

@@ -112,6 +112,25 @@ def test_bit_56_is_named_when_all_pages_have_the_answer_of_the_first(
     assert "pagemap.rst: bit 56" in one["sentence"]
 
 
+def test_bit_56_is_named_when_the_process_maps_the_folio_twice(tmp_path: Path) -> None:
+    # GIVEN a file's folio that a process maps by a PMD, and page 0 of it once more elsewhere
+    trace = MockTrace("large")
+    kernel = MockKernel(trace)
+    folio = kernel.alloc(HEAD, anon=False)
+    kernel.map_pmd(folio, PARENT)
+    kernel.map_pte(folio, PARENT, 0)
+    # WHEN all pages have the answer of page 0, which is mapped twice
+    folio.exclusive = of_first(folio)  # type: ignore[method-assign]
+    kernel.snapshot("twice", (PARENT,))
+    found = analysis.open_trace(str(trace.write(tmp_path / "t.mapcount"))).df_findings()
+    # THEN that is what is told of the PMD mapping, and the other mapping is right
+    one = found[found["counter"].str.startswith("pagemap")].iloc[0]
+    assert one["counter"] == "pagemap bit 56, first page's"
+    assert "is 0 for pages 1 to 511" in one["sentence"]
+    assert "all 512 pages have the answer of page 0" in one["sentence"]
+    assert set(found["counter"]) == {"pagemap bit 56, first page's"}
+
+
 def test_bit_56_is_named_when_one_page_is_wrong_by_itself(tmp_path: Path) -> None:
     # GIVEN a kernel whose pagemap errs about page 7 of the child, which has PTEs
     story = Story("large").drop(0)
