@@ -29,7 +29,7 @@ test: setup ## the tests of every change, guests included: twenty minutes
 	MAPCOUNT_REQUIRE_KERNEL=1 $(PYTHON) -m pytest tests
 
 truth: setup ## every test, on all kernels, and the planted bugs: some hours
-	@sh vm/setup.sh arm64
+	@sh vm/setup.sh arm64 browser
 	MAPCOUNT_REQUIRE_KERNEL=1 $(PYTHON) -m pytest -m "truth or not truth" tests
 	$(MAKE) versions
 	$(MAKE) mutants

@@ -2,16 +2,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Installs what the lab, the analysis and the tests need, and only what is missing: Debian packages
 # and a virtual environment in the user's cache, reachable as .venv. A second run needs no network.
-# usage: setup.sh [arm64]: also what guests of arm64 need, which `make test` does without
+# usage: setup.sh [arm64] [browser]: also what guests of arm64 need, and a browser for the tests of
+# the report; `make test` does without both
 set -eu
 
 packages="python3 python3-venv qemu-system-x86 mmdebstrap kmod busybox-static file shellcheck
 	gcc libc6-dev make xz-utils"
 programs="python3 qemu-system-x86_64 mmdebstrap modprobe busybox file gcc"
-if [ "${1-}" = arm64 ]; then
-	packages="$packages qemu-system-arm gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
-	programs="$programs qemu-system-aarch64 aarch64-linux-gnu-gcc"
-fi
+for more in "$@"; do
+	case $more in
+	arm64)
+		packages="$packages qemu-system-arm gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
+		programs="$programs qemu-system-aarch64 aarch64-linux-gnu-gcc"
+		;;
+	browser)
+		packages="$packages chromium chromium-driver"
+		programs="$programs chromium chromedriver"
+		;;
+	esac
+done
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/mapcount"
 here=$(cd "$(dirname "$0")/.." && pwd)
 

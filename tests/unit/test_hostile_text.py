@@ -10,7 +10,9 @@ import re
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -155,9 +157,27 @@ def test_names_are_text_in_a_page(tmp_path: Path) -> None:
     path, output = forged(ALL).write(tmp_path / "t"), tmp_path / "t.html"
     assert main(["report", str(path), "-o", str(output), "-q"]) == 0
     page = output.read_text(encoding="utf-8")
-    # THEN nothing in it acts
+    # THEN nothing in it acts, and no name became a tag of its own or ended one of ours
     assert not acts(page)
-    assert "<script" not in page and "&lt;script&gt;" in page
+    tame = tmp_path / "tame.html"
+    path = forged(TAME).write(tmp_path / "tame")
+    assert main(["report", str(path), "-o", str(tame), "-q"]) == 0
+    assert _tags(page) == _tags(tame.read_text(encoding="utf-8"))
+    assert "<script>alert" not in page and "&lt;script&gt;alert" in page
+
+
+def _tags(page: str) -> Counter[tuple[str, tuple[str, ...]]]:
+    """How often each tag is there with which attributes."""
+    found: Counter[tuple[str, tuple[str, ...]]] = Counter()
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            # An option is there for each name that differs.
+            if tag != "option":
+                found[tag, tuple(name for name, _ in attrs)] += 1
+
+    Reader().feed(page)
+    return found
 
 
 @every_name

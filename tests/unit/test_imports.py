@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ANALYSIS = {"numpy", "pandas", "matplotlib"}
-EXTRAS = {"rich", "pyarrow", "zstandard", "dask"}
+EXTRAS = {"rich", "pyarrow", "zstandard", "dask", "bokeh"}
 #: What the command lines have in common is beside the recorder, which is also used alone.
 COMMON = {"probes.cli", "probes.errors", "probes.output", "probes.visible"}
 SHARED = COMMON | {"probes.counters", "probes.events", "probes.limits", "probes.tracefile"}
@@ -75,8 +75,8 @@ STAGES = (
     ("frames", ("events_frame", "lives_frame", "counts_frame", "waste_frame", "following")),
     ("trace", ("trace",)),
     ("text, plot, export, scale", ("ranking", "stats", "json_form", "stats_text", "lives_text",
-               "audit_text", "verify_text", "waste_text", "dump", "report", "slicing", "dataset",
-               "plot", "export")),
+               "audit_text", "verify_text", "waste_text", "dump", "report", "page", "slicing",
+               "dataset", "plot", "export")),
     ("commands", ("__init__", "__main__", "commands")),
 )  # fmt: skip
 

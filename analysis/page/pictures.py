@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The static pictures of a page: one for each kind of finding, as PNG inside the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import pandas as pd
+
+from analysis.page.markup import shown
+from analysis.page.verdict import KIND
+from analysis.plot.scene import Window
+from analysis.plot.timeline import plot_timeline
+from analysis.ranking import most_interesting
+from analysis.trace import Trace
+
+#: A picture takes about two seconds and 200 KB.
+PICTURES = 6
+#: A closer look shows so many times what the finding spans, and at least this part of the life.
+AROUND, PART = 2.0, 0.02
+
+
+def pictures(trace: Trace, findings: pd.DataFrame) -> dict[int, str]:
+    """The picture of the first finding of each kind, by the finding's label.
+
+    Where a life has more than one kind, the second picture is a closer look.
+    """
+    firsts = findings[findings["life"] >= 0].groupby(KIND, observed=True, sort=False).head(1)
+    drawn: dict[int, str] = {}
+    seen: set[int] = set()
+    for label, one in firsts.head(PICTURES).iterrows():
+        life = int(one["life"])
+        window = _closer(trace, one) if life in seen else None
+        words = f"finding {label}: {one['rule']} in life {life}"
+        drawn[int(str(label))] = picture(trace, life, words, window)
+        seen.add(life)
+    return drawn
+
+
+def example(trace: Trace) -> str:
+    """The picture of the most interesting life, where nothing was found."""
+    if not sum(trace.totals.orders.values()):
+        return ""
+    life = most_interesting(trace)
+    return picture(trace, life, f"life {life}, of all the one with the most to see")
+
+
+def picture(trace: Trace, life: int, words: str, window: Window = None) -> str:
+    """A life's timeline with its caption."""
+    data = io.BytesIO()
+    plot_timeline(trace, life, window=window).savefig(data, format="png")
+    text = base64.b64encode(data.getvalue()).decode()
+    return (
+        f'<figure><img alt="timeline of {shown(words)}" src="data:image/png;base64,{text}">'
+        f"<figcaption>{shown(words)}</figcaption></figure>"
+    )
+
+
+def _closer(trace: Trace, one: pd.Series) -> Window:
+    """The time around a finding."""
+    life = trace.df_lives().loc[one["life"]]
+    last = trace.census.last_ts if pd.isna(life["death_ts"]) else int(life["death_ts"])
+    begin, end = int(one["ts"]), max(int(one["seen_ts"]), int(one["end_ts"]))
+    pad = int(max(AROUND * (end - begin), PART * (last - int(life["birth_ts"]))))
+    return min(begin - pad, last), end + pad

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a hurried reader must know of a trace, on top of its page."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from analysis.page.markup import shown
+from analysis.text import count, duration
+from analysis.trace import Trace
+
+#: Kinds of findings that are told on top.
+KINDS = 6
+#: What makes a kind of finding.
+KIND = ["severity", "rule", "certainty", "function", "counter"]
+
+
+class Verdict(NamedTuple):
+    """``grade``: good, doubtful or bad, of which the sign is a picture for all eyes."""
+
+    grade: str
+    sign: str
+    words: str
+
+
+def verdict(trace: Trace, findings: pd.DataFrame) -> Verdict:
+    """One sentence: the kernel's death, the books, the races, the losses."""
+    wrong = int((findings["severity"] == "error").sum())
+    races = len(findings) - wrong
+    lost = int(trace.df_losses()["lost"].sum())
+    oops = trace.oops
+    said = [
+        *([f"the kernel died{_when(trace, oops.ts)}: {oops.title}"] if oops else []),
+        f"{count(wrong, 'finding')} about the counters" if wrong else "the books balance",
+        f"{count(races, 'race')} of readers" if races else "no reader raced",
+        f"{count(lost, 'event')} lost" if lost else "nothing lost",
+        *_warnings(trace),
+    ]
+    words = "; ".join(said) + "."
+    words = words[0].upper() + words[1:]
+    if wrong or oops:
+        return Verdict("bad", "✘", words)
+    if races or lost or trace.warnings:
+        return Verdict("doubtful", "!", words)
+    return Verdict("good", "✔", words)
+
+
+def _warnings(trace: Trace) -> list[str]:
+    """What is missing of the file, whose place and whose kernel's death were told already."""
+    begin = f"{trace.path}: "
+    return [text.removeprefix(begin).removeprefix("the kernel died; ") for text in trace.warnings]
+
+
+def _when(trace: Trace, ts: int | None) -> str:
+    return "" if ts is None else f" {duration(ts - trace.census.first_ts)} into the trace"
+
+
+def kinds(trace: Trace, findings: pd.DataFrame) -> str:
+    """What was found, who did it and when: a line for each kind, with a link to its first."""
+    if findings.empty:
+        return ""
+    groups = findings.groupby(KIND, observed=True, sort=False)
+    lines = []
+    severity = findings["severity"].astype(str).tolist()
+    found = sorted(groups.indices.values(), key=lambda rows: (severity[rows[0]], -len(rows)))
+    for number in found[:KINDS]:
+        first = findings.iloc[number[0]]
+        actors = findings.iloc[number][["comm", "tid"]].drop_duplicates()
+        who = f"{first['comm']}/{first['tid']}" if first["comm"] else "nobody"
+        who += f" and {len(actors) - 1} more" * (len(actors) > 1)
+        what = f"{first['certainty']} {first['rule']}"
+        if first["counter"]:
+            what += f": {first['counter']} is {first['observed']}, expected {first['expected']}"
+        does = f"{first['function']}() by {who}" if first["function"] else f"by {who}"
+        times = f"{len(number)} times, first" if len(number) > 1 else "once,"
+        since = (int(first["ts"]) - trace.census.first_ts) / 1e6
+        lines.append(
+            f'<li><a href="#finding-{findings.index[number[0]]}">{shown(what)}</a>: '
+            f"{shown(f'{does}, {times} at {since:.3f} ms')}"
+        )
+    more = len(found) - len(lines)
+    lines += [f"<li>and {count(more, 'more kind')}"] * (more > 0)
+    return f'<ul class="kinds">{"".join(lines)}</ul>'
