@@ -2,9 +2,9 @@
 """The offline half of mapcount: a trace file as pandas frames and pictures.
 
     import analysis
-    trace = analysis.open_trace("trace.mapcount")
-    trace.df_lives()
-    analysis.plot_timeline(trace, 0)
+    with analysis.open_trace("trace.mapcount") as trace:
+        trace.df_lives()
+        analysis.plot_timeline(trace, 0).savefig("life.png")
 
 The heavy libraries are imported by the functions that need them, so that the commands
 that print text start at once.
@@ -12,10 +12,11 @@ that print text start at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from analysis.errors import AnalysisError
+from probes import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from analysis.dataset import Dataset
     from analysis.trace import Trace
 
-__all__ = ["AnalysisError", "follow", "open_dataset", "open_trace", "plot_timeline"]
+__all__ = [
+    "AnalysisError", "__version__", "follow", "open_dataset", "open_trace", "plot_lives",
+    "plot_timeline",
+]  # fmt: skip
 
 
 def open_trace(path: str) -> Trace:
@@ -34,12 +38,9 @@ def open_trace(path: str) -> Trace:
     Raises AnalysisError when the file is no trace.  A damaged or truncated one opens:
     what can be read of it is there, and ``warnings`` says what is not.
     """
-    from analysis.source import Source
-    from analysis.trace import Trace
+    from analysis.trace import read_trace
 
-    with Source(path) as source:
-        source.read()
-        return Trace(source)
+    return read_trace(path)
 
 
 def open_dataset(folder: str, scheduler: str | None = None) -> Dataset:
@@ -73,8 +74,20 @@ def plot_timeline(
 
     Without ``ax`` a new figure with all panels is made; with it only the counters are
     drawn, into that axes.  ``window``: first and last time (ns, as ``ts``) of a closer look;
-    AnalysisError where the life is not in it.  Returns the figure either way.
+    AnalysisError where the life is not in it.  Returns the figure either way; pyplot does not
+    know of a new one, so that nothing has to be closed.
     """
     from analysis.plot.timeline import plot_timeline as plot
 
     return plot(trace, life, ax, window)
+
+
+def plot_lives(trace: Trace, lives: Iterable[int | str] | None = None) -> Figure:
+    """Draw many lives in a new figure, a lane for each: when it was mapped, by PMD and by PTE.
+
+    ``lives``: numbers or ids of ``df_lives``, at most 400; None: the 40 folios whose map counts
+    changed most.  Returns the figure, which pyplot does not know of.
+    """
+    from analysis.plot.lives import plot_lives as plot
+
+    return plot(trace, lives)

@@ -27,9 +27,10 @@ class Census:
     """What the records of a trace add up to.
 
     ``first_ts``, ``last_ts``: ns.  ``probes``: records by probe id.  By thread, ascending:
-    ``tids``, ``tid_events``, ``tid_last`` (ns of its last record).  ``cpu_lost``: by CPU,
-    how many numbers are missing in its numbering.  ``frames`` (pfn >> FRAME_SHIFT,
-    ascending) have ``frame_events`` records; ``order`` is the highest that occurs.
+    ``tids``, ``tid_events``, ``tid_last`` (ns of its last record), ``tid_pid`` (its process in
+    that).  ``cpu_lost``: by CPU, how many numbers are missing in its numbering.  ``frames``
+    (pfn >> FRAME_SHIFT, ascending) have ``frame_events`` records; ``order`` is the highest that
+    occurs.
     ``common``: the records that belong to no page: marks, tasks, the kernel's death.
     For readers that never return: ``died`` (ns of a thread's oops), ``last_else`` (ns of the
     last record of a thread before it died that is no reader's), ``last_entry`` (ns of the
@@ -43,6 +44,7 @@ class Census:
     tids: Ints
     tid_events: Ints
     tid_last: Ints
+    tid_pid: Ints
     cpu_lost: dict[int, int]
     frames: Ints
     frame_events: Ints
@@ -173,7 +175,7 @@ def census(batches: Iterable[Records], plan: Plan) -> Census:
     Raises AnalysisError for times, pages and threads that no kernel has.
     """
     probes = np.zeros(PROBES, dtype=np.int64)
-    numbering, threads, tids, frames = _Numbering(), _Threads(plan), _Tally(), _Tally()
+    numbering, threads, tasks, frames = _Numbering(), _Threads(plan), _Tally(), _Tally()
     common: list[Records] = []
     first_ts, last_ts, order = np.iinfo(np.int64).max, 0, 0
     for batch in (batch for batch in batches if len(batch)):
@@ -183,14 +185,17 @@ def census(batches: Iterable[Records], plan: Plan) -> Census:
         probes += np.bincount(batch["probe"], minlength=PROBES)
         numbering.add(batch)
         threads.add(batch, ts)
-        tids.add(batch["tid"].astype(np.int64), ts)
+        tasks.add(batch["tid"].astype(np.int64) << 32 | batch["pid"], ts)
         apart = is_common(batch, plan)
         common.append(picked(batch, apart))
         paged = np.delete(np.arange(len(batch)), apart)
         frame = (batch["pfn"][paged] >> np.uint64(FRAME_SHIFT)).astype(np.int64)
         frames.add(frame, ts[paged])
         order = max(order, int(batch["order"][paged].max(initial=0)))
-    tid, tid_events, tid_last = tids.total()
+    task, task_events, task_last = tasks.total()
+    tid, tid_events, tid_last = _summed(task >> 32, task_events, task_last)
+    by_time = np.lexsort((task_last, task >> 32))
+    tid_pid = task[by_time][np.searchsorted(task[by_time] >> 32, tid, "right") - 1] & 0xFFFFFFFF
     frame, frame_events, _ = frames.total()
     events = int(probes.sum())
     return Census(
@@ -201,6 +206,7 @@ def census(batches: Iterable[Records], plan: Plan) -> Census:
         tids=tid,
         tid_events=tid_events,
         tid_last=tid_last,
+        tid_pid=tid_pid,
         cpu_lost=numbering.missing(),
         frames=frame,
         frame_events=frame_events,

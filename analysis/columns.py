@@ -29,9 +29,11 @@ def category(codes: npt.NDArray[Any], names: Sequence[str]) -> Any:
     return make(codes, categories=list(names))
 
 
-def texts(values: Iterable[str]) -> npt.NDArray[np.object_]:
-    """Strings as Python objects, the same under every version of pandas."""
+def texts(values: Iterable[str]) -> Any:
+    """Strings; a column of none has the type of one with some, under every version of pandas."""
     listed = list(values)
+    if not listed:
+        return pd.Series([], dtype=str).array
     column = np.empty(len(listed), dtype=object)
     column[:] = listed
     return column

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from analysis.arrays import Ints
+from analysis.clock import time_of_day
 from analysis.columns import category, flags, integers
 from analysis.log import Log
 from analysis.plan import RETURN
@@ -16,12 +19,17 @@ from probes.events import LEVELS, MARK_FIRST, OPS, PHASES
 
 
 def events_frame(
-    log: Log, names: TaskNames, counters: frozenset[str], life: Ints | None = None
+    log: Log,
+    names: TaskNames,
+    meta: dict[str, Any],
+    counters: frozenset[str],
+    life: Ints | None = None,
 ) -> pd.DataFrame:
     """Build the frame; the columns are described at ``Trace.df_events``."""
     folio = log.about_folio
     columns: dict[str, object] = {
         "ts": log.ts,
+        "time": time_of_day(meta, log.ts),
         "seq": log.raw["seq"].astype(np.int64),
         "cpu": log.raw["cpu"].astype(np.int32),
         "tid": log.tid.astype(np.int32),
@@ -53,5 +61,5 @@ def events_frame(
     if life is not None:
         columns["life"] = life.astype(np.int32)
     frame = pd.DataFrame(columns)
-    frame.insert(5, "comm", names.comm(frame["ts"], frame["tid"]))
+    frame.insert(6, "comm", names.comm(frame["ts"], frame["tid"]))
     return frame

@@ -66,7 +66,7 @@ def follow_frames(path: str, poll: float) -> Iterator[pd.DataFrame]:
             # What was handed out is the caller's to keep, not ours.
             source.chunks.clear()
             counters = frozenset(source.header.get("counters", [])) | {"mapcount"}
-            frame = events_frame(log, names, counters)
+            frame = events_frame(log, names, source.header, counters)
             frame.index = pd.RangeIndex(events, events + len(log))
             events += len(log)
             yield frame

@@ -50,9 +50,13 @@ def losses_frame(losses: list[Loss]) -> pd.DataFrame:
     """The losses as a frame; the columns are described at ``Trace.df_losses``."""
     import pandas as pd
 
-    frame = pd.DataFrame(losses, columns=list(Loss._fields))
-    numbers = [name for name in Loss._fields if name not in ("kind", "event")]
-    return frame.astype({name: np.int64 for name in numbers})
+    from analysis.columns import texts
+
+    def column(name: str) -> Any:
+        values = [getattr(loss, name) for loss in losses]
+        return texts(values) if name in ("kind", "event") else np.array(values, dtype=np.int64)
+
+    return pd.DataFrame({name: column(name) for name in Loss._fields})
 
 
 class Gap(NamedTuple):

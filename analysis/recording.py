@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from analysis.arrays import Ints, Records
-from analysis.census import FRAME_SHIFT, Census, census
+from analysis.census import FRAME_SHIFT, Census, census, is_common
 from analysis.errors import AnalysisError
 from analysis.log import Log
 from analysis.losses import Gap, Loss, kept_gaps, losses_of, sequence_gaps, untold
@@ -20,7 +20,7 @@ from analysis.plan import OP, Plan
 from analysis.records import batches
 from analysis.source import Source
 from analysis.tasks import TaskNames
-from analysis.time_order import TimeOrder, time_order_of
+from analysis.time_order import Rank, TimeOrder, time_order_of
 from analysis.truth import Layout, Snapshot, decode
 
 
@@ -124,6 +124,16 @@ class Recording:
         """The order of the memory that stays together: the largest folio's, or a frame's, of
         which snapshots are taken as a whole."""
         return max(self.census.order, int(self.meta.get("pmd_order", FRAME_SHIFT)))
+
+    @cached_property
+    def common_rank(self) -> Rank:
+        """Of each record of ``common`` its label in ``df_events``."""
+        places, passed = [np.empty(0, np.int64)], 0
+        for batch in self.batches():
+            places.append(is_common(batch, self.plan) + passed)
+            passed += len(batch)
+        # The log of these is in the order of time, as are their ranks.
+        return np.sort(self.time_order.rank[np.concatenate(places)])
 
     @cached_property
     def partition(self) -> Partition:

@@ -178,8 +178,12 @@ class Source:
             self._spool.forget()
 
     def close(self) -> None:
-        """Close the file; what was read stays valid."""
+        """End the walk; what was read stays valid."""
         self._reader.close()
+
+    def release(self) -> None:
+        """Give the file back, too: what was not read is an AnalysisError from here on."""
+        self._reader.file.close()
 
     def __enter__(self) -> Source:
         return self

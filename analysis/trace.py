@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from analysis import about
 from analysis.arrays import Bools, Ints
 from analysis.counts import Counts
 from analysis.errors import AnalysisError
@@ -31,6 +36,13 @@ if TYPE_CHECKING:
     from analysis.waste_frame import Wasted
 
 
+def read_trace(path: str) -> Trace:
+    """Read a trace file, see ``analysis.open_trace``."""
+    with Source(path) as source:
+        source.read()
+        return Trace(source)
+
+
 class Trace:
     """One trace: what its ``recording`` says (``meta``, ``warnings`` and so on, see
     ``analysis.recording``), and the lives in it; ``divided``: these are in several ``parts``.
@@ -44,6 +56,7 @@ class Trace:
     """
 
     def __init__(self, source: Source, whole: Part | None = None) -> None:
+        self._near = whole is not None
         self.recording = recording = whole.recording if whole else Recording(source)
         self.divided = whole is None and recording.divided
         self.whole = whole or Part(recording, recording.chunks)
@@ -60,6 +73,28 @@ class Trace:
         self.census = recording.census
         self.common = recording.common
         self.oops = recording.oops
+
+    def __repr__(self) -> str:
+        return about.line(self.recording)
+
+    def _repr_html_(self) -> str:
+        return about.html(self.recording)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickled trace is the place of its file: who unpickles it reads that again."""
+        if self._near:
+            raise TypeError("a part of a trace is not pickled: pickle the whole and a life's id")
+        return read_trace, (os.path.abspath(self.path),)
+
+    def __enter__(self) -> Trace:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the file back.  Frames stay; what needs the file again is an AnalysisError."""
+        self.source.release()
 
     @property
     def log(self) -> Log:
@@ -119,7 +154,7 @@ class Trace:
     def _events(self) -> pd.DataFrame:
         from analysis.events_frame import events_frame
 
-        return events_frame(self.log, self.names, self.counters, self.lives.of)
+        return events_frame(self.log, self.names, self.meta, self.counters, self.lives.of)
 
     @cached_property
     def _lives_frame(self) -> pd.DataFrame:
@@ -130,7 +165,8 @@ class Trace:
     def df_events(self) -> pd.DataFrame:
         """One row per record, in the order of time; the label is the record's number.
 
-        * ``ts``: int64, ns of CLOCK_MONOTONIC when the probe ran
+        * ``ts``: int64, ns of CLOCK_MONOTONIC when the probe ran; ``time``: datetime64[ns],
+          the same in UTC by the clocks in the header, NaT where it has none
         * ``seq``: int64, number of the record on its CPU; a gap is a loss
         * ``cpu``: int32; ``tid``, ``pid``: int32, thread and process
         * ``comm``: category, the thread's name at that time ("?": not known)
@@ -198,11 +234,14 @@ class Trace:
             found = self.life_table(lambda t: (t["birth_ts"] == born) & (t["head_pfn"] == pfn))
         else:
             table = self.life_table()
-            number = int(life) if str(life).isdecimal() else -1
+            number = int(life) if re.fullmatch(r"[0-9]{1,9}", str(life)) else -1
             found = some_of(table, table["life"] == number)
         if len(found["life"]) == 0:
-            raise AnalysisError(f"no life {life} in {self.path}: `mapcount lives` lists them")
+            raise self._no_life(life)
         return found
+
+    def _no_life(self, life: object) -> AnalysisError:
+        return AnalysisError(f"no life {life} in {self.path}: `mapcount lives` lists them")
 
     def life_number(self, life: int | str) -> int:
         """The number of a life given by number or id; AnalysisError if there is none."""
@@ -221,8 +260,12 @@ class Trace:
         return trace, trace.life_number(life)
 
     def replay(self, which: Iterable[int]) -> Replay:
-        """Replay some lives at once (their numbers, ascending)."""
-        return self.whole.replay(which)
+        """Replay some lives at once (their numbers)."""
+        wanted, numbers = list(which), range(len(self.lives))
+        for life in wanted:
+            if life not in numbers:
+                raise self._no_life(life)
+        return self.whole.replay(wanted)
 
     def counts(self, life: int | str, run: Replay | None = None) -> Counts:
         """The map counts of one life as sparse signals, see ``analysis.counts``."""
@@ -252,21 +295,63 @@ class Trace:
         """
         from analysis.counts_frame import counts_frame
 
-        return counts_frame(self.log, self.counts(life), subpages)
+        counts = self.counts(life)
+        pages = None if subpages is None else list(subpages)
+        for page in pages or ():
+            if isinstance(page, bool) or page not in range(counts.pages):
+                raise AnalysisError(
+                    f"there is no page {page} in life {life}: it has {counts.pages}, from 0 on"
+                )
+        return counts_frame(self.log, counts, pages)
 
     def df_marks(self) -> pd.DataFrame:
         """The named marks that the workload wrote.
 
-        * ``ts``: int64, ns; ``name``: str; ``tid``, ``pid``: int32; ``comm``: category
-        * ``event``: int64, label in ``df_events``
+        * ``ts``: int64, ns; ``time``: datetime64[ns], UTC; ``name``: str
+        * ``tid``, ``pid``: int32; ``comm``: category; ``event``: int64, label in ``df_events``
         """
-        from analysis.columns import texts
+        from analysis.marks_frame import marks_frame
 
-        rows, names = self.log.texts("mark")
-        frame = self._events.iloc[rows][["ts", "tid", "pid", "comm"]].reset_index(drop=True)
-        frame.insert(1, "name", texts(names))
-        frame["event"] = rows
-        return frame
+        if self._near:
+            return marks_frame(self.recording, self.log, self.log.rank)
+        return marks_frame(self.recording, self.common, self.recording.common_rank)
+
+    def df_tasks(self) -> pd.DataFrame:
+        """The threads that made a record; the label ``tid`` is the thread's number.
+
+        * ``pid``: int64, its process; ``comm``: category, its name ("?": not known), both at
+          ``last_ts``: int64, ns, time of its last record
+        * ``events``: int64, records
+        """
+        from analysis.tasks_frame import tasks_frame
+
+        return tasks_frame(self.recording)
+
+    def df_stacks(self) -> pd.DataFrame:
+        """The kernel stacks, where they were recorded; the label is that of ``stack`` elsewhere.
+
+        * ``depth``: int64, frames; ``text``: str, their functions, a line each, the innermost
+          first
+        """
+        from analysis.stacks_frame import stacks_frame
+
+        return stacks_frame(self.recording)
+
+    def by_time(self, frame: pd.DataFrame, column: str = "ts") -> pd.DataFrame:
+        """A frame of this trace with the UTC of one of its columns of ns as its index.
+
+        It is what pandas resamples, slices by text and joins with other logs:
+        ``trace.by_time(trace.df_events())["delta"].resample("10ms").sum()``.
+        """
+        import pandas as pd
+
+        from analysis.clock import time_of_day
+
+        if column not in frame:
+            raise AnalysisError(f"there is no column {column!r}: give one that holds ns")
+        since = pd.to_numeric(frame[column]).fillna(-1).to_numpy(np.int64)
+        time = pd.DatetimeIndex(time_of_day(self.meta, since), name="time")
+        return frame.set_index(time.where(since >= 0))
 
     def df_losses(self) -> pd.DataFrame:
         """What the recorder counted as lost, one row per span, CPU and probe.

@@ -8,10 +8,21 @@ import pandas as pd
 
 from analysis.arrays import Ints
 from analysis.columns import flags, integers, texts
-from analysis.truth import Snapshot
+from analysis.truth import AREA, FRAME_SIZES, OF_PAGES, RUN, Layout, Snapshot
 from probes.counters import FOLIO
 
 OF = {each.name: each for each in FOLIO}
+
+#: A frame without rows has the columns of this one.
+NO_PAGES = Snapshot(
+    name="", ts_begin=0, ts_end=0, frames=np.zeros(0, np.int64), tasks=[], torn={}, skipped=0,
+    layout=Layout(64, dict.fromkeys((*OF_PAGES, "flags_1"), 0), {"head": 0}),
+    pages=np.zeros((0, FRAME_SIZES[0], 64), np.uint8),
+    kpagecount=np.zeros((0, FRAME_SIZES[0]), np.int64),
+    kpageflags=np.zeros((0, FRAME_SIZES[0]), np.uint64),
+    mappers=np.zeros((0, FRAME_SIZES[0]), np.int64),
+    files=frozenset(), runs=np.zeros(0, RUN), areas=np.zeros(0, AREA),
+)  # fmt: skip
 
 
 def folio_values(shot: Snapshot, counter: str, head: Ints, frame: Ints) -> Ints:
@@ -76,9 +87,7 @@ def _one(number: int, shot: Snapshot, counters: frozenset[str]) -> pd.DataFrame:
 
 def truth_frame(snapshots: list[Snapshot], counters: frozenset[str]) -> pd.DataFrame:
     """Build the frame; the columns are described at ``Trace.df_truth``."""
-    parts = [_one(number, shot, counters) for number, shot in enumerate(snapshots)]
-    if not parts:
-        return pd.DataFrame({"snapshot": np.zeros(0, dtype=np.int64)})
+    parts = [_one(number, shot, counters) for number, shot in enumerate(snapshots or [NO_PAGES])]
     frame = pd.concat(parts, ignore_index=True)
     frame["name"] = frame["name"].astype("category")
     return frame

@@ -310,6 +310,8 @@ class File:
 
     def read(self, at: int, length: int) -> bytes:
         """``length`` bytes from a place on.  Raises TraceError where they are there no more."""
+        if self._fd < 0:
+            raise TraceError(f"{self.path} was closed: open it again")
         parts = []
         while length:
             part = os.pread(self._fd, length, at)
@@ -319,9 +321,15 @@ class File:
             at, length = at + len(part), length - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def close(self) -> None:
+        """Give it back; more than once is no error."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
     def __del__(self) -> None:
         if hasattr(self, "_fd"):
-            os.close(self._fd)
+            self.close()
 
 
 class Reader:

@@ -290,7 +290,7 @@ class MockTrace:
                 if len(pending) == block or (pending and kind is not BlockType.RECORDS):
                     write_records(out, pending, ring)
                     pending = []
-                if kind is BlockType.LOSS:
+                if kind in (BlockType.LOSS, BlockType.STACKS):
                     out.json(kind, content)
                 elif kind is BlockType.TRUTH:
                     out.block(kind, content, compress=True)

@@ -41,9 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page, and say where it is."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     from analysis.report import report_html
 
     check(args.output, args.force)

@@ -44,11 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _draw(args: argparse.Namespace, trace: Trace) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     import analysis
     from analysis.life_table import ids
     from analysis.ranking import interesting
@@ -64,7 +59,6 @@ def _draw(args: argparse.Namespace, trace: Trace) -> None:
     with Output(args.output, args.force, private=False) as output:
         figure.savefig(output.part)
     args.force = True  # the next picture takes the place of this one
-    pyplot.close(figure)
 
 
 def _follow(args: argparse.Namespace) -> Trace:

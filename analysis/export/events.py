@@ -26,9 +26,10 @@ def common_events(trace: Trace) -> Iterator[pd.DataFrame]:
     """What belongs to no page (marks, tasks) and so is in no part of a divided trace."""
     if trace.divided:
         nobody = np.full(len(trace.common), -1, dtype=np.int64)
-        yield events_frame(trace.common, trace.names, trace.counters, nobody)
+        yield events_frame(trace.common, trace.names, trace.meta, trace.counters, nobody)
 
 
 def piece_events(trace: Trace, part: Part, numbers: Ints) -> pd.DataFrame:
     """The events of a part; of an undivided trace all of them."""
-    return events_frame(part.log, trace.names, trace.counters, numbers[part.lives.of])
+    life = numbers[part.lives.of]
+    return events_frame(part.log, trace.names, trace.meta, trace.counters, life)

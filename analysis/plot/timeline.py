@@ -6,7 +6,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
@@ -24,6 +23,7 @@ from analysis.plot.annotate import (
 )
 from analysis.plot.counters import draw_counters
 from analysis.plot.discrepancies import draw_page_findings
+from analysis.plot.figure import Picture
 from analysis.plot.labels import Panel, fitted
 from analysis.plot.lanes import draw_lanes, lane_count
 from analysis.plot.pages import draw_pages
@@ -65,7 +65,7 @@ class _Page:
     """A page of panels, from the top down, all of one width."""
 
     def __init__(self, scene: Scene, height: float) -> None:
-        self.figure = pyplot.figure(figsize=(WIDTH, height), dpi=DPI)
+        self.figure = Picture(figsize=(WIDTH, height), dpi=DPI)
         self.limits = scene.axis.limits
         self.height = height
         self.y = height - TOP
@@ -88,9 +88,7 @@ class _Page:
 def _whole_figure(scene: Scene) -> Figure:
     lanes_height = 0.2 + LANE * max(1, lane_count(scene))
     # Names above the panels are placed first: their rows decide how high the page is.
-    draft = _Page(scene, 10.0)
-    flags = flags_of(draft.panel(1.0), scene)
-    pyplot.close(draft.figure)
+    flags = flags_of(_Page(scene, 10.0).panel(1.0), scene)
     rows = rows_of(flags)
     foot = RUG if has_rug(flags, scene) else 0.0
     strip_height = STRIP_ROW * (rows + foot) + 0.05

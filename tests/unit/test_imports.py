@@ -12,7 +12,13 @@ ANALYSIS = {"numpy", "pandas", "matplotlib"}
 EXTRAS = {"rich", "pyarrow", "zstandard", "dask", "bokeh"}
 #: What the command lines have in common is beside the recorder, which is also used alone.
 COMMON = {"probes.cli", "probes.errors", "probes.output", "probes.visible"}
-SHARED = COMMON | {"probes.counters", "probes.events", "probes.limits", "probes.tracefile"}
+SHARED = COMMON | {
+    "probes.__version__",
+    "probes.counters",
+    "probes.events",
+    "probes.limits",
+    "probes.tracefile",
+}
 #: bcc is imported in one module, so that everything else runs and is tested without it.
 BCC_MODULE = "probes/program.py"
 
@@ -70,9 +76,10 @@ STAGES = (
     ("reading", ()),
     ("model", ("lives", "life_table", "counters", "effects", "replay", "counts", "start_values",
                "windows", "totals", "divergence", "in_flight", "owners", "expected_at",
-               "truth_frame", "part", "each_part", "doubt", "walked", "waste")),
+               "truth_frame", "clock", "part", "each_part", "doubt", "walked", "waste")),
     ("audit", ("verify", "findings_frame", "audit")),
-    ("frames", ("events_frame", "lives_frame", "counts_frame", "waste_frame", "following")),
+    ("frames", ("events_frame", "lives_frame", "counts_frame", "marks_frame", "stacks_frame",
+                "tasks_frame", "waste_frame", "following", "about")),
     ("trace", ("trace",)),
     ("text, plot, export, scale", ("ranking", "stats", "json_form", "stats_text", "lives_text",
                "audit_text", "verify_text", "waste_text", "dump", "report", "page", "slicing",
