@@ -7,8 +7,6 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
-import pandas as pd
-
 from analysis.dataset import RECORDS, part_name, records_frame, sign, write_rest
 from analysis.each_part import each_part
 from analysis.errors import CommandError
@@ -29,8 +27,9 @@ def write_csv(trace: Trace, output: str) -> None:
 
 
 def write_parquet(trace: Trace, output: str) -> None:
-    """A folder: ``events/*.parquet`` (a folio's whole life is in one file), ``lives``,
-    ``marks``, ``truth`` and ``losses`` as one file each, and the header as ``meta.json``.
+    """A folder: ``events/*.parquet`` (a folio's whole life is in one file), ``lives``, ``marks``,
+    ``truth``, ``losses``, ``findings``, ``waste``, ``stacks`` and ``tasks`` as one file each, and
+    the header as ``meta.json``.
     The columns are those of the frames of ``analysis.Trace``.  The rest is that from which
     the analysis goes on, see ``analysis.dataset``.
 
@@ -50,17 +49,15 @@ def write_parquet(trace: Trace, output: str) -> None:
     write_rest(trace, folder)
     frames = {
         "lives": trace.df_lives().reset_index(),
-        "marks": _marks(trace),
+        "marks": trace.df_marks(),
         "truth": trace.df_truth(),
         "losses": trace.df_losses(),
+        "findings": trace.df_findings(),
+        "waste": trace.df_waste(),
+        "stacks": trace.df_stacks().reset_index(),
+        "tasks": trace.df_tasks().reset_index(),
     }
     for name, frame in frames.items():
         frame.to_parquet(folder / f"{name}.parquet", index=False)
     (folder / "meta.json").write_text(json.dumps(trace.meta, indent=1) + "\n")
     sign(folder)
-
-
-def _marks(trace: Trace) -> pd.DataFrame:
-    rows, names = trace.common.texts("mark")
-    columns = {name: getattr(trace.common, name)[rows] for name in ("ts", "tid", "pid")}
-    return pd.DataFrame(columns | {"name": names})

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ANALYSIS = {"numpy", "pandas", "matplotlib"}
-EXTRAS = {"rich", "pyarrow", "zstandard", "dask", "bokeh"}
+EXTRAS = {"rich", "pyarrow", "zstandard", "dask", "bokeh", "perfetto"}
 #: What the command lines have in common is beside the recorder, which is also used alone.
 COMMON = {"probes.cli", "probes.errors", "probes.output", "probes.visible"}
 SHARED = COMMON | {

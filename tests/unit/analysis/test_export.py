@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import pytest
 import analysis
 from analysis import recording as recording_module
 from analysis.__main__ import main
-from analysis.export import tables
-from analysis.export.perfetto import FOLIOS
+from analysis.export import perfetto_proto, tables
+from analysis.export.perfetto_events import FOLIOS
+from probes.tracefile import BlockType
 from tests import mock_stories
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -58,8 +60,28 @@ def test_parquet_holds_the_frames(golden: Path, tmp_path: Path) -> None:
     truth = pd.read_parquet(out / "truth.parquet")
     pd.testing.assert_frame_equal(truth, trace.df_truth(), check_dtype=False)
     marks = pd.read_parquet(out / "marks.parquet")
-    assert marks["name"].tolist() == trace.df_marks()["name"].tolist()
+    pd.testing.assert_frame_equal(marks, trace.df_marks(), check_dtype=False)
+    tasks = pd.read_parquet(out / "tasks.parquet").set_index("tid")
+    pd.testing.assert_frame_equal(tasks, trace.df_tasks(), check_dtype=False)
     assert json.loads((out / "meta.json").read_text()) == trace.meta
+
+
+def test_parquet_holds_findings_and_stacks_when_there_are_some(tmp_path: Path) -> None:
+    # GIVEN a trace with races, and stacks
+    trace = mock_stories.seed_2015()
+    trace.items.append((BlockType.STACKS, {"5": [["inner", ""], ["outer", ""]]}))
+    path = trace.write(tmp_path / "t")
+    # WHEN it is exported THEN each finding is whole, with its events
+    out = export(path, "parquet", tmp_path / "out")
+    opened = analysis.open_trace(str(path))
+    findings = pd.read_parquet(out / "findings.parquet")
+    expected = opened.df_findings()
+    for name in ("rule", "life", "comm", "sentence", "expected"):
+        assert findings[name].astype(str).tolist() == expected[name].astype(str).tolist()
+    assert [tuple(one) for one in findings["events"]] == expected["events"].tolist() != []
+    # AND so are the stacks
+    stacks = pd.read_parquet(out / "stacks.parquet").set_index("stack")
+    assert stacks["text"].to_dict() == {5: "inner\nouter"}
 
 
 def test_a_life_is_in_one_file_of_parquet(golden: Path, tmp_path: Path) -> None:
@@ -141,6 +163,101 @@ def test_perfetto_shows_a_race(tmp_path: Path) -> None:
     assert {event["ph"] for event in raced} == {"X"}
 
 
+@pytest.fixture
+def decoded(tmp_path: Path) -> Callable[[Path], tuple[Any, list[Any]]]:
+    """A function: a trace -> Perfetto's classes, and the packets of its .pftrace."""
+    protos = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
+
+    def decode(path: Path) -> tuple[Any, list[Any]]:
+        trace = protos.Trace()
+        trace.ParseFromString(export(path, "perfetto", tmp_path / "out.pftrace").read_bytes())
+        return protos, list(trace.packet)
+
+    return decode
+
+
+def test_protobuf_tells_what_json_tells(
+    golden: Path, decoded: Callable[[Path], tuple[Any, list[Any]]], tmp_path: Path
+) -> None:
+    # GIVEN both files of a trace WHEN the names and the tracks of the protobuf are looked up
+    protos, packets = decoded(golden)
+    types = protos.TrackEvent.Type
+    names: dict[int, str] = {}
+    tracks: dict[int, Any] = {}
+    told: Counter[tuple[str, str, int, str]] = Counter()
+    counters: Counter[tuple[str, str, int, int]] = Counter()
+    assert packets[0].sequence_flags == protos.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
+    for packet in packets:
+        for table in ("event_names", "debug_annotation_names"):
+            names |= {one.iid: one.name for one in getattr(packet.interned_data, table)}
+        if packet.HasField("track_descriptor"):
+            tracks.setdefault(packet.track_descriptor.uuid, packet.track_descriptor)
+        elif packet.HasField("track_event"):
+            event = packet.track_event
+            track = tracks[event.track_uuid]
+            if types.Name(event.type) == "TYPE_COUNTER":
+                folio = tracks[track.parent_uuid].name
+                counters[folio, track.name, packet.timestamp, event.counter_value] += 1
+            elif types.Name(event.type) != "TYPE_SLICE_END":
+                cpu = [one.int_value for one in event.debug_annotations
+                       if names[one.name_iid] == "cpu"]  # fmt: skip
+                told[types.Name(event.type), names[event.name_iid], packet.timestamp, str(cpu)] += 1
+    # THEN every slice, instant and value of the JSON is there at its time
+    events = perfetto(golden, tmp_path / "out.json")
+    folios = {event["pid"]: event["args"]["name"] for event in events
+              if event["name"] == "process_name"}  # fmt: skip
+    assert counters == Counter(
+        (folios[one["pid"]], one["name"], round(one["ts"] * 1000), one["args"]["value"])
+        for one in events if one["ph"] == "C"
+    )  # fmt: skip
+    kinds = {"X": "TYPE_SLICE_BEGIN"}
+    assert told == Counter(
+        (kinds.get(one["ph"], "TYPE_INSTANT"), one["name"], round(one["ts"] * 1000),
+         str([one["args"]["cpu"]] if "cpu" in one.get("args", {}) else []))
+        for one in events if one["ph"] not in "MC"
+    )  # fmt: skip
+    # AND each slice ends
+    ends = [one for one in packets if one.track_event.type == types.Value("TYPE_SLICE_END")]
+    assert len(ends) == sum(kind == "TYPE_SLICE_BEGIN" for kind, *_ in told.elements())
+    # AND it is smaller by half
+    small, large = (tmp_path / name for name in ("out.pftrace", "out.json"))
+    assert small.stat().st_size < 0.5 * large.stat().st_size
+
+
+def test_protobuf_names_threads_and_leads_from_a_split(
+    decoded: Callable[[Path], tuple[Any, list[Any]]],
+) -> None:
+    # GIVEN a folio of 7.x that was split into smaller folios
+    path = GOLDEN / "7.x-shmem-thp.mapcount"
+    _, packets = decoded(path)
+    trace = analysis.open_trace(str(path))
+    # THEN an arrow leads to each of these
+    begun = [one for packet in packets for one in packet.track_event.flow_ids]
+    ended = [one for packet in packets for one in packet.track_event.terminating_flow_ids]
+    lives = trace.df_lives()
+    born = lives[(lives["birth"] == "split") & (lives["order"] > 0)]
+    assert sorted(begun) == sorted(ended) == born.index.tolist()
+    # AND the threads have their names
+    named = {
+        packet.track_descriptor.thread.tid: packet.track_descriptor.thread.thread_name
+        for packet in packets
+        if packet.track_descriptor.thread.thread_name
+    }
+    assert named == trace.df_tasks()["comm"].astype(str).to_dict()
+
+
+def test_perfetto_warns_when_the_file_is_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN a trace that makes more than a page likes WHEN it is exported
+    path = mock_stories.lifecycle().write(tmp_path / "t")
+    monkeypatch.setattr("analysis.export.perfetto.LARGE", 1000)
+    assert main(["export", str(path), "--to", "perfetto", "-o", str(tmp_path / "out.json")]) == 0
+    # THEN it is said what makes it smaller
+    told = capsys.readouterr().err
+    assert "make the page slow" in told and ".pftrace" in told
+
+
 def test_command_refuses_when_it_cannot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,6 +266,11 @@ def test_command_refuses_when_it_cannot(
     monkeypatch.setattr(tables, "find_spec", lambda name: None)
     assert main(["export", str(path), "--to", "parquet", "-o", str(tmp_path / "out")]) == 1
     assert "pip install pyarrow" in capsys.readouterr().err
+    # GIVEN one without Perfetto's classes WHEN its protobuf is wanted THEN likewise
+    monkeypatch.setattr(perfetto_proto, "find_spec", lambda name: None)
+    wanted = ["export", str(path), "--to", "perfetto", "-o", str(tmp_path / "out.pftrace")]
+    assert main(wanted) == 1
+    assert "pip install perfetto" in capsys.readouterr().err
     # AND what is there is overwritten only when asked
     done = export(path, "csv", tmp_path / "out.csv")
     again = ["export", str(path), "--to", "csv", "-o", str(done)]
