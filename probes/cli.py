@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -104,6 +105,12 @@ def fewer_losses(ring_bytes: int) -> str:
     larger = min(4 * size, LARGEST_RING)
     ring = f"a larger ring (--buffer {larger}) or " if 0 < size < larger else ""
     return f"record with {ring}fewer probes (--only GROUP[,GROUP])"
+
+
+def page_of(trace: str) -> str:
+    """What makes a page of a trace that was just recorded, to be copied into a shell."""
+    page = os.path.splitext(trace)[0] + ".html"
+    return f"to see it: mapcount report {shlex.quote(trace)} -o {shlex.quote(page)} --open"
 
 
 def seconds(text: str) -> float:

@@ -9,6 +9,7 @@ import mmap
 import os
 import platform
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from itertools import dropwhile
@@ -465,6 +466,9 @@ def record(request: Request, output: str, force: bool = False) -> int:
             f"warning: {recording.losses.total} events were lost: counts after a loss may differ; "
             f"{cli.fewer_losses(request.ring_bytes)}"
         )
+    if sys.stderr is not None and sys.stderr.isatty():
+        # Who reads a log later, or the lab, sees the file elsewhere.
+        cli.tell("note", cli.page_of(output))
     return end_of(recording, status)
 
 

@@ -326,7 +326,10 @@ def _run(args: argparse.Namespace, command: list[str]) -> int:
         else lab.plan_scenario(args.what[0], args.what[1:], options.kernel)
     )
     trace = None if args.no_record else Path(args.output)
-    return lab.run(plan, options, trace, args.force).exit_code
+    result = lab.run(plan, options, trace, args.force)
+    if trace is not None and trace.exists():
+        say.note(cli.page_of(str(trace)))
+    return result.exit_code
 
 
 def _matrix(args: argparse.Namespace) -> int:

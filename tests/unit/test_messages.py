@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -20,6 +23,7 @@ from probes import cli
 from probes.tracefile import PREAMBLE, BlockType, Reader, Writer
 from tests import mock_stories
 from tests.mock import MockTrace, write_records
+from vm import lab
 
 ROOT = Path(__file__).parents[2]
 
@@ -318,3 +322,40 @@ def test_following_goes_on_while_the_recorder_gives_a_sign_of_life(
     assert clock.now > 2
     assert sum(map(len, frames)) > 0
     assert analysis.open_trace(str(path)).trailer is not None
+
+
+def test_a_page_of_a_trace_is_made_by_the_line_that_says_so(
+    trace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # GIVEN a trace in a folder whose name needs quotes WHEN the line is typed into a shell
+    odd = tmp_path / "it's $HOME"
+    odd.mkdir()
+    (odd / "t.mapcount").write_bytes(trace.read_bytes())
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
+    program, *argv = shlex.split(cli.page_of(str(odd / "t.mapcount")).removeprefix("to see it: "))
+    # THEN the page is there, and shown
+    assert (program, mapcount.main(argv)) == ("mapcount", 0)
+    assert opened == [(odd / "t.html").as_uri()]
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_lab_says_how_to_see_what_it_recorded(
+    recorded: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # GIVEN a guest that ran, and left a trace or did not
+    output = tmp_path / "t.mapcount"
+
+    def run(plan: Any, options: Any, trace: Path, force: bool) -> Any:
+        if recorded:
+            trace.write_bytes(b"")
+        return SimpleNamespace(exit_code=0)
+
+    monkeypatch.setattr(lab, "run", run)
+    # WHEN the command ends THEN the line is there if there is something to see
+    assert mapcount.main(["lab", "run", "lifecycle", "-o", str(output)]) == 0
+    line = f"note: {cli.page_of(str(output))}\n"
+    assert (line in capsys.readouterr().err) is recorded
