@@ -332,7 +332,12 @@ def test_a_page_of_a_trace_is_made_by_the_line_that_says_so(
     odd.mkdir()
     (odd / "t.mapcount").write_bytes(trace.read_bytes())
     opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
+
+    def show(address: str) -> bool:
+        opened.append(address)
+        return True
+
+    monkeypatch.setattr("webbrowser.open", show)
     program, *argv = shlex.split(cli.page_of(str(odd / "t.mapcount")).removeprefix("to see it: "))
     # THEN the page is there, and shown
     assert (program, mapcount.main(argv)) == ("mapcount", 0)
