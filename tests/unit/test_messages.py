@@ -219,12 +219,15 @@ def test_a_loss_asks_for_no_ring_above_the_largest() -> None:
         assert "--buffer" not in cli.fewer_losses(size) and "--only" in cli.fewer_losses(size)
 
 
-def test_the_report_names_no_option_that_it_lacks(tmp_path: Path) -> None:
-    # GIVEN a trace with more findings of a kind than are told WHEN it is reported
+def test_the_report_names_no_option_that_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a trace with more findings than a page has room for WHEN it is reported
+    monkeypatch.setattr("analysis.page.findings.MOST", 5)
     path, page = mock_stories.seed_2015(rounds=10).write(tmp_path / "t"), tmp_path / "t.html"
     assert mapcount.main(["report", str(path), "-o", str(page)]) == 0
     # THEN it says which command tells the others
-    assert "more like these: `mapcount audit --all`" in page.read_text()
+    assert "more like these: <code>mapcount audit --all</code>" in page.read_text()
 
 
 @pytest.mark.parametrize("command", ["stats", "timeline", "export", "record", "doctor", "lab"])
