@@ -92,6 +92,8 @@ def _is_deep(raw: bytes) -> bool:
     outside = _STRING.sub(b"", raw.replace(rb"\\", b"").replace(rb"\"", b""))
     brackets = outside.translate(None, _NO_BRACKET)
     for _ in range(limits.DEPTH):
+        if not brackets:
+            break
         # At least the innermost ones.
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
     return bool(brackets)
