@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.plot.labels import Flag, Panel, fitted, placed, wrapped
 from analysis.plot.scene import TOLD, Scene
-from analysis.plot.shapes import bars, uprights
+from analysis.plot.shapes import bars, told_apart, uprights
 from analysis.plot.style import DOUBLE_MAP, LOSS, MARK, RACE
 from analysis.text import count, duration
 
@@ -115,7 +115,7 @@ def draw_marks(strip: Panel, panels: Sequence[Panel], flags: Sequence[Flag], sce
     places = scene.axis.x(scene.marks["ts"].to_numpy())
     left = [x for x in places.tolist() if (round(strip.points(x), 3), MARK) not in named]
     if left:
-        strip.ax.vlines(left, -RUG, -0.1, color=MARK, lw=0.8, alpha=0.8)
+        strip.ax.vlines(told_apart(np.array(left)), -RUG, -0.1, color=MARK, lw=0.8, alpha=0.8)
         strip.ax.annotate(
             f"{len(left)} of {count(len(places), 'mark')} without their names (ticks)",
             (1.0, 1.0), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points",

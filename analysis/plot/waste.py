@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import pyplot
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.arrays import Ints
 from analysis.plot.labels import fitted
+from analysis.plot.shapes import bars, joined, uprights
 from analysis.plot.style import DPI, GRID, LOSS, MARK, Floats
 from analysis.text import count
 from analysis.trace import Trace
@@ -146,18 +147,8 @@ def _finish(ax: Axes, trace: Trace, times: _Times, title: str, unit: str) -> Non
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(color=GRID, lw=0.6)
     ax.set_axisbelow(True)
-    for low, high in _losses(trace):
-        ax.axvspan(*times.x(np.array([low, high])), color=LOSS, alpha=0.4, lw=0, zorder=0)
-
-
-def _losses(trace: Trace) -> Iterator[tuple[int, int]]:
-    """Begin and end (ns) of the times in which events were lost, without overlaps."""
-    spans = sorted((loss.from_ts, loss.to_ts) for loss in trace.losses)
-    while spans:
-        low, high = spans.pop(0)
-        while spans and spans[0][0] <= high:
-            high = max(high, spans.pop(0)[1])
-        yield low, high
+    lost = joined(times.x(trace.recording.lost[:, :2]))
+    bars(ax, lost, color=LOSS, alpha=0.4, lw=0, zorder=0)
 
 
 def _marks(panels: Sequence[Axes], trace: Trace, times: _Times) -> None:
@@ -165,8 +156,7 @@ def _marks(panels: Sequence[Axes], trace: Trace, times: _Times) -> None:
     rows, names = trace.common.texts("mark")
     places = times.x(trace.common.ts[rows]).tolist()
     for panel in panels:
-        panel.vlines(places, 0, 1, transform=panel.get_xaxis_transform(), color=MARK,
-                     ls=(0, (4, 3)), lw=0.8, alpha=0.7)  # fmt: skip
+        uprights(panel, np.array(places), color=MARK, ls=(0, (4, 3)), lw=0.8, alpha=0.7)
     if len(names) > NAMES:
         return
     _, high = panels[0].get_xlim()
