@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
+import numpy as np
+
+from analysis.arrays import Ints
 from analysis.in_flight import IN_FLIGHT_NS
 from analysis.recording import Recording
 
@@ -10,11 +15,26 @@ from analysis.recording import Recording
 BOOKED = ("map", "unmap", "dup", "split_pmd", "split_folio")
 
 
+class _Running:
+    """What was lost until a time, inclusive; ``lost`` at each of some times (ns)."""
+
+    def __init__(self, times: Ints, lost: Ints) -> None:
+        by_time = np.argsort(times)
+        self._times = times[by_time].tolist()
+        self._sums = [0, *np.cumsum(lost[by_time]).tolist()]
+
+    def until(self, when: int) -> int:
+        return int(self._sums[bisect_right(self._times, when)])
+
+
 class Doubt:
     """Why something that was seen in a trace may have another explanation."""
 
     def __init__(self, recording: Recording) -> None:
-        self._spans = recording.lost[recording.lost[:, 2] > 0]
+        spans = recording.lost[recording.lost[:, 2] > 0]
+        self._spans = spans
+        self._begins = _Running(spans[:, 0], spans[:, 2])
+        self._ends = _Running(spans[:, 1], spans[:, 2])
         self._missing = "; ".join(
             f"no probe on {' or '.join(entry['functions'])}"
             for entry in recording.plan.missing
@@ -28,9 +48,8 @@ class Doubt:
 
     def first_loss(self, begin: int, end: int) -> int | None:
         """When (ns) the first loss began that touches a span of time; None: nothing was lost."""
-        spans = self._spans
-        touched = (spans[:, 1] >= begin) & (spans[:, 0] <= end)
-        return int(spans[touched, 0].min()) if touched.any() else None
+        touched = (self._spans[:, 1] >= begin) & (self._spans[:, 0] <= end)
+        return int(self._spans[touched, 0].min()) if touched.any() else None
 
     def reason_lost(self, begin: int, end: int) -> str:
         """The doubt that events lost in a span of time (ns) cast.
@@ -44,8 +63,9 @@ class Doubt:
         return f"{lost} events were lost in that time; certain if it is seen without a loss"
 
     def _lost(self, begin: int, end: int) -> int:
-        touched = (self._spans[:, 1] >= begin) & (self._spans[:, 0] <= end)
-        return int(self._spans[touched, 2].sum())
+        # A file may have as many losses as findings: those that began, but for those that ended.
+        begin, end = min(begin, end), max(begin, end)
+        return self._begins.until(end) - self._ends.until(begin - 1)
 
     def reason_counter(self, since: int, end: int) -> str:
         """The doubt about a counter that operations should explain, see ``Part.since``."""

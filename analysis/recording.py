@@ -83,7 +83,9 @@ class Recording:
         """From, to (ns) and number of what was lost: by the LOSS blocks, and gaps beside these."""
         spans = [(one.from_ts, one.to_ts, one.lost) for one in self.losses]
         spans += [(one.from_ts, one.to_ts, one.lost) for one in untold(self.gaps, self.losses)]
-        return np.array(spans, dtype=np.int64).reshape(-1, 3)
+        found = np.array(spans, dtype=np.int64).reshape(-1, 3)
+        found[:, :2].sort(axis=1)  # a forged one may end before it begins
+        return found
 
     @property
     def cpu_lost(self) -> dict[int, int]:

@@ -162,6 +162,20 @@ def with_loss(**entries: Any) -> list[Forged]:
     return golden(more=[text(BlockType.LOSS, loss)])
 
 
+def with_findings(lives: int, losses: int) -> list[Forged]:
+    """A finding for each of so many pages, and so many losses that may explain it."""
+    point = {entry["op"]: entry["id"] for entry in header()["plan"] if entry["phase"] == "point"}
+    rows = np.tile(records()[:2], lives)
+    rows["probe"] = np.tile([point["alloc"], point["unmap"]], lives)
+    rows["pfn"], rows["order"] = np.repeat(np.arange(lives) + 1000, 2), 0
+    rows["mapcount"] = np.tile([-1, 4], lives)
+    rows["ts"] = np.arange(2 * lives) * 1000 + 1_000_000
+    rows["seq"], rows["cpu"] = np.arange(2 * lives), 0
+    spans = [{"from": ts, "to": ts + 10} for ts in rows["ts"][:losses].tolist()]
+    told = [text(BlockType.LOSS, span | {"kind": "ring", "lost": [[1, 0, 1]]}) for span in spans]
+    return golden(rows=rows, more=told, truth=False)
+
+
 def packed(type_: int, payload: bytes, count: int = 1) -> Forged:
     """A block that packs this payload."""
     return type_, zlib.compress(payload, 9), FLAG_ZLIB, count, len(payload)
@@ -231,6 +245,8 @@ FILES: dict[str, Callable[[], list[Forged]]] = {
     "a loss of -7": lambda: with_loss(lost=[[0, 0, -7]]),
     "a loss of 2^70": lambda: with_loss(lost=[[0, 0, 1 << 70]]),
     "a loss that is text": lambda: with_loss(lost=[["0", None, {}]]),
+    "a loss for each finding": lambda: with_findings(36_000, 45_000),
+    "a finding for each page": lambda: with_findings(75_000, 0),
     "losses without end": lambda: with_loss(**{"from": -(1 << 70), "to": 1 << 70}),
     "a snapshot that does not decode": lambda: golden(more=[raw(BlockType.TRUTH, b"\xff" * 99)]),
     "no layout": lambda: with_header(layout={}),

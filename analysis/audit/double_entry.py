@@ -194,7 +194,9 @@ class Books:
         looks = np.ones(len(rows), dtype=bool)
         if page >= 0:
             # Each of the pages was right when it was looked at last.
-            looks = np.isin(log.pfn[rows] - self.part.lives.head[one.life], one.pages)
+            looked = log.pfn[rows] - self.part.lives.head[one.life]
+            # np.isin() takes as long as all the rest, where a file has a finding for each page.
+            looks = np.isin(looked, one.pages) if one.pages[1:] else looked == page
         good = np.flatnonzero(looks)
         since = int(good[-1]) if len(good) else 0
         # A snapshot in between that agreed in everything clears what was before it.

@@ -22,8 +22,8 @@ SECONDS, MEMORY = 10, 1 << 30
 COMMANDS = ("stats", "lives --all", "dump", "verify", "audit", "waste", "timeline -o t.png")
 #: These bring their own cost, so that not every file meets them in each run of the tests.
 SLOW = ("report -o t.html", "slice -o t.part", "export --to csv -o t.csv")
-#: Half a gigabyte of snapshots: to make frames of it takes as long as of all others together.
-LARGE = {"snapshots of zeros"}
+#: To make frames of these takes as long as of all others together.
+LARGE = {"snapshots of zeros", "a loss for each finding", "a finding for each page"}
 
 #: One process for all commands of a file would hide which of them took the memory.
 WATCHED = """\
