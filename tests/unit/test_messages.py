@@ -223,7 +223,7 @@ def test_the_report_names_no_option_that_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # GIVEN a trace with more findings than a page has room for WHEN it is reported
-    monkeypatch.setattr("analysis.page.findings.MOST", 5)
+    monkeypatch.setattr("analysis.page.findings.MOST", 3)
     path, page = mock_stories.seed_2015(rounds=10).write(tmp_path / "t"), tmp_path / "t.html"
     assert mapcount.main(["report", str(path), "-o", str(page)]) == 0
     # THEN it says which command tells the others
