@@ -48,9 +48,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _draw(args: argparse.Namespace, trace: Trace) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
     from analysis.plot.waste import plot_waste
 
     figure = plot_waste(trace)

@@ -7,11 +7,11 @@ import shlex
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.arrays import Ints
+from analysis.plot.figure import Picture
 from analysis.plot.labels import fitted
 from analysis.plot.shapes import bars, joined, uprights
 from analysis.plot.style import DPI, GRID, LOSS, MARK, Floats
@@ -44,7 +44,7 @@ UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 def plot_waste(trace: Trace) -> Figure:
     """Draw both panels over the whole time of a trace."""
     found = trace.wasted
-    figure = pyplot.figure(figsize=(WIDTH, HEIGHT), dpi=DPI)
+    figure = Picture(figsize=(WIDTH, HEIGHT), dpi=DPI)
     high = (HEIGHT - TOP - BOTTOM - GAP) / 2
     panels = [
         figure.add_axes((LEFT / WIDTH, at / HEIGHT, (WIDTH - LEFT - RIGHT) / WIDTH, high / HEIGHT))
