@@ -48,12 +48,18 @@ def requirements(newest: bool) -> list[str]:
     with open(ROOT / "pyproject.toml", "rb") as file:
         project = tomllib.load(file)["project"]
     libraries: list[str] = project["dependencies"]
+    extras: dict[str, list[str]] = project["optional-dependencies"]
     tests = [
         each
-        for each in project["optional-dependencies"]["test"]
+        for each in extras["test"]
         if not each.startswith(("mypy", "ruff", "pandas-stubs", "pytest-cov"))
     ]
-    return (libraries if newest else [oldest(each) for each in libraries]) + tests
+    if newest:
+        return libraries + tests
+    for_users = {each for name, extra in extras.items() if name != "test" for each in extra}
+    return [oldest(each) for each in libraries] + [
+        oldest(each) if each in for_users else each for each in tests
+    ]
 
 
 def runs() -> list[tuple[str, bool]]:

@@ -37,14 +37,14 @@ def run(args: argparse.Namespace) -> int:
     """Write it, and say where it is."""
     from analysis.dataset import not_ours
     from analysis.export import perfetto, tables
-    from analysis.export.perfetto_proto import SUFFIXES, require
+    from analysis.export.perfetto_proto import SUFFIXES, classes
 
     path = args.output.rstrip("/") if args.to == "parquet" else args.output
     owned = not_ours if args.to == "parquet" else refuse
     check(path, args.force, owned)
     proto = args.to == "perfetto" and path.endswith(SUFFIXES)
     if proto:
-        require()
+        classes()  # rather now than after an hour
     trace = open_trace(args)
     write = {
         "parquet": tables.write_parquet,

@@ -8,7 +8,6 @@ its folio.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 from analysis.errors import CommandError
@@ -22,12 +21,15 @@ WRITER = 1
 SUFFIXES = (".pftrace", ".perfetto-trace")
 
 
-def require() -> None:
-    """CommandError where the classes are not installed."""
-    if find_spec("perfetto") is None:
+def classes() -> Any:
+    """Perfetto's own classes; CommandError where they are not installed."""
+    try:
+        from perfetto.protos.perfetto.trace import perfetto_trace_pb2
+    except ImportError:
         raise CommandError(
             "Perfetto's protobuf needs its package: pip install perfetto, or name the file .json"
-        )
+        ) from None
+    return perfetto_trace_pb2
 
 
 def write_proto(file: BinaryIO, events: Iterator[Event]) -> None:
@@ -42,14 +44,12 @@ class _Encoder:
     """Makes packets of events, and of tracks and names when they first come up."""
 
     def __init__(self, file: BinaryIO) -> None:
-        from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as protos
-
-        self._file, self._protos = file, protos
-        self._trace = protos.Trace()
+        self._file, self._protos = file, classes()
+        self._trace = self._protos.Trace()
         self._tracks: dict[Hashable, int] = {}
         self._names: dict[tuple[str, str], int] = {}
         first = self._packet()
-        first.sequence_flags = protos.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
+        first.sequence_flags = self._protos.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
 
     def flush(self) -> None:
         """Write what is pending."""

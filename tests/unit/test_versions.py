@@ -34,3 +34,11 @@ def test_oldest_libraries_are_those_that_are_declared() -> None:
     assert versions.oldest("pandas>=2.2.2,<4") == "pandas==2.2.2.*"
     with pytest.raises(SystemExit, match="NAME>=VERSION"):
         versions.oldest("pandas")
+    # AND so are the libraries of the extras, but not the tools of the tests
+    pinned = [
+        each.partition("==")[0] for each in versions.requirements(newest=False) if "==" in each
+    ]
+    assert {"numpy", "pandas", "matplotlib", "pyarrow", "bokeh", "perfetto"} <= set(pinned)
+    assert "pytest" not in pinned and not [
+        each for each in versions.requirements(newest=True) if "==" in each
+    ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import analysis
 from analysis import recording as recording_module
 from analysis.__main__ import main
-from analysis.export import perfetto_proto, tables
+from analysis.export import tables
 from analysis.export.perfetto_events import FOLIOS
 from probes.tracefile import BlockType
 from tests import mock_stories
@@ -267,7 +268,7 @@ def test_command_refuses_when_it_cannot(
     assert main(["export", str(path), "--to", "parquet", "-o", str(tmp_path / "out")]) == 1
     assert "pip install pyarrow" in capsys.readouterr().err
     # GIVEN one without Perfetto's classes WHEN its protobuf is wanted THEN likewise
-    monkeypatch.setattr(perfetto_proto, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "perfetto.protos.perfetto.trace", None)
     wanted = ["export", str(path), "--to", "perfetto", "-o", str(tmp_path / "out.pftrace")]
     assert main(wanted) == 1
     assert "pip install perfetto" in capsys.readouterr().err
