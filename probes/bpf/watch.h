@@ -88,6 +88,8 @@ static __always_inline void set_state(struct frame *f, u64 pfn, u32 order, u8 st
 	u32 at = pfn & (FRAME_PAGES - 1);
 	u64 word = state * 0x0101010101010101ULL;
 
+	/* Opaque: of the stores of equal bytes clang would make a memset(), which BPF has not. */
+	asm("" : "+r"(word));
 	if (*state_of(f, pfn) == PINNED)
 		return;
 	if (state == WATCHED)
