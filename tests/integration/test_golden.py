@@ -15,7 +15,7 @@ from analysis.__main__ import main
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TRACES = sorted(path.name for path in GOLDEN.glob("*.mapcount"))
-KERNELS = {"5.10", "6.1", "6.12", "7.x", "6.12-arm64"}
+KERNELS = {"5.10", "6.1", "6.12", "7.x", "6.12-arm64", "6.12-arm64-16k"}
 WORKLOADS = ("lifecycle", "shmem-thp")
 
 
