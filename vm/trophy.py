@@ -22,9 +22,9 @@ from vm.reduction import reduce
 REPORT, REPRODUCER, PICTURE, TRACE = "report.md", "replay.c", "picture.png", "trace.mapcount"
 #: The marks of the fuzz workload: a seed, and how many operations it has done.
 MARK = re.compile(r"seed-(\d+)-(\d+)$")
-#: The longest that one program is made short for, and that a program may run by itself.
+#: The longest that one program is made short for; a guest that has less than this is not begun.
 REDUCE_SECONDS = 1800.0
-ALONE_SECONDS = 180.0
+LEAST_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _picture(trophy: Trophy, trace: Path) -> None:
         return
     output = str(trophy.folder / PICTURE)
     command = [sys.executable, str(audits.MAPCOUNT), "timeline", str(trace)]
-    command += ["--life", str(life), "-o", output]
+    command += ["--life", str(life), "-o", output, "-f"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=audits.READ_SECONDS)
     if done.returncode != 0:
         say.warning(f"no picture of life {life} in {trace}: {done.stderr.strip()}")
@@ -117,7 +117,7 @@ class Bench:
     @property
     def over(self) -> bool:
         """There is no time for another guest."""
-        return self.deadline - time.monotonic() < ALONE_SECONDS
+        return self.deadline - time.monotonic() < LEAST_SECONDS
 
     def shows(self, tried: Sequence[Program]) -> list[bool]:
         """Which programs show the kind, each recorded; none when the time is over."""
@@ -144,7 +144,8 @@ class Bench:
 
     def alone(self, source: Path) -> str:
         """What the program of SOURCE says of the kernel when nothing is recorded."""
-        options = lab.Options(kernels.resolve(self.kernel), limit=ALONE_SECONDS)
+        limit = matrix.BOOT_SECONDS + matrix.STEP_SECONDS
+        options = lab.Options(kernels.resolve(self.kernel), limit=limit)
         plan = self._plan(source)
         machine, run_dir = lab.prepare(options, plan)
         script = job.script(plan.command, env=lab.environment(options), policy=plan.policy)

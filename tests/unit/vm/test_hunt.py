@@ -214,7 +214,7 @@ def test_report_says_when_there_was_no_time_for_a_program(
 ) -> None:  # fmt: skip
     # GIVEN a finding in the last turn of a hunt
     laboratory = fake(lambda name, source: [STRANGE])
-    monkeypatch.setattr(trophy, "ALONE_SECONDS", 600.0)
+    monkeypatch.setattr(trophy, "LEAST_SECONDS", 600.0)
     (found,) = guests(laboratory, 1, tmp_path).new
     # THEN nothing was tried, and that is what is told
     assert len(laboratory.asked) == 1
