@@ -18,6 +18,13 @@ def integers(values: Ints, valid: Bools, dtype: type = np.int32) -> pd.arrays.In
     return pd.arrays.IntegerArray(values.astype(dtype), ~valid)
 
 
+def integers_or_na(values: Iterable[int | None]) -> pd.arrays.IntegerArray:
+    """64-bit integers, NA where there is None."""
+    given = list(values)
+    there = np.array([value is not None for value in given], dtype=bool)
+    return integers(np.array([value or 0 for value in given], dtype=np.int64), there, np.int64)
+
+
 def flags(values: Bools, valid: Bools) -> pd.arrays.BooleanArray:
     """Booleans with NA where they are not valid."""
     return pd.arrays.BooleanArray(values, ~valid)

@@ -11,8 +11,9 @@ import pandas as pd
 from analysis.arrays import Ints
 from analysis.audit.finding import Finding
 from analysis.audit.rules import CERTAINTIES, RULES, SEVERITIES
-from analysis.columns import category, integers, texts
+from analysis.columns import category, integers, integers_or_na, texts
 from analysis.part import Part
+from analysis.parties import Parties
 from analysis.time_order import Rank
 
 
@@ -24,44 +25,12 @@ def _labels(rank: Rank, rows: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(rank[list(rows)].tolist())
 
 
-class _Parties:
-    """Names of the threads behind some records; -1 is nobody, or at ``shown`` a process."""
-
-    def __init__(self, trace: Part, rows: Ints, shown: Ints, pid: Ints) -> None:
-        log = trace.log
-        self.there = rows >= 0
-        at = np.where(self.there, rows, shown)
-        known = len(log) > 0
-        self.tid = np.where(self.there, log.tid[at], pid) if known else pid
-        self.pid = np.where(self.there, log.pid[at], pid) if known else pid
-        self.stack = log.aux[at] if known else at
-        self.has_stack = (log.has_stack[at] if known else self.there) & self.there
-        self.function = [
-            trace.plan.functions[code] if there and code >= 0 else ""
-            for code, there in zip(log.function[at].tolist(), self.there.tolist(), strict=True)
-        ]
-        by_time = np.argsort(at, kind="stable")
-        ts = pd.Series(log.ts[at[by_time]], index=by_time)
-        comm = trace.recording.names.comm(ts, pd.Series(self.tid[by_time], index=by_time))
-        names = comm.sort_index().astype(str).tolist()
-        self.comm = [
-            name if tid >= 0 else "" for name, tid in zip(names, self.tid.tolist(), strict=True)
-        ]
-
-    def names(self) -> list[str]:
-        """comm/tid of each."""
-        return [
-            f"{comm}/{tid}" if there else "nobody"
-            for comm, tid, there in zip(self.comm, self.tid.tolist(), self.there, strict=True)
-        ]
-
-
 def findings_frame(trace: Part, findings: list[Finding]) -> pd.DataFrame:
     """Build the frame; the columns are described at ``Trace.df_findings``."""
     rank = trace.log.rank
     shown, pid = _rows([one.rows[0] for one in findings]), _rows([one.pid for one in findings])
-    actor = _Parties(trace, _rows([one.actor for one in findings]), shown, pid)
-    other = _Parties(trace, _rows([one.other for one in findings]), shown, np.full_like(pid, -1))
+    actor = Parties(trace, _rows([one.actor for one in findings]), shown, pid)
+    other = Parties(trace, _rows([one.other for one in findings]), shown, np.full_like(pid, -1))
     sentence = [
         one.words.format(
             actor=who, other=second, function=f"{function}()" if function else "?", event=rank
@@ -75,9 +44,7 @@ def findings_frame(trace: Part, findings: list[Finding]) -> pd.DataFrame:
     doubt = [one.doubt for one in findings]
 
     def values(name: str) -> Any:
-        given = [getattr(one, name) for one in findings]
-        there = np.array([value is not None for value in given], dtype=bool)
-        return integers(_rows([value or 0 for value in given]), there, np.int64)
+        return integers_or_na([getattr(one, name) for one in findings])
 
     return pd.DataFrame(
         {

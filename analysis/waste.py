@@ -67,9 +67,9 @@ def waste_of(part: Part) -> Waste:
     unknown = 0
     for life in _candidates(run).tolist():
         counts = part.counts(life, run)
-        pages, known = _not_mapped(counts)
+        mapped, known = _mapped(counts)
         unknown += not known.any()
-        spans += _spans(part, counts, pages, known)
+        spans += _spans(part, counts, mapped, known)
     return Waste(spans, unknown)
 
 
@@ -81,12 +81,10 @@ def _candidates(run: Replay) -> Ints:
     return found
 
 
-def _not_mapped(counts: Counts) -> tuple[Ints, Bools]:
-    """Pages without a mapping after each record, 0 where none has one; and where known."""
-    mapped, known = counts.pages_mapped()
-    partly = (counts.entire == 0) & (mapped > 0)
-    pages = np.where(partly, counts.pages - mapped, 0)
-    return pages, known & counts.entire_known
+def _mapped(counts: Counts) -> tuple[Ints, Bools]:
+    """Pages with a mapping after each record, and where known."""
+    by_ptes, known = counts.pages_mapped()
+    return np.where(counts.entire == 0, by_ptes, counts.pages), known & counts.entire_known
 
 
 def _splits(part: Part, counts: Counts) -> Iterable[tuple[int, int]]:
@@ -97,9 +95,9 @@ def _splits(part: Part, counts: Counts) -> Iterable[tuple[int, int]]:
     return zip(at.tolist(), log.return_of[counts.event[at]].tolist(), strict=True)
 
 
-def _spans(part: Part, counts: Counts, pages: Ints, known: Bools) -> Iterable[Span]:
+def _spans(part: Part, counts: Counts, mapped: Ints, known: Bools) -> Iterable[Span]:
     log, lives = part.log, part.lives
-    pages = np.where(known, pages, 0)
+    pages = np.where(known & (mapped > 0), counts.pages - mapped, 0)
     splits = list(_splits(part, counts))
     for at, done in splits:
         # A split takes all mappings away and, where it fails, gives them back.
@@ -120,21 +118,13 @@ def _spans(part: Part, counts: Counts, pages: Ints, known: Bools) -> Iterable[Sp
             ts=counts.ts[steps],
             pages=pages[steps],
             until=over if whole else int(counts.ts[end]),
-            end=_end(part, counts, end, known),
+            end=DEATHS[lives.death[counts.life]] if whole else ENDS[int(mapped[end] == 0)],
             row=int(counts.event[begin]) if begin and known[begin - 1] else -1,
             queued=int(counts.ts[queued[0]]) if len(queued) else -1,
             tries=len(tried),
             result=result,
             references=references,
         )
-
-
-def _end(part: Part, counts: Counts, at: int, known: Bools) -> str:
-    """What ended a span before an element of a folio's counts."""
-    if at == len(known):
-        return DEATHS[part.lives.death[counts.life]]
-    mapped, _ = counts.pages_mapped()
-    return "mapped" if counts.entire[at] or mapped[at] else "unmapped"
 
 
 def _last_try(

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.arrays import Ints
-from analysis.columns import category, integers, texts
+from analysis.arrays import Ints, changes, segment_cumsum
+from analysis.columns import category, integers, integers_or_na, texts
 from analysis.doubt import Doubt
 from analysis.each_part import each
 from analysis.part import Part, Parted
+from analysis.parties import Parties
 from analysis.recording import Recording
 from analysis.waste import ENDS, Span, Waste, waste_of
 
@@ -75,32 +76,19 @@ def _ints(values: list[int]) -> Ints:
     return np.array(values, dtype=np.int64)
 
 
-def _or_none(values: list[int | None]) -> pd.arrays.IntegerArray:
-    there = np.array([value is not None for value in values], dtype=bool)
-    return integers(_ints([value or 0 for value in values]), there, np.int64)
-
-
 def _byte_seconds(span: Span, size: int) -> float:
     return float(span.pages @ np.diff(span.ts, append=span.until)) * size / 1e9
 
 
 def _frame(recording: Recording, part: Part, found: Waste, size: int) -> pd.DataFrame:
-    log, lives, spans = part.log, part.lives, found.spans
+    lives, spans = part.lives, found.spans
     doubt = Doubt(recording)
     life = _ints([one.life for one in spans])
     begin = _ints([int(one.ts[0]) for one in spans])
     end = _ints([one.until for one in spans])
     rows = _ints([one.row for one in spans])
-    there = rows >= 0
-    tid, pid = (np.where(there, column[rows], -1) for column in (log.tid, log.pid))
-    functions = [
-        part.plan.functions[code] if known else ""
-        for code, known in zip(log.function[rows].tolist(), there.tolist(), strict=True)
-    ]
-    names = (
-        recording.names.comm(pd.Series(begin), pd.Series(tid, dtype=np.int64)).astype(str).tolist()
-    )
-    comms = [name if known else "" for name, known in zip(names, there.tolist(), strict=True)]
+    nobody = np.full_like(rows, -1)
+    actor = Parties(part, rows, lives.first[life], nobody)
     since = part.since[life].tolist()
     queued = _ints([one.queued for one in spans])
     return pd.DataFrame(
@@ -114,14 +102,14 @@ def _frame(recording: Recording, part: Part, found: Waste, size: int) -> pd.Data
             "most_bytes": size * _ints([int(one.pages.max()) for one in spans]),
             "last_bytes": size * _ints([int(one.pages[-1]) for one in spans]),
             "byte_seconds": np.array([_byte_seconds(one, size) for one in spans], dtype=float),
-            "function": texts(functions),
-            "comm": texts(comms),
-            "tid": tid,
-            "pid": pid,
+            "function": texts(actor.function),
+            "comm": texts(actor.comm),
+            "tid": actor.tid,
+            "pid": actor.pid,
             "queued_ts": integers(queued, queued >= 0, np.int64),
             "tries": _ints([one.tries for one in spans]),
-            "result": _or_none([one.result for one in spans]),
-            "references": _or_none([one.references for one in spans]),
+            "result": integers_or_na([one.result for one in spans]),
+            "references": integers_or_na([one.references for one in spans]),
             "doubt": texts(map(doubt.reason_counter, since, end.tolist())),
         }
     )
@@ -147,5 +135,7 @@ def by_process(found: Wasted) -> pd.DataFrame:
         )
     )
     owner = spans["pid"].to_numpy()[found.span]
-    frame["most_bytes"] = [int(np.cumsum(found.change[owner == pid]).max()) for pid in frame.index]
+    by_owner = np.argsort(owner, kind="stable")
+    kept = segment_cumsum(found.change[by_owner], changes(owner[by_owner]))
+    frame["most_bytes"] = pd.Series(kept).groupby(owner[by_owner]).max().reindex(frame.index)
     return frame.sort_values(["byte_seconds", "most_bytes"], ascending=False, kind="stable")

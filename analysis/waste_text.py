@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from errno import errorcode
-from typing import Any
 
 import numpy as np
 
@@ -58,39 +56,38 @@ def _sum(trace: Trace, found: Wasted) -> str:
 
 
 def _processes(found: Wasted, every: bool) -> list[str]:
-    frame = by_process(found)
-    shown = [
+    frame = by_process(found).reset_index()
+    shown = frame if every else frame.head(SHOWN)
+    cells = [
         [
-            pid if pid >= 0 else "-", one["comm"] or "before the recording", one["folios"],
-            _kib(one["most_bytes"]), _kib(one["byte_seconds"]), _kib(one["end_bytes"]),
+            one["pid"] if one["pid"] >= 0 else "-", one["comm"] or "before the recording",
+            one["folios"], _kib(one["most_bytes"]), _kib(one["byte_seconds"]),
+            _kib(one["end_bytes"]),
         ]
-        for pid, one in zip(frame.index.tolist(), rows(frame), strict=True)
+        for one in rows(shown)
     ]  # fmt: skip
-    return _table(PROCESSES, shown, every, ("process", "processes"))
+    return [table(PROCESSES, cells), *_left(len(frame) - len(shown), "process", "processes")]
 
 
 def _folios(trace: Trace, found: Wasted, every: bool) -> list[str]:
     zero = trace.census.first_ts
     ordered = found.spans.sort_values("byte_seconds", ascending=False, kind="stable")
-    shown = [
+    shown = ordered if every else ordered.head(SHOWN)
+    cells = [
         [
             one["life"], f"{one['head_pfn']:#x}", one["order"],
             f"{(one['from_ts'] - zero) / 1e6:.3f}", duration(one["to_ts"] - one["from_ts"]),
             _kib(one["most_bytes"]), f"{one['comm']}/{one['pid']}" if one["pid"] >= 0 else "-",
             one["function"] or "-", _queued(one), _split(one), one["end"],
         ]
-        for one in rows(ordered if every else ordered.head(SHOWN))
+        for one in rows(shown)
     ]  # fmt: skip
-    return _table(FOLIOS, shown, every, ("row", "rows"), len(ordered))
+    return [table(FOLIOS, cells), *_left(len(ordered) - len(shown), "row", "rows")]
 
 
-def _table(
-    header: Sequence[str], cells: list[list[Any]], every: bool, nouns: tuple[str, str],
-    size: int = 0,
-) -> list[str]:  # fmt: skip
-    shown = cells if every else cells[:SHOWN]
-    more = max(size, len(cells)) - len(shown)
-    return [table(header, shown), *([f"and {count(more, *nouns)} more: --all"] if more else [])]
+def _left(number: int, singular: str, plural: str) -> list[str]:
+    """What a table leaves out."""
+    return [f"and {count(number, singular, plural)} more: --all"] if number else []
 
 
 def _queued(one: Row) -> str:

@@ -76,7 +76,7 @@ STAGES = (
     ("reading", ()),
     ("model", ("lives", "life_table", "counters", "effects", "replay", "counts", "start_values",
                "windows", "totals", "divergence", "in_flight", "owners", "expected_at",
-               "truth_frame", "clock", "part", "each_part", "doubt", "walked", "waste")),
+               "truth_frame", "clock", "part", "each_part", "doubt", "walked", "waste", "parties")),
     ("audit", ("verify", "findings_frame", "audit")),
     ("frames", ("events_frame", "lives_frame", "counts_frame", "marks_frame", "stacks_frame",
                 "tasks_frame", "waste_frame", "following", "about")),
