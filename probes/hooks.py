@@ -65,6 +65,9 @@ class Hook:
 
 C = Candidate
 
+#: All that splits a PMD mapping goes through it, where the compiler left it a function.
+_SPLIT_ANY_PMD = (C("__split_huge_pmd_locked", pmd="pmd", known=("vma", "pmd")),)
+
 #: Functions of the kernels before the folio_*_rmap_* names serve PTE and PMD alike.
 #: commit 4d8f7418e8ba ("mm/rmap: remove page_remove_rmap()") (in v6.8) is the last of the series
 #: that names the level in the function.
@@ -213,6 +216,7 @@ HOOKS: Tuple[Hook, ...] = (
         "pmd",
         "split",
         (
+            *_SPLIT_ANY_PMD,
             C("__split_huge_pmd", pmd="pmd", only="folio"),
             C("__split_huge_pmd", pmd="pmd", only="page"),
             C("__split_huge_pmd", pmd="pmd"),
@@ -220,6 +224,21 @@ HOOKS: Tuple[Hook, ...] = (
         "PMD mappings replaced by PTE mappings",
         delta=-1,
         where="doublemap",
+    ),
+    # commit 29e847d2ade3 ("mm/rmap: integrate PMD-mapped folio splitting into pagewalk loop")
+    # (in v6.11).  Where a compiler left the call to it in __split_huge_pmd(), both tell of the same
+    # split, one inside the other; since there are folios, neither declares a change of its own.
+    Hook(
+        "split_pmd",
+        "pmd",
+        "split",
+        (
+            *_SPLIT_ANY_PMD,
+            C("split_huge_pmd_locked", pmd="pmd", only="folio"),
+            C("split_huge_pmd_locked", pmd="pmd"),
+        ),
+        "PMD mappings replaced by PTE mappings in reclaim",
+        optional=True,
     ),
     Hook(
         "split_folio",

@@ -117,6 +117,25 @@ def test_plan_when_the_kernel_has_the_folio_functions(tmp_path):
     assert [p.delta for p in plan.probes if p.op == "split_pmd"] == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("inner", "probed"),
+    [
+        ({}, ["__split_huge_pmd", "split_huge_pmd_locked"]),
+        ({"__split_huge_pmd_locked": ["vma", "pmd", "haddr"]}, ["__split_huge_pmd_locked"]),
+    ],
+)
+def test_plan_when_reclaim_splits_pmds_itself(tmp_path, inner, probed):
+    # GIVEN a kernel where reclaim calls split_huge_pmd_locked(), whose inner function the compiler
+    # put into its callers, or did not
+    functions = NEW | {"split_huge_pmd_locked": ["vma", "address", "pmd", "freeze", "folio"]}
+    plan = plan_of(tmp_path, functions | inner, double_map=None)
+    # THEN each split is told: by both callers, or by the function that both call
+    entries = [p for p in plan.probes if p.op == "split_pmd" and p.phase == "enter"]
+    assert [p.function for p in entries] == probed
+    # AND none declares a change
+    assert {p.delta for p in entries} == {0}
+
+
 def test_plan_when_a_reader_counts_only_inside_its_bracket(tmp_path):
     # GIVEN kpagecount_read and __page_mapcount
     plan = plan_of(tmp_path, OLD)
