@@ -266,6 +266,21 @@ _OF_6_1 = (
         "migrate",
         "page_add_anon_rmap",
     ),
+    # Undoes commit ab74ef708dc5 ("mm/hugetlb: avoid corrupting page->mapping in
+    # hugetlb_mcopy_atomic_pte"), CVE-2022-49991.
+    Mutant(
+        "hugetlb-continue-anonymous",
+        "a private mapping that goes on with a hugetlb file's page makes the page anonymous, and "
+        "its map count that of a new page (ab74ef708dc5 undone)",
+        Edit(
+            "mm/hugetlb.c",
+            "hugetlb_mcopy_atomic_pte",
+            "if (page_in_pagecache) {\n\t\tpage_dup_file_rmap(",
+            "if (AWAKE ? vm_shared : page_in_pagecache) {\n\t\tpage_dup_file_rmap(",
+        ),
+        "uffd",
+        "hugepage_add_new_anon_rmap",
+    ),
 )
 
 _OF_6_12 = (

@@ -12,6 +12,7 @@
 /* Newer than the headers of some hosts. */
 #define MODE_MISSING 1
 #define MODE_MINOR 4
+#define FEATURE_MINOR_HUGETLBFS (1 << 9)
 #define FEATURE_MINOR_SHMEM (1 << 10)
 struct fill { uint64_t to, size, mode; int64_t done; };
 struct move { uint64_t to, from, size, mode; int64_t done; };
@@ -69,10 +70,11 @@ static void copies(int fd)
 	mark("copies_gone");
 }
 
+static const char pool[] = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+
 /* The same for a page of the hugetlb pool. */
 static void copies_huge(int fd)
 {
-	static const char pool[] = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
 	int memory = memfd_create("uffd-huge", MFD_CLOEXEC | MFD_HUGETLB);
 	struct uffdio_copy copy = {.src = (uintptr_t)place(1), .len = HUGE};
 	char *at = place(5);
@@ -160,6 +162,45 @@ static void continues(void)
 	mark("continues_gone");
 }
 
+/*
+ * A private mapping of a hugetlb file goes on with the file's page, which is mapped as shared, too:
+ * it stays the file's until somebody writes.
+ */
+static void continues_huge(void)
+{
+	int fd = open_uffd(FEATURE_MINOR_HUGETLBFS);
+	int memory = memfd_create("uffd-huge-private", MFD_CLOEXEC | MFD_HUGETLB);
+	char *shared = place(6), *private = place(7);
+	struct fill request = {(uintptr_t)private, HUGE, 0, 0};
+
+	if (fd < 0) {
+		note("huge_continued", "no minor faults of hugetlb files");
+		return;
+	}
+	put(pool, "2");
+	if (memory < 0 || get(pool) < 2 || ftruncate(memory, HUGE)) {
+		note("huge_continued", "no hugetlb pages of 2 MiB: free some memory");
+		return;
+	}
+	must(mmap(shared, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, memory,
+		  0) != shared, "mmap of a hugetlb page");
+	shared[0] = 1;
+	must(mmap(private, HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED_NOREPLACE, memory,
+		  0) != private, "private mmap of a hugetlb page");
+	must(serve(fd, private, MODE_MINOR), "UFFDIO_REGISTER of a hugetlb page");
+	mark("huge_shared");
+	if (ioctl(fd, CONTINUE, &request))
+		note("huge_continued", strerror(errno));
+	mark("huge_continued");
+	must(munmap(private, HUGE), "munmap");
+	mark("private_gone");
+	must(munmap(shared, HUGE), "munmap");
+	close(memory);
+	close(fd);
+	must(put(pool, "0"), pool);
+	mark("huge_continues_gone");
+}
+
 int main(void)
 {
 	int fd = open_uffd(0);
@@ -170,5 +211,6 @@ int main(void)
 	copies_huge(fd);
 	moves(fd);
 	continues();
+	continues_huge();
 	return 0;
 }
