@@ -127,7 +127,7 @@ def _header(trace: Trace, wanted: Wanted) -> dict[str, Any]:
     gaps = [gap for gap in trace.gaps if gap.to_ts >= wanted.begin and gap.from_ts < wanted.end]
     of = trace.meta.get("slice", {}).get("of", os.path.basename(trace.path))
     # Where the ring lay is of no use any more: what is left in it belongs to the whole trace.
-    return trace.meta | {"ring": None, "slice": {"of": of, "gaps": gaps}}
+    return trace.meta | {"ring": None, "rings": None, "slice": {"of": of, "gaps": gaps}}
 
 
 def _tasks(trace: Trace, wanted: Wanted) -> list[tuple[int, int, str]]:

@@ -118,10 +118,13 @@ class Source:
             self.trailer = dict(block.json())
             self.trailer["end"] = bounds.text(self.trailer.get("end", "in order"))
         elif block.type == BlockType.RECOVERY:
-            self.recovery = {
+            told = {
                 bounds.text(name): bounds.whole(value, 0, limits.EVER)
                 for name, value in block.json().items()
             }
+            # One for each ring.
+            before = self.recovery or {}
+            self.recovery = {name: before.get(name, 0) + value for name, value in told.items()}
         elif block.type == BlockType.OOPS:
             words = block.json()
             lines = bounds.listed(words["lines"], limits.LINES)

@@ -53,10 +53,7 @@ PID_MAX = 1 << 22
 
 
 def _mebibytes(text: str) -> int:
-    value = cli.whole(1, cli.LARGEST_RING)(text)
-    if value & (value - 1):
-        raise argparse.ArgumentTypeError(f"{text!r} is no power of two: write 1, 2, 4, 8, …")
-    return value << 20
+    return cli.whole(1, cli.LARGEST_RING)(text) << 20
 
 
 def _add_what(rec: argparse.ArgumentParser) -> None:
@@ -90,9 +87,9 @@ def _add_what(rec: argparse.ArgumentParser) -> None:
     rec.add_argument(
         "--buffer",
         type=_mebibytes,
-        default=8 << 20,
         metavar="MIB",
-        help="size of the ring buffer in MiB, a power of two (default: 8)",
+        help="most MiB that the ring buffers of all CPUs have together; each has the largest power "
+        "of two that fits (default: 1 for each CPU, but at least 8 and at most 64)",
     )
     _add_only(rec)
     _add_programs(rec)
@@ -150,6 +147,12 @@ def parser() -> cli.Parser:
     )
     rec.add_argument("-f", "--force", action="store_true", help="overwrite the trace")
     _add_what(rec)
+    rec.add_argument(
+        "--nice",
+        action="store_true",
+        help="do not ask for a real-time priority, by which the ring buffers are emptied in time "
+        "on a busy machine",
+    )
     rec.add_argument("--stacks", action="store_true", help="record the kernel stack of each event")
     live = commands.add_parser(
         "top",
@@ -227,7 +230,7 @@ def _run(options: argparse.Namespace) -> int:
         cgroup=options.cgroup,
         pfns=options.pfn,
         min_order=options.min_order,
-        ring_bytes=options.buffer,
+        buffer=options.buffer,
         only=options.only,
         compiled=options.compiled,
         cache=options.cache,
@@ -236,8 +239,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.action == "top":
         from probes.top import top
 
-        return top(what, options.delay)
-    return record(replace(what, stacks=options.stacks), options.output, options.force)
+        # It looks at each record in Python: others should not have to wait for that.
+        return top(replace(what, nice=True), options.delay)
+    what = replace(what, stacks=options.stacks, nice=options.nice)
+    return record(what, options.output, options.force)
 
 
 if __name__ == "__main__":

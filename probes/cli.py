@@ -100,10 +100,10 @@ def _parsed(parser: Parser, argv: Optional[Sequence[str]]) -> argparse.Namespace
 
 
 def fewer_losses(ring_bytes: int) -> str:
-    """What to do about a ring of so many bytes that was full."""
+    """What to do about rings, of so many bytes together, of which one was full."""
     size = ring_bytes >> 20
     larger = min(4 * size, LARGEST_RING)
-    ring = f"a larger ring (--buffer {larger}) or " if 0 < size < larger else ""
+    ring = f"larger rings (--buffer {larger}) or " if 0 < size < larger else ""
     return f"record with {ring}fewer probes (--only GROUP[,GROUP])"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The ring of a dead kernel, read from a core by the frames that its trace names.
+"""A ring of a dead kernel, read from a core by the frames that its trace names.
 
 Positions count the bytes that were ever put into the ring, as the kernel counts them.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from probes.elfcore import Core
 from probes.errors import ProbeError
@@ -32,17 +32,32 @@ class Salvage:
     overwritten: int = 0
 
 
-class DeadRing:
-    """The ring as the core holds it.  Raises ProbeError where it cannot be found there."""
+Frames = List[Tuple[int, int]]
 
-    def __init__(self, core: Core, header: Dict[str, Any]) -> None:
+
+def rings_of(core: Core, header: Dict[str, Any]) -> "List[DeadRing]":
+    """The rings that a trace's header tells of, by number; before 1.5 there was one.
+
+    Raises ProbeError where the core does not have them.
+    """
+    told = header.get("rings")
+    if told is None:
+        told = {"bytes": header["ring_bytes"], **header["ring"]}
+        told["frames"] = [told["frames"]]
+    size, page_size = int(told["bytes"]), int(header["page_size"])
+    pages = [sum(number for _, number in ring) for ring in told["frames"]]
+    if told["slot"] != SLOT_SIZE or set(pages) != {_DATA + size // page_size}:
+        raise ProbeError("the trace's rings have another shape: use the mapcount that wrote it")
+    return [DeadRing(core, ring, size, page_size) for ring in told["frames"]]
+
+
+class DeadRing:
+    """A ring as the core holds it.  Raises ProbeError where it cannot be found there."""
+
+    def __init__(self, core: Core, runs: Frames, size: int, page_size: int) -> None:
         self._core = core
-        self.size = int(header["ring_bytes"])
-        self._page_size = int(header["page_size"])
-        runs = header["ring"]["frames"]
-        pages = _DATA + self.size // self._page_size
-        if header["ring"]["slot"] != SLOT_SIZE or sum(n for _, n in runs) != pages:
-            raise ProbeError("the trace's ring has another shape: use the mapcount that wrote it")
+        self.size = size
+        self._page_size = page_size
         self._pfns = [pfn for first, n in runs for pfn in range(first, first + n)]
         self._pages: Dict[int, Optional[bytes]] = {}
         page = self._page(_PRODUCER)

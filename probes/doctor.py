@@ -14,11 +14,12 @@ from probes.errors import ProbeError
 from probes.groups import Groups, only
 from probes.headers import find_types, read_headers
 from probes.kept import COMPILED, directory, find
-from probes.kernel import Kcore, Memory, Symbols, check_kprobes, text_start
+from probes.kernel import Kcore, Memory, Symbols, check_kprobes, online_cpus, text_start
 from probes.layout import Layout, find_layout
 from probes.memory import BpfMemory
 from probes.plan import Plan, by_trampoline, resolve
 from probes.program import NO_BCC, bcc_version
+from probes.ring import size_of_each
 from probes.snapshot import unpublished
 from probes.visible import visible
 
@@ -104,6 +105,7 @@ def _examine(report: Report, programs: Programs) -> None:
     # Recording works without these; something just stays invisible.
     _check(report, "tracefs", _tracefs, "marks of workloads, and the counters at them")
     _check(report, "huge pages", _huge_pages, "folios other than those of hugetlb")
+    _check(report, "ring buffers", _rings)
     found: List[Optional[object]] = [None, None]
 
     def symbols() -> str:
@@ -217,6 +219,15 @@ def _tracefs() -> str:
     if not os.path.exists("/sys/kernel/tracing/trace_marker"):
         raise ProbeError("not mounted: mount -t tracefs tracefs /sys/kernel/tracing")
     return "/sys/kernel/tracing"
+
+
+def _rings() -> str:
+    number = len(online_cpus())
+    size = size_of_each(number, None)
+    return (
+        f"{number} of {size >> 10} KiB each, one for each CPU that is online: "
+        f"{number * size >> 20} MiB by default (--buffer)"
+    )
 
 
 def _huge_pages() -> str:

@@ -10,24 +10,11 @@ from __future__ import annotations
 
 from probes import arch, syscalls
 
-_GLOBAL, _GLOBAL_EXPEDITED = 1 << 0, 1 << 1
+_GLOBAL_EXPEDITED = 1 << 1
 
 
 def fence() -> None:
     """What was read before is older than what is read or written after."""
-    _order(_GLOBAL_EXPEDITED)
-
-
-def settle() -> None:
-    """What was written by a BPF program before the value that was just read can be read now.
-
-    A program cannot order its own stores.  It runs inside an RCU read-side critical section, and
-    MEMBARRIER_CMD_GLOBAL waits until all of those have ended: milliseconds, for rare uses.
-    """
-    _order(_GLOBAL)
-
-
-def _order(command: int) -> None:
     number = arch.here().MEMBARRIER
     if number is not None:
-        syscalls.membarrier(number, command)
+        syscalls.membarrier(number, _GLOBAL_EXPEDITED)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 from typing import List, Tuple
 
@@ -18,7 +19,7 @@ def frames_of(mapping: mmap.mmap, pages: int) -> List[Tuple[int, int]]:
     """
     # A page that was never touched has no entry.
     bytes(mapping[:: mmap.PAGESIZE])
-    first = _address(len(mapping)) // mmap.PAGESIZE
+    first = _address(mapping) // mmap.PAGESIZE
     with open("/proc/self/pagemap", "rb", buffering=0) as file:
         file.seek(first * 8)
         entries = memoryview(file.read(pages * 8)).cast("Q")
@@ -34,12 +35,28 @@ def frames_of(mapping: mmap.mmap, pages: int) -> List[Tuple[int, int]]:
     return runs
 
 
-def _address(size: int) -> int:
-    """Where the read-only shared mapping of ``size`` bytes lies: Python does not tell it."""
-    with open("/proc/self/maps", errors="replace") as file:
-        for line in file:
-            span, how, offset = line.split()[:3]
-            begin, end = (int(at, 16) for at in span.split("-"))
-            if end - begin == size and how == "r--s" and int(offset, 16) == 0:
-                return begin
-    raise OSError("/proc/self/maps does not list the mapping")
+class _Buffer(ctypes.Structure):
+    """Py_buffer of the interpreter."""
+
+    _fields_ = [
+        ("buf", ctypes.c_void_p),
+        ("obj", ctypes.c_void_p),
+        ("len", ctypes.c_ssize_t),
+        ("itemsize", ctypes.c_ssize_t),
+        ("readonly", ctypes.c_int),
+        ("ndim", ctypes.c_int),
+        ("format", ctypes.c_char_p),
+        ("shape", ctypes.c_void_p),
+        ("strides", ctypes.c_void_p),
+        ("suboffsets", ctypes.c_void_p),
+        ("internal", ctypes.c_void_p),
+    ]
+
+
+def _address(mapping: mmap.mmap) -> int:
+    """Where a mapping lies.  ctypes itself tells it only of what may be written."""
+    found = _Buffer()
+    get, release = ctypes.pythonapi.PyObject_GetBuffer, ctypes.pythonapi.PyBuffer_Release
+    get(ctypes.py_object(mapping), ctypes.byref(found), 0)
+    release(ctypes.byref(found))
+    return int(found.buf)

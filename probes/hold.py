@@ -107,13 +107,11 @@ class Hold:
     ``tasks`` is asked until it names no new one: a fork may have been under way.
     ``marked``: names those that stopped themselves for the recorder: they are continued in
     any case, others only if they were not stopped before.
-    ``idle``: what to do while waiting.
     """
 
     tasks: Callable[[], Iterable[int]]
     marked: Callable[[], Iterable[int]]
     guardian: Guardian
-    idle: Callable[[], object]
     freezer: Optional[Freezer] = None
     seconds: float = HOLD_SECONDS
     _ours: Set[int] = field(default_factory=set)
@@ -183,7 +181,6 @@ class Hold:
                 if time.monotonic() > deadline:
                     return
                 self._look_again()
-                self.idle()
                 time.sleep(POLL_SECONDS)
 
     def _stop_new(self) -> Set[int]:

@@ -201,6 +201,13 @@ def possible_cpus() -> int:
         return int(re.split("[-,]", file.read().strip())[-1]) + 1
 
 
+def online_cpus() -> Tuple[int, ...]:
+    """The numbers of the CPUs that are online."""
+    with open("/sys/devices/system/cpu/online") as file:
+        spans = [span.split("-") for span in file.read().strip().split(",")]
+    return tuple(cpu for span in spans for cpu in range(int(span[0]), int(span[-1]) + 1))
+
+
 def end_pfn() -> int:
     """The first page frame number past the memory of the machine (/proc/iomem)."""
     end = 0

@@ -16,14 +16,13 @@ from typing import Dict, Iterator, List, Optional, Tuple
 
 from probes import events, syscalls
 from probes.boot import Boot
-from probes.compiled import Compiled, Function
+from probes.compiled import Compiled, Function, Map
 from probes.errors import ProbeError
 from probes.fence import fence
 from probes.maps import (
     CONTROL_BYTES,
     FRAME_BYTES,
     MARK_SLOTS,
-    SPILL_BYTES,
     STACK_SLOTS,
     Shape,
 )
@@ -32,6 +31,8 @@ from probes.probe import FENTRY, FEXIT, KPROBE, KRETPROBE, RAW_TRACEPOINT, Probe
 
 #: struct bpf_insn of a 64-bit constant, which takes two: code, registers, offset, value.
 _INSN = struct.Struct("<BBhI")
+#: The add is the instruction behind the two that load its step.
+_ADD = 2
 #: The source register of a constant that is a map's descriptor.
 _MAP_FD = 1 << 4
 #: program type and attach type by the way of attaching
@@ -89,7 +90,18 @@ def patched(function: Function, maps: Dict[str, int], constants: Dict[str, int])
             put(place, 0, 0)
     for place, name in function.constants:
         put(place, constants[name], 0)
+        if name == "STEP" and constants["FETCHES"]:
+            at = (place + _ADD) * _INSN.size
+            opcode, registers, offset, value = _INSN.unpack_from(code, at)
+            assert opcode == syscalls.ATOMIC_ADD
+            _INSN.pack_into(code, at, opcode, registers, offset, value | syscalls.FETCH)
     return bytes(code)
+
+
+def _created(map_: Map, entries: int, inner: int = 0) -> int:
+    """The descriptor of a map as it was compiled for, of another size."""
+    what = (map_.type, map_.key_size, map_.value_size, entries, map_.flags, map_.name)
+    return syscalls.create_map(*what, inner)
 
 
 class Refused(ProbeError):
@@ -112,18 +124,18 @@ class Program:
         self._links: List[int] = []
         self._programs: Dict[int, int] = {}
         self._maps: Dict[str, int] = {}
+        self._rings: List[int] = []
         # Before 5.11 maps count as locked memory, of which an ordinary session has little.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY,) * 2)
         try:
             self._make_maps(made, filters)
-            self._load(made, {**boot.constants, **filters.constants})
+            numbering = {"STEP": 1, "FETCHES": int(syscalls.fetches())}
+            self._load(made, {**boot.constants, **filters.constants, **numbering})
         except BaseException:
             self.detach()
             raise
-        self.ring_fd = self._maps["ring"]
         self._counts = self._mapped("cpu_counts", shape.cpus * shape.count_words * 8)
-        self._spills = self._mapped("spills", shape.cpus * SPILL_BYTES)
         self._frames = self._mapped("frames", shape.frames * FRAME_BYTES)
         self._control = self._mapped("controls", CONTROL_BYTES)
 
@@ -131,25 +143,33 @@ class Program:
         shape = self.shape
         sizes = {
             "ring": shape.ring_bytes,
+            "rings": shape.cpus,
             "cpu_counts": shape.cpus,
-            "spills": shape.cpus,
             "frames": shape.frames,
             "stacks": STACK_SLOTS if filters.stacks else 0,
             "cgroup": 1 if filters.cgroup else 0,
         }
-        for each in made.maps:
+        # By name: what stands for a ring comes before the map of them.
+        for each in sorted(made.maps, key=lambda each: each.name):
             entries = sizes.get(each.name, each.entries)
             if not entries:
                 continue
             try:
-                self._maps[each.name] = syscalls.create_map(
-                    each.type, each.key_size, each.value_size, entries, each.flags, each.name
-                )
+                if each.name == "ring":
+                    for _ in shape.online:
+                        self._rings.append(_created(each, entries))
+                elif each.name == "rings":
+                    self._maps[each.name] = _created(each, entries, self._rings[0])
+                else:
+                    self._maps[each.name] = _created(each, entries)
             except OSError as error:
                 raise ProbeError(
                     f"the kernel refuses the BPF map {each.name} ({error.strerror}): run as root, "
                     "with memory for --buffer"
                 ) from None
+        for cpu in range(shape.cpus):
+            ring = self._rings[shape.ring_of(cpu)]
+            syscalls.update(self._maps["rings"], _U32.pack(cpu), _U32.pack(ring))
 
     def _load(self, made: Compiled, constants: Dict[str, int]) -> None:
         probes = {probe.id: probe for probe in made.plan.probes}
@@ -183,9 +203,9 @@ class Program:
         return memoryview(self._counts).cast("Q")
 
     @property
-    def spills(self) -> memoryview:
-        """What the ring refused: SPILL_BYTES per CPU (struct spill of bpf/record.h)."""
-        return memoryview(self._spills)[: self.shape.cpus * SPILL_BYTES]
+    def rings(self) -> Tuple[int, ...]:
+        """The descriptors of the rings, in the order of the CPUs that are online."""
+        return tuple(self._rings)
 
     def open(self) -> None:
         """From now on wanted folios are watched."""
@@ -273,6 +293,7 @@ class Program:
 
     def detach(self) -> None:
         """Detach every probe and unload; what is mapped stays readable, the stacks do not."""
-        for fd in (*self._links, *self._programs.values(), *self._maps.values()):
+        every = (*self._links, *self._programs.values(), *self._maps.values(), *self._rings)
+        for fd in every:
             os.close(fd)
-        self._links, self._programs, self._maps = [], {}, {}
+        self._links, self._programs, self._maps, self._rings = [], {}, {}, []

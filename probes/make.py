@@ -20,7 +20,7 @@ from probes.plan import by_trampoline, resolve
 from probes.probe import FENTRY, FEXIT, Probe
 from probes.program import bcc_version, compiled
 from probes.say import say
-from probes.source import PATCH_MARK, PATCHED, source
+from probes.source import PATCH_MARK, WRITTEN, source
 
 #: Symbols whose addresses a recording needs, where the kernel has them.
 SYMBOLS = ("_etext", "huge_zero_folio", "huge_zero_page", MARK_OPS, "init_task")
@@ -102,6 +102,6 @@ def references(
         if registers >> 4 == _MAP_FD:
             named.append((place, maps[low].name))
         elif high == PATCH_MARK:
-            constants.append((place, PATCHED[low]))
+            constants.append((place, WRITTEN[low]))
         place += 2
     return named, constants

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import mmap
 from dataclasses import dataclass
+from typing import Tuple
 
 from probes import events
 
@@ -13,9 +14,6 @@ FRAME_PAGES = mmap.PAGESIZE // 8
 #: struct frame: one state byte per page, the time of the last free, a mark.
 FRAME_BYTES = FRAME_PAGES + 16
 MARK_SLOTS = 16
-#: Records of one CPU that may wait beside the ring (struct spill of bpf/record.h).
-SPILL_SLOTS = 256
-SPILL_BYTES = 24 + SPILL_SLOTS * events.RECORD_SIZE
 CONTROL_BYTES = 16 + MARK_SLOTS * (4 + events.TEXT_SIZE)
 STACK_SLOTS = 16384
 
@@ -28,12 +26,26 @@ def count_words(probes: int) -> int:
 
 @dataclass(frozen=True)
 class Shape:
-    """How large the maps are on this machine."""
+    """How large the maps are on this machine.
+
+    ``cpus``: one more than the highest number that a CPU may have; ``online``: the numbers of
+    those that have a ring of ``ring_bytes``.
+    """
 
     cpus: int
+    online: Tuple[int, ...]
     frames: int
     ring_bytes: int
     probes: int
+
+    @property
+    def all_ring_bytes(self) -> int:
+        """The size of all rings together."""
+        return len(self.online) * self.ring_bytes
+
+    def ring_of(self, cpu: int) -> int:
+        """Which ring a CPU writes into: one that comes online later shares one."""
+        return self.online.index(cpu) if cpu in self.online else cpu % len(self.online)
 
     @property
     def count_words(self) -> int:

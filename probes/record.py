@@ -16,30 +16,37 @@ from itertools import dropwhile
 from typing import Any, Callable, Dict, List, Optional, Protocol, Set, Tuple
 
 import probes
-from probes import cli, events
+from probes import cli, priority
 from probes.boot import Boot
 from probes.clocks import printk_clock
+from probes.drain import Drain
 from probes.errors import ProbeError
 from probes.groups import GROUPS, Groups, left_out, only_programs
 from probes.guardian import Guardian
 from probes.hold import Freezer, Hold, members
 from probes.kept import GIVEN, Found, find_or_make, make_and_keep
-from probes.kernel import Symbols, build_id, check_kprobes, end_pfn, possible_cpus
+from probes.kernel import (
+    Symbols,
+    build_id,
+    check_kprobes,
+    end_pfn,
+    online_cpus,
+    possible_cpus,
+)
 from probes.loader import Filters, Program, Refused
 from probes.losses import Misses, RingLosses
 from probes.maps import FRAME_BYTES, FRAME_PAGES, MARK_SLOTS, Shape
 from probes.memory import kernel_memory
 from probes.output import Output, reason
 from probes.plan import Missing, Plan
-from probes.ring import Ring
+from probes.ring import Rings, size_of_each
 from probes.say import say
 from probes.snapshot import Snapshots, unpublished
 from probes.spaces import TaskList
-from probes.spill import Spills
 from probes.tasks import Command, descendants, process_of, running_tasks, state
 from probes.tracefile import BlockType, Payload, Writer
 
-#: Seconds between looks at the ring: it is looked at again at once while it fills.
+#: Seconds between looks for marks, and for what ends the recording.
 POLL_SECONDS = 0.005
 LOSS_SECONDS = 0.1
 MISSES_SECONDS = 1.0
@@ -48,7 +55,7 @@ STACKS_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for."""
+    """What the user asked for; ``buffer``: bytes of all rings together, None: the default."""
 
     seconds: Optional[float] = None
     pids: Tuple[int, ...] = ()
@@ -56,7 +63,8 @@ class Request:
     pfns: Tuple[Tuple[int, int], ...] = ()
     min_order: int = 2
     stacks: bool = False
-    ring_bytes: int = 8 << 20
+    buffer: Optional[int] = None
+    nice: bool = False
     only: Groups = ()
     compiled: Optional[str] = None
     cache: bool = True
@@ -73,7 +81,13 @@ class Sink(Protocol):
     """Where the blocks of a recording go: a trace file's Writer, or who counts them."""
 
     def block(
-        self, type_: BlockType, payload: Payload, count: int = 0, compress: bool = False
+        self,
+        type_: BlockType,
+        payload: Payload,
+        count: int = 0,
+        compress: bool = False,
+        *,
+        ring: int = 0,
     ) -> None: ...
 
     def json(
@@ -89,7 +103,6 @@ class Recording:
     def __init__(self, request: Request, writer: Sink) -> None:
         self.request = request
         self.writer = writer
-        self.events = 0
         self.end = ""
         self._signal = 0
         self._marks_seen = 0
@@ -109,8 +122,8 @@ class Recording:
         check_kprobes()
         self.kcore = kernel_memory()
         self._start(find_or_make(self.request.compiled, self.request.cache, self.kcore))
-        self.ring = Ring(self.program.ring_fd, self.request.ring_bytes)
-        self.spills = Spills(self.program.spills)
+        self.rings = Rings(self.program.rings, self.shape.ring_bytes)
+        self.drain = Drain(self.rings, self._write_events)
         self.losses = RingLosses(self.program.counts, self.shape)
         self.snapshots = Snapshots(self.kcore, self.layout, self.program.frames, self.listed)
         self.misses = Misses(self.program.program_fds(self.plan))
@@ -148,7 +161,9 @@ class Recording:
         say(f"attaching {len(self.plan.probes)} probes" + (f", {found}" if found.path else ""))
         frames = -(-end_pfn() // FRAME_PAGES)
         ids = len(self.made.plan.probes)
-        self.shape = Shape(possible_cpus(), frames, self.request.ring_bytes, ids)
+        online = online_cpus()
+        size = size_of_each(len(online), self.request.buffer)
+        self.shape = Shape(possible_cpus(), online, frames, size, ids)
         self.plan.missing += self.boot.missing(self.plan) + unpublished()
         task = self.boot.task
         self.listed = TaskList(self.kcore, self.layout.task, task) if task else None
@@ -255,8 +270,8 @@ class Recording:
                 "stacks": request.stacks,
                 "only": list(request.only) or None,
             },
-            "ring_bytes": self.shape.ring_bytes,
-            "ring": self._told("where the ring lies in memory", self.ring.where),
+            "ring_bytes": self.shape.all_ring_bytes,
+            "rings": self._told("where the rings lie in memory", self.rings.where),
         }
 
     def _told(self, what: str, ask: Callable[[], Dict[str, Any]]) -> Optional[Dict[str, Any]]:
@@ -275,17 +290,33 @@ class Recording:
             signal.signal(number, self._on_signal)
         if command:
             self.program.follow_task(command.pid)
-        self.program.open()
-        self._snapshot("start", command)
-        say("recording" + ("" if command or self.request.seconds else ", Ctrl-C ends it"))
-        if command:
-            command.start()
+        self._prioritize()
+        with self.drain:
+            self.program.open()
+            self._snapshot("start", command)
+            say("recording" + ("" if command or self.request.seconds else ", Ctrl-C ends it"))
+            if command:
+                command.start()
+            self._loop(command)
+            self._snapshot("end", command)
+
+    def _prioritize(self) -> None:
+        """Before the drain's thread begins, which gets the same priority.  This thread needs it,
+        too: the other one waits while this one runs Python code, or would run it."""
+        refused = None if self.request.nice else priority.ask()
+        if refused:
+            say(
+                f"note: the kernel refuses a real-time priority ({refused}): where CPUs are busy, "
+                "events may be lost; --nice records without asking"
+            )
+
+    def _loop(self, command: Optional[Command]) -> None:
+        """Look after everything but the rings."""
         deadline = time.monotonic() + (self.request.seconds or float("inf"))
         next_loss = next_misses = next_stacks = 0.0
         while not self.end:
-            # The fuller the ring, the sooner the next look.
-            if self._drain() * events.SLOT_SIZE < self.shape.ring_bytes // 64:
-                time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
+            self.drain.check()
             self._look_for_marks(command)
             now = time.monotonic()
             if now >= next_loss:
@@ -299,7 +330,6 @@ class Recording:
                 self._write_stacks()
                 next_stacks = now + STACKS_SECONDS
             self._look_for_end(command, now, deadline)
-        self._snapshot("end", command)
 
     def _look_for_end(self, command: Optional[Command], now: float, deadline: float) -> None:
         status = command.status() if command else None
@@ -315,17 +345,8 @@ class Recording:
     def _on_signal(self, number: int, _frame: Any) -> None:
         self._signal = number
 
-    def _drain(self) -> int:
-        count = self.ring.drain(self._write_events)
-        count += self.spills.drain(self._write_records)
-        self.events += count
-        return count
-
-    def _write_events(self, slots: memoryview, count: int) -> None:
-        self.writer.block(BlockType.EVENTS, slots, count)
-
-    def _write_records(self, records: bytes, count: int) -> None:
-        self.writer.block(BlockType.RECORDS, records, count)
+    def _write_events(self, ring: int, slots: memoryview, count: int) -> None:
+        self.writer.block(BlockType.EVENTS, slots, count, ring=ring)
 
     def _write_loss(self, loss: Optional[Dict[str, Any]]) -> None:
         if loss:
@@ -364,7 +385,6 @@ class Recording:
             tasks=lambda: self._traced(command),
             marked=lambda: {process_of(tid) for tid, _ in self._new_marks()} - {0},
             guardian=self.guardian,
-            idle=self._drain,
             freezer=self._freezer,
         )
 
@@ -402,8 +422,8 @@ class Recording:
     def _take(self, hold: Hold, name: str) -> None:
         """Everything up to the snapshot goes into the file before it, and what was lost: a
         recorder that dies after it leaves no snapshot that a loss explains unseen."""
-        self._drain()
-        payload = self.snapshots.take(name, hold.processes, hold.torn, self._drain)
+        self.drain.now()
+        payload = self.snapshots.take(name, hold.processes, hold.torn)
         self._write_loss(self.losses.poll())
         self._write_loss(self.misses.poll())
         self.writer.block(BlockType.TRUTH, payload, compress=True)
@@ -413,7 +433,7 @@ class Recording:
     def told(self) -> str:
         """How much was recorded, what was not, and why it ended."""
         missed = f", {self.misses.total} missed" if self.misses.total else ""
-        return f"{self.events} events, {self.losses.total} lost{missed}; {self.end}"
+        return f"{self.drain.events} events, {self.losses.total} lost{missed}; {self.end}"
 
     def finish(self) -> None:
         """Detach, write what is left and the trailer."""
@@ -422,11 +442,11 @@ class Recording:
         self.program.close()
         self._write_loss(self.misses.poll())
         self.program.detach()
-        while self._drain():
+        while self.drain.now():
             pass
         self._write_loss(self.losses.poll())
         trailer = {
-            "events": self.events,
+            "events": self.drain.events,
             "lost": self.losses.total,
             "missed": self.misses.total,
             "end": self.end,
@@ -464,7 +484,7 @@ def record(request: Request, output: str, force: bool = False) -> int:
     if recording.losses.total:
         say(
             f"warning: {recording.losses.total} events were lost: counts after a loss may differ; "
-            f"{cli.fewer_losses(request.ring_bytes)}"
+            f"{cli.fewer_losses(recording.shape.all_ring_bytes)}"
         )
     if sys.stderr is not None and sys.stderr.isatty():
         # Who reads a log later, or the lab, sees the file elsewhere.
@@ -485,7 +505,7 @@ def _out_of_space(recording: Recording, writer: Writer, output: str, error: OSEr
         writer.json(
             BlockType.TRAILER,
             {
-                "events": recording.events,
+                "events": recording.drain.events,
                 "lost": recording.losses.total,
                 "missed": recording.misses.total,
                 "end": f"write error: {error.strerror}",
@@ -493,8 +513,8 @@ def _out_of_space(recording: Recording, writer: Writer, output: str, error: OSEr
             },
         )
     say(
-        f"error: cannot write {output}, recording ended, {recording.events} events before that "
-        f"are readable: {reason(error)}"
+        f"error: cannot write {output}, recording ended, {recording.drain.events} events before "
+        f"that are readable: {reason(error)}"
     )
     return 1
 

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Adds to a trace what was still in the ring when its kernel died, and what that kernel said.
+"""Adds to a trace what was still in the rings when its kernel died, and what that kernel said.
 
 Nothing that the file holds is changed.  Only a block that the kernel's death cut off in
-the middle is taken away: no reader could get past it, and its records are in the ring,
+the middle is taken away: no reader could get past it, and its records are in their ring,
 for a record leaves the ring only after its block was written.
 """
 
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from probes import cli
-from probes.deadring import DeadRing, Salvage
+from probes.deadring import DeadRing, Salvage, rings_of
 from probes.elfcore import Core
 from probes.errors import ProbeError
 from probes.events import RING_HEADER_SIZE, SLOT_SIZE
@@ -27,12 +28,13 @@ COMPARED = 64
 
 @dataclass
 class Covered:
-    """What the trace holds: up to which position of the ring, and where its whole blocks end."""
+    """What the trace holds: by ring up to which position, and the last slots before that; where
+    its whole blocks end."""
 
     path: str
     header: Dict[str, Any] = field(default_factory=dict)
-    position: int = 0
-    tail: bytes = b""
+    position: Dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    tail: Dict[int, bytes] = field(default_factory=lambda: defaultdict(bytes))
     has_oops: bool = False
     ended: bool = False
     end: int = PREAMBLE.size
@@ -66,19 +68,26 @@ def _from_core(core: Core, trace: Covered, console: Optional[str]) -> int:
             words = last_words(console, trace.header["clock"].get("printk"))
         except OSError as error:
             raise ProbeError(f"cannot read {console}: {error.strerror}; leave it out") from None
-    ring = DeadRing(core, trace.header)
-    _check(ring, trace, core.path)
-    found = ring.salvage(trace.position)
-    if ring.producer == trace.position and words is None:
-        cli.result(visible(f"nothing to recover: {trace.path} has every record of the ring"))
+    rings = rings_of(core, trace.header)
+    for number, ring in enumerate(rings):
+        _check(ring, number, trace, core.path)
+    found = [
+        (number, ring, ring.salvage(trace.position[number]))
+        for number, ring in enumerate(rings)
+        if ring.producer != trace.position[number]
+    ]
+    if not found and words is None:
+        cli.result(visible(f"nothing to recover: {trace.path} has every record of the rings"))
         return 0
+    # What the kernel said stands before a block that ends a recovery.
+    found = found or [(0, rings[0], Salvage())]
     try:
-        _append(trace, ring, found, words)
+        _append(trace, found, words)
     except OSError as error:
         raise ProbeError(
             f"cannot write {trace.path}: {error.strerror}; copy it to where you may write"
         ) from None
-    cli.result(visible(_told(trace, found, words)))
+    cli.result(visible(_told(trace, [salvage for _, _, salvage in found], words)))
     return 0
 
 
@@ -91,12 +100,12 @@ def _read(path: str) -> Covered:
                 if block.type == BlockType.HEADER:
                     found.header = block.json()
                 elif block.type == BlockType.EVENTS:
-                    # Records leave the ring in whole chunks, from its beginning on.
-                    found.position += len(block.payload)
-                    found.tail = bytes(block.payload[-COMPARED * SLOT_SIZE :])
+                    # Records leave a ring in whole chunks, from its beginning on.
+                    found.position[block.ring] += len(block.payload)
+                    found.tail[block.ring] = bytes(block.payload[-COMPARED * SLOT_SIZE :])
                 elif block.type == BlockType.RECOVERY:
-                    found.position = int(block.json()["to"])
-                    found.tail = b""
+                    found.position[block.ring] = int(block.json()["to"])
+                    found.tail[block.ring] = b""
                     found.has_oops |= has_oops
                 has_oops |= block.type == BlockType.OOPS
                 found.ended |= block.type == BlockType.TRAILER
@@ -114,65 +123,72 @@ def _read(path: str) -> Covered:
             f"{path} is damaged ({damage.reason} at byte {damage.offset}): recover into a copy "
             f"that was cut there (truncate -s {damage.offset})"
         )
-    if not found.ended and not found.header.get("ring"):
+    if not found.ended and not (found.header.get("rings") or found.header.get("ring")):
         raise ProbeError(
-            f"{path} does not say where its ring lay in memory: only a trace that this or a newer "
+            f"{path} does not say where its rings lay in memory: only a trace that this or a newer "
             "mapcount recorded, with /proc/self/pagemap readable, can be completed"
         )
     return found
 
 
-def _check(ring: DeadRing, trace: Covered, core: str) -> None:
+def _check(ring: DeadRing, number: int, trace: Covered, core: str) -> None:
     """The core must be of the kernel that recorded the trace: the ring still has its end."""
-    first = trace.position - len(trace.tail)
-    fits = ring.producer >= trace.position and (ring.producer - trace.position) % SLOT_SIZE == 0
-    for at in range(0, len(trace.tail) if fits else 0, SLOT_SIZE):
+    position, tail = trace.position[number], trace.tail[number]
+    first = position - len(tail)
+    fits = ring.producer >= position and (ring.producer - position) % SLOT_SIZE == 0
+    for at in range(0, len(tail) if fits else 0, SLOT_SIZE):
         slot = ring.slot(first + at) if first + at >= ring.oldest else None
         # The header's flags change while a record is written; the record does not.
-        mine = trace.tail[at + RING_HEADER_SIZE : at + SLOT_SIZE]
+        mine = tail[at + RING_HEADER_SIZE : at + SLOT_SIZE]
         fits &= slot is None or slot[RING_HEADER_SIZE:] == mine
     if not fits:
         raise ProbeError(
-            f"{core} does not belong to {trace.path}: its ring does not continue the trace; "
+            f"{core} does not belong to {trace.path}: its rings do not continue the trace; "
             "give the core of the crash that ended this recording"
         )
 
 
 def _append(
-    trace: Covered, ring: DeadRing, found: Salvage, words: Optional[Dict[str, Any]]
+    trace: Covered, found: List[Tuple[int, DeadRing, Salvage]], words: Optional[Dict[str, Any]]
 ) -> None:
+    """Of each ring its records, and the block that ends its recovery."""
+    cut = trace.torn
     with Writer(trace.path, at=trace.end) as writer:
-        if found.records:
-            writer.block(
-                BlockType.RECORDS,
-                b"".join(found.records),
-                len(found.records),
-                flags=FLAG_RECOVERED,
+        for number, ring, salvage in found:
+            if salvage.records:
+                writer.block(
+                    BlockType.RECORDS,
+                    b"".join(salvage.records),
+                    len(salvage.records),
+                    flags=FLAG_RECOVERED,
+                    ring=number,
+                )
+            if words is not None:
+                writer.json(BlockType.OOPS, words, len(words["lines"]))
+            writer.json(
+                BlockType.RECOVERY,
+                {
+                    "events": len(salvage.records),
+                    "busy": salvage.busy,
+                    "unreadable": salvage.unreadable,
+                    "overwritten": salvage.overwritten,
+                    "from": trace.position[number],
+                    "to": ring.producer,
+                    "cut": cut,
+                },
+                ring=number,
             )
-        if words is not None:
-            writer.json(BlockType.OOPS, words, len(words["lines"]))
-        writer.json(
-            BlockType.RECOVERY,
-            {
-                "events": len(found.records),
-                "busy": found.busy,
-                "unreadable": found.unreadable,
-                "overwritten": found.overwritten,
-                "from": trace.position,
-                "to": ring.producer,
-                "cut": trace.torn,
-            },
-        )
+            words, cut = None, 0
 
 
-def _told(trace: Covered, found: Salvage, words: Optional[Dict[str, Any]]) -> str:
+def _told(trace: Covered, found: List[Salvage], words: Optional[Dict[str, Any]]) -> str:
     """What the user hears of it."""
-    number = len(found.records)
+    number = sum(len(salvage.records) for salvage in found)
     parts: List[str] = [f"{number} event{'s' * (number != 1)} recovered"]
     for number, what in (
-        (found.busy, "being written when the kernel died"),
-        (found.unreadable, "in memory that the core lacks"),
-        (found.overwritten, "overwritten"),
+        (sum(salvage.busy for salvage in found), "being written when the kernel died"),
+        (sum(salvage.unreadable for salvage in found), "in memory that the core lacks"),
+        (sum(salvage.overwritten for salvage in found), "overwritten"),
     ):
         if number:
             parts.append(f"{number} {what}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Drains the BPF ring buffer in whole chunks, without Python code per record.
+"""Drains the BPF ring buffers, one for each CPU, in whole chunks: no Python code per record.
 
 The kernel lets the reader map the ring: one page with the consumer's position (which alone
 may be written), one with the producer's, then the data twice back to back, so that a chunk
@@ -16,15 +16,20 @@ the consumer's position gives the space back.
 from __future__ import annotations
 
 import mmap
-from typing import Callable, Dict
+from functools import partial
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-from probes.events import RING_BUSY, RING_DISCARD, RING_HEADER_SIZE, SLOT_SIZE
+from probes.errors import ProbeError
+from probes.events import RING_HEADER_SIZE, SLOT_SIZE
 from probes.fence import fence
 from probes.frames import frames_of
 
-#: A header's top byte holds the busy and discard bits.
-_UNREADY = (RING_BUSY | RING_DISCARD) >> 24
+#: Where in a header the byte lies that holds the busy and the discard bit.
 _TOP_BYTE = 3
+
+#: What all rings have together by default: so much for each CPU, but within these two.
+FOR_EACH_CPU = 1 << 20
+LEAST_DEFAULT, MOST_DEFAULT = 8 << 20, 64 << 20
 
 
 class Ring:
@@ -40,15 +45,9 @@ class Ring:
         self._producer = memoryview(self._map)[page : 2 * page].cast("Q")
         self._data = memoryview(self._map)[self._start :]
 
-    def where(self) -> Dict[str, object]:
-        """Where the ring lies in physical memory, for those who must read it when this kernel
-        is dead.  Raises OSError where the kernel does not tell."""
-        pages = 2 + self.size // mmap.PAGESIZE
-        return {
-            "slot": SLOT_SIZE,
-            "slot_header": RING_HEADER_SIZE,
-            "frames": frames_of(self._map, pages),
-        }
+    def frames(self) -> List[Tuple[int, int]]:
+        """Where the ring lies in physical memory, see ``frames_of``."""
+        return frames_of(self._map, 2 + self.size // mmap.PAGESIZE)
 
     def fill(self) -> int:
         """Bytes waiting in the ring."""
@@ -76,9 +75,54 @@ class Ring:
         return count
 
 
+class Rings:
+    """The rings of a recording, by number; each has the same size."""
+
+    def __init__(self, fds: Sequence[int], size: int) -> None:
+        self.size = size
+        self._rings = [Ring(fd, size) for fd in fds]
+
+    def where(self) -> Dict[str, object]:
+        """Where the rings lie in physical memory, for those who must read them when this kernel
+        is dead.  Raises OSError where the kernel does not tell."""
+        return {
+            "bytes": self.size,
+            "slot": SLOT_SIZE,
+            "slot_header": RING_HEADER_SIZE,
+            "frames": [ring.frames() for ring in self._rings],
+        }
+
+    def drain(self, write: Callable[[int, memoryview, int], None], least: int = 0) -> int:
+        """Hand what is complete of each ring to ``write(number, slots, count)``, the fullest
+        ring first, and free its space.  Rings with fewer than ``least`` bytes are left alone.
+
+        Returns the number of records.
+        """
+        fills = [(ring.fill(), number) for number, ring in enumerate(self._rings)]
+        total = 0
+        for fill, number in sorted(fills, reverse=True):
+            if fill < max(least, SLOT_SIZE):
+                break
+            total += self._rings[number].drain(partial(write, number))
+        return total
+
+
+def size_of_each(rings: int, total: Optional[int]) -> int:
+    """The size of each of some rings, a power of two of pages as the kernel takes it, so that
+    they have at most ``total`` bytes together (None: the default).  Raises ProbeError."""
+    if total is None:
+        total = min(max(rings * FOR_EACH_CPU, LEAST_DEFAULT), MOST_DEFAULT)
+    pages = total // rings // mmap.PAGESIZE
+    if not pages:
+        enough = -(-rings * mmap.PAGESIZE >> 20)
+        raise ProbeError(
+            f"{total >> 20} MiB are no page for the ring of each of {rings} CPUs: "
+            f"give --buffer {enough}"
+        )
+    return mmap.PAGESIZE << (pages.bit_length() - 1)
+
+
 def _complete(tops: bytes) -> int:
-    """How many records from the front on are complete."""
-    # A record's length needs no bit of the top byte: comparing them all is one memcmp().
-    if tops == bytes(len(tops)):
-        return len(tops)
-    return next(i for i, top in enumerate(tops) if top >= _UNREADY & -_UNREADY)
+    """How many records from the front on are complete: they are neither busy nor discarded, and a
+    record's length needs no bit of the top byte."""
+    return len(tops) - len(tops.lstrip(b"\0"))

@@ -83,12 +83,10 @@ class Snapshots:
         name: str,
         tasks: List[int],
         torn: Callable[[], Dict[int, str]] = dict,
-        idle: Callable[[], object] = bool,
     ) -> bytes:
         """One TRUTH payload: of all watched frames, and of the page tables of ``tasks``.
 
         ``torn``: names, when all is read, the tasks that may have run meanwhile, and why.
-        ``idle``: called every few milliseconds.
         """
         begin = time.monotonic_ns()
         all_frames = watched_frames(self._frames)
@@ -97,12 +95,10 @@ class Snapshots:
         pages = []
         for pfn in frames:
             pages.append(self._kcore.read(self._layout.vmemmap + pfn * size, FRAME_PAGES * size))
-            idle()
         counts = _per_page("/proc/kpagecount", frames, UNKNOWN_COUNT)
         flags = _per_page("/proc/kpageflags", frames, bytes(8))
-        idle()
         published = Published()
-        mms, mappers = _mappers(frames, tasks, idle, published, self._listed)
+        mms, mappers = _mappers(frames, tasks, published, self._listed)
         moved = torn()
         for mm in mms:
             why = next((moved[pid] for pid in mm["tasks"] if pid in moved), None)
@@ -142,7 +138,6 @@ def _per_page(path: str, frames: List[int], unknown: bytes) -> List[bytes]:
 def _mappers(
     frames: List[int],
     tasks: List[int],
-    idle: Callable[[], object],
     published: Published,
     listed: Optional[TaskList] = None,
 ) -> "Tuple[List[Dict[str, Any]], array.array[int]]":
@@ -167,7 +162,6 @@ def _mappers(
                 runs = list(runs_of(place.keys(), address, entries, mmap.PAGESIZE))
                 _count(found, place, runs)
                 published.add(pids[0], vma, runs)
-                idle()
             published.end(pids[0], thread)
         except OSError as error:
             mms[-1]["torn"] = f"not to be read: {error.strerror}"

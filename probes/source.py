@@ -20,8 +20,6 @@ from probes.maps import (
     FRAME_BYTES,
     FRAME_PAGES,
     MARK_SLOTS,
-    SPILL_BYTES,
-    SPILL_SLOTS,
     count_words,
 )
 from probes.plan import Plan
@@ -43,7 +41,10 @@ PATCHED = (
     "FILTER_CGROUP",
     "FILTER_PFN",
     "WITH_STACKS",
+    "FETCHES",  # the kernel's BPF has an add that fetches
 )
+#: All that the loader writes, by number; the last is in the text of next_number() (bpf/record.h).
+WRITTEN = (*PATCHED, "STEP")
 #: The upper half of a marked instruction's value; the lower is the constant's number.
 PATCH_MARK = 0x1DEA5EED
 
@@ -59,8 +60,6 @@ def source(plan: Plan, layout: Layout, cgroups: bool = True) -> str:
         "TEXT_SIZE": events.TEXT_SIZE,
         "NR_PROBES": count_words(len(plan.probes)) - 1,
         "LOST_TEXT": len(plan.probes),
-        "SPILL_SLOTS": SPILL_SLOTS,
-        "SPILL_BYTES": SPILL_BYTES,
         "PAGE_BITS": (mmap.PAGESIZE - 1).bit_length(),
         "FRAME_SHIFT": (FRAME_PAGES - 1).bit_length(),
         "FRAME_BYTES": FRAME_BYTES,
@@ -109,6 +108,7 @@ def source(plan: Plan, layout: Layout, cgroups: bool = True) -> str:
         "TASK_RENAME": events.TASK_RENAME,
         "TASK_EXIT": events.TASK_EXIT,
         "PATCH_MARK": PATCH_MARK << 32,
+        "STEP": WRITTEN.index("STEP"),
     }
     lines = ["#include <uapi/linux/ptrace.h>"]
     for name, value in constants.items():

@@ -32,6 +32,11 @@ _RUN = struct.Struct("=IIIIQQIIIIQQII")
 #: struct perf_event_attr up to config2 (PERF_ATTR_SIZE_VER1).
 _PERF = struct.Struct("=IIQQQQQIIQQ")
 
+#: struct bpf_insn: code, registers (source and destination), offset, value.
+INSN = struct.Struct("<BBhi")
+#: The code that adds to a word of memory, and of its value the bit that fetches what was there.
+ATOMIC_ADD, FETCH = 0xDB, 1
+
 KPROBE_DEVICE = "/sys/bus/event_source/devices/kprobe"
 _PERF_CLOEXEC = 8
 _PERF_ENABLE, _PERF_SET_BPF = 0x2400, 0x40042408
@@ -56,12 +61,12 @@ def _bpf(command: int, attributes: bytes) -> int:
 
 
 def create_map(
-    type_: int, key_size: int, value_size: int, entries: int, flags: int, name: str
+    type_: int, key_size: int, value_size: int, entries: int, flags: int, name: str, inner: int = 0
 ) -> int:
-    """The descriptor of a new map."""
+    """The descriptor of a new map; ``inner``: of one as a map of maps is to hold."""
     return _bpf(
         _MAP_CREATE,
-        _MAP.pack(type_, key_size, value_size, entries, flags, 0, 0, name.encode()[:15]),
+        _MAP.pack(type_, key_size, value_size, entries, flags, inner, 0, name.encode()[:15]),
     )
 
 
@@ -130,6 +135,23 @@ def load_program(
             told = [line for line in said if not line.startswith(("processed ", "verification "))]
             why = f"{refused.strerror}: {told[-1]}" if told else refused.strerror
             raise OSError(refused.errno, why) from None
+
+
+def fetches() -> bool:
+    """Whether programs may add to memory and fetch what was there, by one instruction."""
+    one, store, add, result, leave = (
+        (0xB7, 1, 0, 1),  # r1 = 1
+        (0x7B, 0x1A, -8, 0),  # *(u64 *)(r10 - 8) = r1
+        (ATOMIC_ADD, 0x1A, -8, FETCH),
+        (0xB7, 0, 0, 0),
+        (0x95, 0, 0, 0),
+    )
+    code = b"".join(INSN.pack(*each) for each in (one, store, add, result, leave))
+    try:
+        os.close(load_program(PROG_RAW_TRACEPOINT, code, "GPL", "fetches"))
+    except OSError:
+        return False
+    return True
 
 
 def run(program: int, *arguments: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ from probes.events import (
     MARK_NAMED,
     OWNER,
     RECORD,
-    RECORD_SIZE,
     RING_HEADER_SIZE,
     SLOT_SIZE,
     TASK_NEW,
@@ -72,6 +72,7 @@ class Tally:
     """Takes the blocks of a recording as a trace file's ``Writer`` does, and counts them."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()  # records come in a thread of their own
         self.release = ""
         self.lost = 0
         self.new = 0  # events since the last look
@@ -92,19 +93,24 @@ class Tally:
             self.lost += sum(lost for _, _, lost in value["lost"])
 
     def block(
-        self, type_: BlockType, payload: Payload, count: int = 0, compress: bool = False
+        self,
+        type_: BlockType,
+        payload: Payload,
+        count: int = 0,
+        compress: bool = False,
+        *,
+        ring: int = 0,
     ) -> None:
         """Count the records of a block."""
         if type_ == BlockType.EVENTS:
-            self._count(memoryview(payload), RING_HEADER_SIZE, SLOT_SIZE)
-        elif type_ == BlockType.RECORDS:
-            self._count(memoryview(payload), 0, RECORD_SIZE)
+            with self._lock:
+                self._count(memoryview(payload))
 
     def beat(self) -> None:
         """Nobody follows what is only shown."""
 
-    def _count(self, data: memoryview, first: int, stride: int) -> None:
-        for at in range(first, len(data), stride):
+    def _count(self, data: memoryview) -> None:
+        for at in range(RING_HEADER_SIZE, len(data), SLOT_SIZE):
             (_, _, _, probe, tid, _, pfn, mapcount, entire, _, large, refcount, _, _, _, order,
              bits) = RECORD.unpack_from(data, at)  # fmt: skip
             self.new += 1
@@ -134,6 +140,10 @@ class Tally:
 
     def screen(self, seconds: float, rows: int) -> str:
         """What the last SECONDS were like: a summary, and the ROWS busiest folios."""
+        with self._lock:
+            return self._screen(seconds, rows)
+
+    def _screen(self, seconds: float, rows: int) -> str:
         busiest = sorted(self._folios.items(), key=lambda item: -item[1].events)
         lines = [list(HEADS)] if busiest else []
         lines += [

@@ -17,6 +17,7 @@ import os
 import re
 import stat
 import struct
+import threading
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
@@ -28,12 +29,12 @@ from probes.errors import MapcountError
 
 #: The high bit, CR LF, ctrl-Z and LF make text-mode copies show at once (as PNG does).
 MAGIC = b"\x89MAP\r\n\x1a\n"
-MAJOR, MINOR = 1, 4
+MAJOR, MINOR = 1, 5
 PREAMBLE = struct.Struct("<8sHHI")
 
 BLOCK_MAGIC = b"MBLK"
 #: magic, type, flags, count, size of a compressed payload when unpacked (else 0), payload
-#: length, reserved, CRC-32 of the 28 bytes before it and the payload.
+#: length, number of the ring that it is of, CRC-32 of the 28 bytes before it and the payload.
 BLOCK = struct.Struct("<4sHHIIQII")
 BLOCK_SIZE = BLOCK.size
 assert BLOCK_SIZE == 32
@@ -112,13 +113,14 @@ def _encodable(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Block:
-    """One whole block: its type, the number of entries, where it lies, its payload."""
+    """One whole block: its type, the number of entries, where it lies, its payload, its ring."""
 
     type: int
     flags: int
     count: int
     offset: int
     payload: memoryview
+    ring: int = 0
 
     def json(self) -> Any:
         """The payload as JSON.  Raises TraceError where it is none."""
@@ -198,6 +200,7 @@ class Writer:
         flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         self._fd = os.open(path, flags | (os.O_CREAT | os.O_EXCL if at is None else 0), 0o600)
         self.size = at or 0
+        self._lock = threading.Lock()
         #: What an old file unpacks to is not known here: nothing that is added to it is packed.
         self._unpacked = _Unpacked() if at is None else None
         try:
@@ -216,9 +219,13 @@ class Writer:
         count: int = 1,
         compress: bool = False,
         flags: int = 0,
+        ring: int = 0,
     ) -> None:
         """Append one block.  Compressing is for rare, bulky blocks, never for events, and is left
-        out where no reader would take it."""
+        out where no reader would take it.
+
+        Threads may append at the same time where one of them alone compresses.
+        """
         unpacked = 0
         if compress and self._unpacked:
             packed = zlib.compress(payload, 1)
@@ -228,20 +235,32 @@ class Writer:
             ):
                 unpacked = _nbytes(payload)
                 payload, flags = packed, flags | FLAG_ZLIB
-        head = BLOCK.pack(BLOCK_MAGIC, type_, flags, count, unpacked, _nbytes(payload), 0, 0)[:-4]
+        size = _nbytes(payload)
+        head = BLOCK.pack(BLOCK_MAGIC, type_, flags, count, unpacked, size, ring, 0)[:-4]
         crc = zlib.crc32(payload, zlib.crc32(head))
         self._append([head + struct.pack("<I", crc), payload])
 
-    def json(self, type_: BlockType, value: Any, count: int = 1, compress: bool = False) -> None:
+    def json(
+        self,
+        type_: BlockType,
+        value: Any,
+        count: int = 1,
+        compress: bool = False,
+        ring: int = 0,
+    ) -> None:
         """Append one block of JSON; texts that are too long are clipped."""
         text = json.dumps(_clipped(value), separators=(",", ":")).encode()
-        self.block(type_, text, count, compress)
+        self.block(type_, text, count, compress, ring=ring)
 
     def beat(self) -> None:
         """Tell who follows the file that its writer lives, though it has nothing to write."""
         os.utime(self._fd)
 
     def _append(self, parts: "list[Payload]") -> None:
+        with self._lock:
+            self._write(parts)
+
+    def _write(self, parts: "list[Payload]") -> None:
         total = sum(_nbytes(part) for part in parts)
         try:
             done = os.writev(self._fd, parts)
@@ -391,7 +410,7 @@ class Reader:
         if left < 0:
             return self._stop(start, "the file ends inside a block header", cut_off=True)
         head = self.file.read(start, BLOCK_SIZE)
-        magic, type_, flags, count, unpacked, length, _, crc = BLOCK.unpack(head)
+        magic, type_, flags, count, unpacked, length, ring, crc = BLOCK.unpack(head)
         if magic != BLOCK_MAGIC:
             return self._stop(start, "no block begins there")
         if length > left:
@@ -406,7 +425,7 @@ class Reader:
                 return self._stop(start, found)
             data = found
         self.at = start + BLOCK_SIZE + length
-        return Block(type_, flags, count, start, memoryview(data))
+        return Block(type_, flags, count, start, memoryview(data), ring)
 
     def _unpack(self, type_: int, data: bytes, unpacked: int) -> Union[bytes, str]:
         """The payload that was packed, or why it is none."""

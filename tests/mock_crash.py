@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A kernel that died, as files: its trace, and a core with its ring."""
+"""A kernel that died, as files: its trace, and a core with its rings."""
 
 import struct
 
@@ -17,48 +17,60 @@ SLOTS = SIZE // SLOT_SIZE
 CLOCK = {"printk_ns": 2_000_000_000, "monotonic_ns": 2_500_000_000, "within_ns": 4000}
 
 
-def record(seq):
-    return RECORD.pack(seq * 1000, seq, 0, 1, 10, 10, 0, *([0] * 10))
+def record(seq, cpu=0):
+    return RECORD.pack(seq * 1000, seq, cpu, 1, 10, 10, 0, *([0] * 10))
 
 
 class DeadKernel:
-    """A ring in physical memory, and the recorder that drains it into a trace."""
+    """Rings in physical memory, and the recorder that drains them into a trace.
 
-    def __init__(self, folder):
+    ``rings``: how many; None: the one of a recorder of before 1.5, whose header names it otherwise.
+    """
+
+    def __init__(self, folder, rings=None):
         self.folder = folder
-        self.memory = {pfn: bytearray(PAGE) for pfn in FRAMES}
-        self.produced = self.drained = 0
+        numbers = range(rings or 1)
+        self.frames = [[pfn + ring * 1000 for pfn in FRAMES] for ring in numbers]
+        self.memory = {pfn: bytearray(PAGE) for frames in self.frames for pfn in frames}
+        self._produced, self._drained = [0 for _ in numbers], [0 for _ in numbers]
         self.trace, self.core = str(folder / "t.mapcount"), str(folder / "core")
         with Writer(self.trace) as writer:
-            runs = [(pfn, 1) for pfn in FRAMES[:2]] + [(7, 2), (300, 1), (5, 1)]
+            runs = [[(pfn, 1) for pfn in frames] for frames in self.frames]
+            told = {"slot": SLOT_SIZE, "slot_header": 8}
+            one = {"ring": {**told, "frames": runs[0]}}
             header = {
                 "page_size": PAGE,
-                "ring_bytes": SIZE,
-                "ring": {"slot": SLOT_SIZE, "slot_header": 8, "frames": runs},
+                "ring_bytes": SIZE * (rings or 1),
+                **(one if rings is None else {"rings": {**told, "bytes": SIZE, "frames": runs}}),
                 "clock": {"printk": CLOCK},
             }
             writer.json(BlockType.HEADER, header)
             self.end = writer.size
 
-    def put(self, count, busy=False):
+    @property
+    def drained(self):
+        return self._drained[0]
+
+    def put(self, count, busy=False, ring=0):
         for _ in range(count):
             length = RECORD_SIZE | (RING_BUSY if busy else 0)
-            slot = struct.pack("<II", length, 3) + record(self.produced // SLOT_SIZE)
+            at_first = self._produced[ring]
+            slot = struct.pack("<II", length, 3) + record(at_first // SLOT_SIZE, ring)
             for i, byte in enumerate(slot):
-                page, at = divmod((self.produced + i) % SIZE, PAGE)
-                self.memory[FRAMES[2 + page]][at] = byte
-            self.produced += SLOT_SIZE
-        self.memory[FRAMES[1]][:8] = struct.pack("<Q", self.produced)
+                page, at = divmod((at_first + i) % SIZE, PAGE)
+                self.memory[self.frames[ring][2 + page]][at] = byte
+            self._produced[ring] += SLOT_SIZE
+        self.memory[self.frames[ring][1]][:8] = struct.pack("<Q", self._produced[ring])
 
-    def drain(self):
+    def drain(self, ring=0):
         slots = b"".join(
-            struct.pack("<II", RECORD_SIZE, 3) + record(seq)
-            for seq in range(self.drained // SLOT_SIZE, self.produced // SLOT_SIZE)
+            struct.pack("<II", RECORD_SIZE, 3) + record(seq, ring)
+            for seq in range(self._drained[ring] // SLOT_SIZE, self._produced[ring] // SLOT_SIZE)
         )
         with Writer(self.trace, at=self.end) as writer:
-            writer.block(BlockType.EVENTS, slots, len(slots) // SLOT_SIZE)
+            writer.block(BlockType.EVENTS, slots, len(slots) // SLOT_SIZE, ring=ring)
             self.end = writer.size
-        self.drained = self.produced
+        self._drained[ring] = self._produced[ring]
 
     def die(self, missing=(), cut=0):
         """Write the core, one segment a frame; the last ``cut`` bytes of it are not there."""
@@ -84,14 +96,19 @@ class DeadKernel:
             assert reader.damage is None
             return found
 
-    def recovered(self):
-        """The numbers of the recovered records."""
+    def recovered(self, ring=0):
+        """The numbers of the recovered records of a ring."""
         return [
             RECORD.unpack_from(payload, at)[1]
             for block, payload in self.blocks()
-            if block.flags & FLAG_RECOVERED
+            if block.flags & FLAG_RECOVERED and block.ring == ring
             for at in range(0, len(payload), RECORD_SIZE)
         ]
 
+    def notes(self):
+        """What each recovery of a ring tells, by ring."""
+        told = [block for block, _ in self.blocks() if block.type == BlockType.RECOVERY]
+        return {block.ring: block.json() for block in told}
+
     def note(self):
-        return [block.json() for block, _ in self.blocks() if block.type == BlockType.RECOVERY][-1]
+        return self.notes()[0]

@@ -31,6 +31,7 @@ struct bpf_raw_tracepoint_args {
 #define BPF_HASH(name, key, leaf, size)			static struct { MEMBERS(key, leaf); } name
 #define BPF_RINGBUF_OUTPUT(name, pages)						\
 	static struct { int (*ringbuf_output)(void *, u64, u64); } name
+#define BPF_ARRAY_OF_MAPS(name, inner, size)	static struct { MEMBERS(u32, void); } name
 #define BPF_CGROUP_ARRAY(name, size)						\
 	static struct { int (*check_current_task)(int); } name
 #define BPF_STACK_TRACE(name, size)						\
@@ -47,6 +48,8 @@ int bpf_probe_read_user(void *to, u32 size, const void *from);
 int bpf_send_signal(u32 signal);
 int bpf_get_func_arg(void *ctx, u32 n, u64 *value);
 int bpf_get_func_ret(void *ctx, u64 *value);
+void *bpf_ringbuf_reserve(void *ring, u64 size, u64 flags);
+void bpf_ringbuf_submit(void *data, u64 flags);
 
 /* Constants of the recorder (probes/events.py, probes/maps.py). */
 #define RECORD_SIZE 64
@@ -57,8 +60,6 @@ int bpf_get_func_ret(void *ctx, u64 *value);
 #define FRAME_SHIFT 9
 #define FRAME_BYTES 528
 #define LARGEST_ORDER 18
-#define SPILL_SLOTS 256
-#define SPILL_BYTES 16408
 #define MARK_SLOTS 16
 #define CONTROL_BYTES 592
 #define MARK_PREFIX 0x6e756f6370616dULL
@@ -126,5 +127,7 @@ int bpf_get_func_ret(void *ctx, u64 *value);
 #define FILTER_CGROUP PATCHED(6)
 #define FILTER_PFN PATCHED(7)
 #define WITH_STACKS PATCHED(8)
+#define FETCHES PATCHED(9)
+#define STEP 10
 
 #endif

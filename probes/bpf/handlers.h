@@ -69,23 +69,24 @@ static __always_inline u64 mm_of(u64 vma)
 }
 
 /* For whom a folio is mapped or unmapped: a record of its own before the one that it is of. */
-static __always_inline void emit_owner(struct record *r, u32 probe, u64 page,
-				       struct seen *s, u64 mm)
+static __always_inline void emit_owner(u32 probe, u64 page, struct seen *s, u64 mm)
 {
 #ifdef OFF_MM_ID_OF_MM
+	struct record *r;
 	u32 id = 0;
 
 	if (!s->order || s->bits & (BIT_HUGETLB | BIT_UNREAD))
 		return;
 	if (bpf_probe_read_kernel(&id, 4, (void *)(mm + OFF_MM_ID_OF_MM)))
 		return;
-	__builtin_memset(r->text, 0, TEXT_SIZE);
-	if (!begin(r, OWNER, PFN(page), s->ts))
+	r = begin(OWNER, probe, PFN(page), s->ts);
+	if (!r)
 		return;
+	__builtin_memset(r->text, 0, TEXT_SIZE);
 	r->aux = NO_STACK;
 	r->owner.mm_id = id;
 	put_seen_of_owner(r, s);
-	submit(r, probe);
+	submit(r);
 #endif
 }
 
@@ -93,17 +94,18 @@ static __always_inline void emit_owner(struct record *r, u32 probe, u64 page,
 static __always_inline void emit(u32 probe, u64 page, struct seen *s, u32 nr, u8 bits,
 				 s32 aux, u64 mm)
 {
-	struct record r;
+	struct record *r;
 
 	if (mm)
-		emit_owner(&r, probe, page, s, mm);
-	if (!begin(&r, probe, PFN(page), s->ts))
+		emit_owner(probe, page, s, mm);
+	r = begin(probe, probe, PFN(page), s->ts);
+	if (!r)
 		return;
-	put_seen(&r, s);
-	r.nr = nr;
-	r.bits |= bits;
-	r.aux = aux;
-	submit(&r, probe);
+	put_seen(r, s);
+	r->nr = nr;
+	r->bits |= bits;
+	r->aux = aux;
+	submit(r);
 }
 
 /* Might an unwatched page's folio become a watched one?  The cheapest refusal comes first. */
@@ -324,13 +326,13 @@ static __always_inline int on_read(void *ctx, u32 probe, u64 page, s32 within)
 /* A record without a page. */
 static __always_inline int emit_bracket(u32 probe, s32 aux)
 {
-	struct record r;
+	struct record *r = begin(probe, probe, 0, bpf_ktime_get_ns());
 
-	if (!begin(&r, probe, 0, bpf_ktime_get_ns()))
+	if (!r)
 		return 0;
-	__builtin_memset(r.text, 0, TEXT_SIZE);
-	r.aux = aux;
-	submit(&r, probe);
+	__builtin_memset(r->text, 0, TEXT_SIZE);
+	r->aux = aux;
+	submit(r);
 	return 0;
 }
 
@@ -412,17 +414,20 @@ static __always_inline int on_free(void *ctx, u32 probe, u64 page, u32 order)
 }
 
 /* Records that carry text. */
-static __always_inline int begin_text(struct record *r, u32 kind, u64 pfn)
+static __always_inline struct record *begin_text(u32 kind, u64 pfn)
 {
-	__builtin_memset(r->text, 0, TEXT_SIZE);
-	return begin(r, kind, pfn, bpf_ktime_get_ns());
+	struct record *r = begin(kind, LOST_TEXT, pfn, bpf_ktime_get_ns());
+
+	if (r)
+		__builtin_memset(r->text, 0, TEXT_SIZE);
+	return r;
 }
 
 /* comm: 0 for the name that the task has. */
 static __always_inline int on_task(void *ctx, u32 probe, u32 kind, u64 task, u64 comm)
 {
 	u32 tid = 0, pid = 0, parent = bpf_get_current_pid_tgid() >> 32;
-	struct record r;
+	struct record *r;
 
 	bpf_probe_read_kernel(&tid, 4, (void *)(task + OFF_TASK_PID));
 	bpf_probe_read_kernel(&pid, 4, (void *)(task + OFF_TASK_TGID));
@@ -433,10 +438,11 @@ static __always_inline int on_task(void *ctx, u32 probe, u32 kind, u64 task, u64
 		follow(task, pid);
 	if (kind == TASK_EXIT && tid == pid)
 		tasks.delete(&pid);
-	if (!begin_text(&r, kind, (u64)pid << 32 | tid))
+	r = begin_text(kind, (u64)pid << 32 | tid);
+	if (!r)
 		return 0;
-	bpf_probe_read_kernel(r.text, 16, (void *)(comm ? comm : task + OFF_TASK_COMM));
-	submit(&r, LOST_TEXT);
+	bpf_probe_read_kernel(r->text, 16, (void *)(comm ? comm : task + OFF_TASK_COMM));
+	submit(r);
 	return 0;
 }
 
@@ -456,7 +462,7 @@ static __always_inline int on_mark(void *ctx, u32 probe, u64 file, u64 text, u64
 {
 	u64 f_op = 0;
 	char buf[64] = {};
-	struct record r;
+	struct record *r;
 	struct control *c;
 	u32 zero = 0, slot;
 
@@ -478,9 +484,10 @@ static __always_inline int on_mark(void *ctx, u32 probe, u64 file, u64 text, u64
 	__builtin_memcpy(c->name[slot], buf + MARK_PREFIX_SIZE, TEXT_SIZE);
 	/* Stop first: the recorder continues the task once it has seen the count. */
 	bpf_send_signal(SIGSTOP);
-	if (begin_text(&r, MARK_NAMED, 0)) {
-		__builtin_memcpy(r.text, buf + MARK_PREFIX_SIZE, TEXT_SIZE);
-		submit(&r, LOST_TEXT);
+	r = begin_text(MARK_NAMED, 0);
+	if (r) {
+		__builtin_memcpy(r->text, buf + MARK_PREFIX_SIZE, TEXT_SIZE);
+		submit(r);
 	}
 	c->marks++;
 	return 0;

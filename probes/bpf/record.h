@@ -67,75 +67,72 @@ struct cpu_count {
 	u64 lost[NR_PROBES];
 };
 
-/* The loader makes the maps as large as the machine needs them (probes/loader.py). */
+/*
+ * The loader makes the maps as large as the machine needs them, and of ring as many as there
+ * are CPUs: rings holds them, and ring itself only stands for what they are (probes/loader.py).
+ */
 BPF_RINGBUF_OUTPUT(ring, 1);
+BPF_ARRAY_OF_MAPS(rings, "ring", 1);
 BPF_F_TABLE("array", u32, struct cpu_count, cpu_counts, 1, BPF_F_MMAPABLE);
 
 /*
- * Records that the ring refused though it may have room.  A probe on an instruction runs in
- * the handler of its breakpoint, where the kernel only tries the ring's lock: while another
- * CPU holds it, the ring takes nothing.  written follows claimed when a record is whole; the
- * recorder moves taken.
+ * The next number of this CPU.  Between a load and a store a program may be interrupted, or
+ * preempted by a task whose program takes a number, too: so one instruction adds and fetches.
+ * The loader makes it of the add (probes/loader.py) where the kernel has it (in v5.12, commit
+ * 5ca419f2864a "bpf: Add BPF_FETCH field / create atomic_fetch_add instruction").  Without it
+ * the old number is loaded before the add.  Kernels that old run our programs with preemption
+ * off, but a probe in an interrupt between the two takes the same number.
  */
-struct spill {
-	u64 claimed;
-	u64 written;
-	u64 taken;
-	struct record records[SPILL_SLOTS];
-};
-_Static_assert(sizeof(struct spill) == SPILL_BYTES, "probes/maps.py has another spill");
-_Static_assert((SPILL_SLOTS & (SPILL_SLOTS - 1)) == 0, "spill() takes the number modulo a mask");
-
-BPF_F_TABLE("array", u32, struct spill, spills, 1, BPF_F_MMAPABLE);
-
-/* Returns 0 where there is no room. */
-static __always_inline int spill(struct record *r, u32 cpu)
+static __always_inline u64 next_number(u64 *seq)
 {
-	struct spill *s = spills.lookup(&cpu);
-	u64 n;
+	u64 old = *(volatile u64 *)seq, step;
 
-	if (!s)
-		return 0;
-	n = s->claimed;
-	if (n - s->taken >= SPILL_SLOTS)
-		return 0;
-	s->claimed = n + 1;
-	s->records[n & (SPILL_SLOTS - 1)] = *r;
-	s->written++;
-	return 1;
+	asm volatile("%0 = %2 ll\n\tlock *(u64 *)(%1 + 0) += %0"
+		     : "=&r"(step) : "r"(seq), "i"(PATCH_MARK | STEP) : "memory");
+	return FETCHES ? step : old;
 }
 
-/* Fill in what every record has. */
-static __always_inline int begin(struct record *r, u32 probe, u64 pfn, u64 ts)
+/*
+ * A record in the room of this CPU's ring, with what every record has; lost_as: the probe that
+ * it counts for where the ring has no room.  Every record that was begun is submitted.
+ *
+ * Programs stay on their CPU, so that no other one takes this ring's lock, and the kernel holds
+ * it with interrupts off: even where it only tries the lock (a probe on an instruction runs in
+ * the handler of its breakpoint, which counts as an NMI), it is free.  A CPU that came online
+ * after recording began has another one's ring, and may find it locked.
+ */
+static __always_inline struct record *begin(u32 probe, u32 lost_as, u64 pfn, u64 ts)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	u32 cpu = bpf_get_smp_processor_id();
 	struct cpu_count *count = cpu_counts.lookup(&cpu);
+	void *own = rings.lookup(&cpu);
+	struct record *r;
+	u32 seq;
 
-	if (!count)
+	if (!count || !own)
 		return 0;
-	r->ts = ts;
 	/* Counts refused records too: a gap in the file's numbers is a loss. */
-	r->seq = count->seq++;
+	seq = next_number(&count->seq);
+	r = bpf_ringbuf_reserve(own, sizeof(*r), 0);
+	if (!r) {
+		__sync_fetch_and_add(&count->lost[lost_as], 1);
+		return 0;
+	}
+	r->ts = ts;
+	r->seq = seq;
 	r->cpu = cpu;
 	r->probe = probe;
 	r->tid = id;
 	r->pid = id >> 32;
 	r->pfn = pfn;
-	return 1;
+	return r;
 }
 
 /* The recorder polls: waking it for each record would cost more than the record. */
-static __always_inline void submit(struct record *r, u32 lost_as)
+static __always_inline void submit(struct record *r)
 {
-	u32 cpu = r->cpu;
-	struct cpu_count *count;
-
-	if (!ring.ringbuf_output(r, sizeof(*r), BPF_RB_NO_WAKEUP) || spill(r, cpu))
-		return;
-	count = cpu_counts.lookup(&cpu);
-	if (count)
-		count->lost[lost_as]++;
+	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
 }
 
 #endif

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -100,6 +101,22 @@ def script(
     return job
 
 
+def rings(kernel: str) -> Callable[[Path], Path]:
+    """The job of a guest that records loads that are hard on the rings; its folder."""
+
+    def job(folder: Path) -> Path:
+        sources = (HERE / "forks.c", HERE / "preempts.c", scenarios.find("lifecycle").source)
+        for path in (*map(build.workload, sources), HERE / "rings.sh"):
+            shutil.copy2(path, folder)
+        run = lab_run("--kernel", kernel, "--no-record", "--", "./rings.sh", cwd=folder)
+        assert run.returncode == 0, run.stdout + run.stderr
+        for path in folder.glob("*.gz"):
+            path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+        return folder
+
+    return job
+
+
 def crash(folder: Path) -> tuple[subprocess.CompletedProcess[str], Path]:
     """The job of a guest whose kernel dies: what the lab said, and the trace."""
     shutil.copy2(HERE / "crash.py", folder / "crash.py")
@@ -187,6 +204,7 @@ def jobs() -> dict[str, Callable[[Path], Any]]:
         "doctor-all": script("doctor_cases.sh", "lifecycle", *on),
         **{f"fuzz-{kernel}": fuzz(kernel) for kernel in LAB_KERNELS},
         **{f"published-{kernel}": published(kernel) for kernel in LAB_KERNELS},
+        **{f"rings-{kernel}": rings(kernel) for kernel in LAB_KERNELS},
         "oracle": oracle,
         "crash": crash,
         "killed": killed,

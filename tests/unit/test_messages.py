@@ -64,7 +64,7 @@ def shell(command: str, **env: str) -> subprocess.CompletedProcess[str]:
         (["record", "-d", "nan"], "is no time"),
         (["record", "-d", "1e308"], "is no time"),
         (["record", "-d", "soon"], "is no time"),
-        (["record", "--buffer", "3"], "is no power of two"),
+        (["record", "--buffer", "0"], "is no number from 1 to"),
         (["record", "--buffer", "1" * 5000], "is no number from 1 to"),
         (["record", "--min-order", "-1"], "is no number from 0 to"),
         (["record", "--pid", "0"], "is no number from 1 to"),
@@ -192,7 +192,7 @@ def test_missed_probes_ask_for_no_larger_ring(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # GIVEN a trace with a full ring, and one whose kernel skipped probes
-    for kind, advice in (("ring", "larger ring"), ("missed", "mapcount stats")):
+    for kind, advice in (("ring", "larger rings"), ("missed", "mapcount stats")):
         story = MockTrace()
         story.record("alloc", 0x11200, order=9, nr=0)
         story.loss(story.now, story.now + 10, [(0, "unmap", 7)])

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Compiled programs as a file: what is written comes back, what is damaged does not."""
 
+import struct
+
 import pytest
 
-from probes.compiled import MAGIC, Damaged, Map, pack, unpack
+from probes.compiled import MAGIC, Damaged, Function, Map, pack, unpack
 from probes.loader import patched
 from probes.make import references
-from probes.source import PATCH_MARK, PATCHED
+from probes.source import PATCH_MARK, WRITTEN
 from tests.unit.probes.programs import EXIT, compiled, load_64
 
 
@@ -41,7 +43,7 @@ def test_file_when_of_another_format():
 
 def test_references_when_instructions_are_compiled():
     # GIVEN instructions that load a map's descriptor, a constant of ours, and another number
-    number = PATCHED.index("SELF")
+    number = WRITTEN.index("SELF")
     code = load_64(7, kind=1) + EXIT + load_64(PATCH_MARK << 32 | number) + load_64(0x18 << 32)
     maps = {7: Map("ring", 27, 0, 0, 4096, 0)}
     # THEN the first two are named, with the instructions' places
@@ -54,3 +56,15 @@ def test_instructions_when_patched():
     code = patched(function, {"ring": 9}, {"VMEMMAP": 0xFFFFEA0000000000})
     # THEN the map's descriptor and the constant are in their places, and no map stands for none
     assert code == load_64(9, kind=1) + load_64(0xFFFFEA0000000000) + load_64(0) + EXIT
+
+
+@pytest.mark.parametrize("fetches", [0, 1])
+def test_step_when_the_kernel_may_fetch(fetches):
+    # GIVEN a program that loads the step of a CPU's numbering and adds it to a word of memory
+    add = struct.pack("<BBhi", 0xDB, 0x12, 0, 0)
+    function = Function(0, load_64(0) + add + add + EXIT, (), ((0, "STEP"),))
+    # WHEN it is loaded into a kernel that can fetch what was there, or cannot
+    code = patched(function, {}, {"STEP": 1, "FETCHES": fetches})
+    # THEN this add does so, and no other one
+    fetching = struct.pack("<BBhi", 0xDB, 0x12, 0, fetches)
+    assert code == load_64(1) + fetching + add + EXIT

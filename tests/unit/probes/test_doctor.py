@@ -115,3 +115,14 @@ def test_doctor_when_a_recording_has_three_ways(
         assert [probe["op"] for probe in answer["probes"]] == ["unmap", "dup"]
     # AND a recording that is told the same goes that way
     assert kept.find_or_make(paths[GIVEN] or None, use_cache, None).way == way
+
+
+@pytest.mark.parametrize(
+    ("cpus", "told"),
+    [(2, "2 of 4096 KiB each, one for each CPU that is online: 8 MiB by default (--buffer)"),
+     (256, "256 of 256 KiB each, one for each CPU that is online: 64 MiB by default (--buffer)")],
+)  # fmt: skip
+def test_doctor_when_it_tells_of_the_rings(monkeypatch, cpus, told):
+    # GIVEN a machine of some CPUs WHEN doctor looks THEN it says how much each may have
+    monkeypatch.setattr(doctor, "online_cpus", lambda: tuple(range(cpus)))
+    assert doctor._rings() == told

@@ -53,7 +53,7 @@ PATIENCE = 60.0
 
 
 def hold(pids, guardian, marked=list, seconds=PATIENCE):
-    return Hold(lambda: pids, marked, guardian, lambda: None, seconds=seconds)
+    return Hold(lambda: pids, marked, guardian, seconds=seconds)
 
 
 def eventually(condition):
@@ -117,7 +117,7 @@ def test_hold_when_a_task_forks_all_the_time(guardian):
     try:
         eventually(lambda: len(descendants([process.pid])) > 3)
         tasks = partial(descendants, [process.pid])
-        with Hold(tasks, list, guardian, lambda: None, seconds=PATIENCE) as held:
+        with Hold(tasks, list, guardian, seconds=PATIENCE) as held:
             # WHEN it is held THEN every child that it has is, and none comes after
             assert set(descendants([process.pid])) <= set(held.processes)
             time.sleep(0.1)
@@ -214,7 +214,7 @@ def test_hold_when_a_cgroup_has_a_freezer(tmp_path, spinner, before, after):
     path = cgroup_at(tmp_path, before, [spinner])
     guardian = FakeGuardian()
     freezer = Freezer.of(path)
-    with Hold(lambda: members(path), list, guardian, lambda: None, freezer):
+    with Hold(lambda: members(path), list, guardian, freezer):
         # THEN it is frozen, and nobody is sent a signal
         assert (tmp_path / "cgroup.freeze").read_text().strip() == "1"
         eventually(lambda: look(spinner).state == "R")
@@ -238,5 +238,5 @@ def test_hold_when_the_cgroup_is_gone(tmp_path):
         (tmp_path / f"cgroup.{name}").unlink()
     tmp_path.rmdir()
     # THEN there is nobody to hold, and no error
-    with Hold(lambda: members(str(tmp_path)), list, FakeGuardian(), lambda: None, freezer) as held:
+    with Hold(lambda: members(str(tmp_path)), list, FakeGuardian(), freezer) as held:
         assert held.processes == []

@@ -7,7 +7,7 @@ import time
 from probes.losses import Misses, RingLosses
 from probes.maps import Shape
 
-SHAPE = Shape(cpus=2, frames=1, ring_bytes=4096, probes=3)
+SHAPE = Shape(cpus=2, online=(0, 1), frames=1, ring_bytes=4096, probes=3)
 
 
 def test_poll_when_records_were_refused():

@@ -64,7 +64,7 @@ def test_what_was_lost_is_written_before_the_snapshot_that_it_explains():
     happened = []
     told = {"from": 1, "to": 2, "lost": [(0, 1, 1)]}
     recording = Recording(Request(), writer=None)
-    recording.ring = recording.spills = SimpleNamespace(drain=lambda write: 0)
+    recording.drain = SimpleNamespace(now=lambda: happened.append("drained"))
     recording.losses = recording.misses = SimpleNamespace(
         poll=lambda: told if "snapshot" in happened else None
     )
@@ -75,5 +75,5 @@ def test_what_was_lost_is_written_before_the_snapshot_that_it_explains():
     )
     # WHEN it is taken
     recording._take(SimpleNamespace(processes=[], torn={}), "mark")
-    # THEN a recorder that dies after the snapshot has told of both
-    assert happened == ["snapshot", BlockType.LOSS, BlockType.LOSS, BlockType.TRUTH]
+    # THEN what came before it is in the file, and a recorder that dies after it has told of both
+    assert happened == ["drained", "snapshot", BlockType.LOSS, BlockType.LOSS, BlockType.TRUTH]

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+import analysis
 from probes.__main__ import main
 from probes.events import SLOT_SIZE
 from probes.tracefile import BlockType, Writer
@@ -51,6 +52,44 @@ def test_records_come_back_when_the_ring_has_wrapped_around(kernel):
     kernel.recover()
     first = 5 * (SLOTS // 2)
     assert kernel.recovered() == list(range(first, first + SLOTS - 1))
+
+
+def test_every_ring_is_recovered_when_there_are_several(tmp_path, capsys):
+    # GIVEN three rings, of which one was drained, one has wrapped around, and one is as it began
+    kernel = DeadKernel(tmp_path, rings=3)
+    kernel.put(4, ring=1)
+    for ring in (2, 0, 2):
+        kernel.put(SLOTS // 2, ring=ring)
+        kernel.drain(ring=ring)
+    kernel.put(5, ring=2)
+    kernel.die()
+    console = tmp_path / "console"
+    console.write_text(CONSOLE)
+    # WHEN recovered, and once more
+    assert kernel.recover("--console", str(console)) == 0
+    assert capsys.readouterr().out.startswith("9 events recovered, the kernel said")
+    assert kernel.recover("--console", str(console)) == 0
+    # THEN what was left in each ring is there once, under its number, beside the last words
+    first = 2 * (SLOTS // 2)
+    assert [kernel.recovered(ring) for ring in range(3)] == [
+        [], [0, 1, 2, 3], list(range(first, first + 5)),
+    ]  # fmt: skip
+    assert {ring: note["events"] for ring, note in kernel.notes().items()} == {1: 4, 2: 5}
+    assert [block.type for block, _ in kernel.blocks()].count(BlockType.OOPS) == 1
+    # AND a reader adds up what was recovered
+    assert analysis.open_trace(kernel.trace).recovery["events"] == 9
+
+
+def test_the_core_is_refused_when_one_of_its_rings_is_of_another_crash(tmp_path, capsys):
+    # GIVEN a core of which the second ring has not what the trace has
+    kernel = DeadKernel(tmp_path, rings=2)
+    kernel.put(5, ring=1)
+    kernel.drain(ring=1)
+    kernel.memory[kernel.frames[1][2]][20] ^= 1
+    kernel.die()
+    # WHEN recovered THEN it is refused
+    assert kernel.recover() == 1
+    assert "does not belong to" in capsys.readouterr().err
 
 
 def test_records_come_once_when_recovered_twice(kernel, capsys):
@@ -263,7 +302,7 @@ def test_one_error_says_why_when_the_trace_has_no_frames(kernel, capsys):
         writer.json(BlockType.HEADER, {"ring": None, "clock": {}})
     # WHEN recovered THEN one line says why not
     assert kernel.recover() == 1
-    assert "does not say where its ring lay" in capsys.readouterr().err
+    assert "does not say where its rings lay" in capsys.readouterr().err
 
 
 def test_one_error_says_what_to_do_when_the_trace_is_damaged(kernel, capsys):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The drain's arithmetic on a ring made of ordinary memory."""
+"""The drain's arithmetic on rings made of ordinary memory."""
 
 import mmap
 import os
@@ -7,8 +7,10 @@ import struct
 
 import pytest
 
+from probes.errors import ProbeError
 from probes.events import RECORD_SIZE, RING_BUSY, RING_HEADER_SIZE, SLOT_SIZE
-from probes.ring import Ring
+from probes.frames import frames_of
+from probes.ring import Ring, Rings, size_of_each
 
 SIZE = 4 * mmap.PAGESIZE
 
@@ -96,3 +98,85 @@ def test_drain_when_writing_fails(fake):
         ring.drain(fail)
     # THEN the records are still in the ring
     assert payloads(ring) == [b"0"]
+
+
+@pytest.fixture
+def three():
+    rings = [FakeRing() for _ in range(3)]
+    yield rings
+    for ring in rings:
+        os.close(ring.fd)
+
+
+def drained(rings, least=0):
+    """(ring, number of records) of each chunk that is handed over."""
+    chunks = []
+    rings.drain(lambda number, slots, count: chunks.append((number, count)), least)
+    return chunks
+
+
+def test_rings_when_one_is_fuller_than_the_others(three):
+    # GIVEN one, three and two records in the rings of three CPUs
+    rings = Rings([ring.fd for ring in three], SIZE)
+    for ring, count in zip(three, (1, 3, 2), strict=True):
+        for _ in range(count):
+            ring.put(b"x")
+    # WHEN those with at least two records are drained THEN the fullest comes first
+    assert drained(rings, least=2 * SLOT_SIZE) == [(1, 3), (2, 2)]
+    # AND the third is not lost
+    assert drained(rings) == [(0, 1)]
+    assert drained(rings) == []
+
+
+def test_rings_when_one_waits_for_a_record_that_is_being_written(three):
+    # GIVEN a ring whose first record is not whole: its task was preempted
+    three[0].put(b"0", busy=True)
+    three[0].put(b"1")
+    three[1].put(b"2")
+    rings = Rings([ring.fd for ring in three], SIZE)
+    # WHEN they are drained THEN those of other CPUs do not wait for it
+    assert drained(rings) == [(1, 1)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sees page frames: run as root")
+def test_rings_when_asked_where_they_lie(three):
+    # GIVEN rings of one size, of which each page has a frame of its own
+    found = Rings([ring.fd for ring in three], SIZE).where()
+    # THEN each is found, for whoever reads the memory of this kernel
+    pages = 2 + SIZE // mmap.PAGESIZE
+    assert [sum(number for _, number in runs) for runs in found["frames"]] == [pages] * 3
+    maps = [mmap.mmap(ring.fd, pages * mmap.PAGESIZE, prot=mmap.PROT_READ) for ring in three]
+    assert found["frames"] == [frames_of(one, pages) for one in maps]
+    assert found["bytes"] == SIZE
+
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("cpus", "total", "each"),
+    [
+        (1, None, 8 * MIB),
+        (2, None, 4 * MIB),
+        (6, None, MIB),
+        (16, None, MIB),
+        (64, None, MIB),
+        (256, None, MIB // 4),
+        (4096, None, MIB // 64),
+        (2, 8 * MIB, 4 * MIB),
+        (3, 8 * MIB, 2 * MIB),
+        (256, MIB, mmap.PAGESIZE),
+    ],
+)
+def test_size_when_there_are_many_cpus(cpus, total, each):
+    # GIVEN CPUs, and what their rings may have together
+    # THEN each has a power of two of pages, and together they have no more
+    assert size_of_each(cpus, total) == each
+    assert cpus * each <= (total or max(8 * MIB, min(cpus, 64) * MIB))
+
+
+def test_size_when_there_is_no_page_for_each():
+    # GIVEN more CPUs than pages THEN the error says how much is enough
+    with pytest.raises(ProbeError, match=r"give --buffer 4"):
+        size_of_each(1000, MIB)
+    assert size_of_each(1000, 4 * MIB) == mmap.PAGESIZE

@@ -154,3 +154,24 @@ def test_run_when_a_program_is_run_at_once(monkeypatch, arguments):
     assert syscalls.run(9, *arguments) == -14
     words = b"".join(word.to_bytes(8, "little") for word in arguments)
     assert asked == [(here().BPF, 10, ctypes.sizeof(BpfTestRun), 9, words)]
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_fetches_when_the_kernel_may_know_no_such_add(monkeypatch, refuses):
+    # GIVEN a kernel that takes, or refuses, an add that fetches
+    asked, closed = [], []
+
+    def call(number, command, attributes, size):
+        load = BpfProgLoad.from_buffer(attributes)
+        asked.append(ctypes.string_at(load.insns, 8 * load.insn_cnt))
+        if refuses:
+            raise OSError(22, "Invalid argument")
+        return 7
+
+    monkeypatch.setattr(syscalls, "_call", call)
+    monkeypatch.setattr(syscalls.os, "close", closed.append)
+    # WHEN it is asked THEN the answer is that, and nothing stays open
+    assert syscalls.fetches() is not refuses
+    assert closed == ([] if refuses else [7])
+    # AND what it was given is that add, on the stack: BPF_STX | BPF_ATOMIC | BPF_DW, BPF_FETCH
+    assert asked[0][16:24] == bytes.fromhex("db1af8ff01000000")

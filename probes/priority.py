@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A real-time priority for the recorder: a ring fills while its reader waits for a CPU."""
+
+from __future__ import annotations
+
+import os
+from typing import Optional
+
+#: Above what an ordinary user runs, below the kernel's own threads for interrupts (50).
+PRIORITY = 10
+
+
+def ask() -> Optional[str]:
+    """Ask for SCHED_FIFO for the calling thread, and for those that it begins from now on.
+
+    Returns why the kernel refused it: also root may not where a control group has no share of the
+    real-time bandwidth (CONFIG_RT_GROUP_SCHED), or without CAP_SYS_NICE.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+    except OSError as error:
+        return error.strerror
+    return None

@@ -1,0 +1,25 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The rings under loads that are hard on them: runs in a guest, leaves each case's status, messages
+# and packed trace.  Usage: rings.sh (beside the programs forks, preempts and lifecycle).
+set -u
+
+# case NAME OPTIONS... -- COMMAND...: record it, keep what is said.  The trace is written into
+# memory: the folder is the host's, and slow.
+case_() {
+	local name=$1
+	shift
+	python3 -m probes record -o "/tmp/$name.mapcount" "$@" >"$name.out" 2>"$name.err"
+	echo $? >"$name.status"
+	gzip -1 <"/tmp/$name.mapcount" >"$name.mapcount.gz"
+	rm "/tmp/$name.mapcount"
+}
+
+python3 -m probes doctor >doctor.out
+case_ lifecycle -- ./lifecycle
+case_ forks -- ./forks 100 20
+case_ preempts --min-order 0 -- ./preempts 0 6
+# Tasks that no ordinary one gets the better of: the recorder is above them, or (--nice) is not.
+case_ starved --min-order 0 -- ./preempts 5 4
+case_ nice --min-order 0 --nice --buffer 1 -- ./preempts 5 4
+exit 0
