@@ -28,7 +28,8 @@ class Census:
 
     ``first_ts``, ``last_ts``: ns.  ``probes``: records by probe id.  By thread, ascending:
     ``tids``, ``tid_events``, ``tid_last`` (ns of its last record), ``tid_pid`` (its process in
-    that).  ``cpu_lost``: by CPU, how many numbers are missing in its numbering.  ``frames``
+    that).  ``cpu_lost``: by CPU, how many numbers are missing in its numbering;
+    ``cpu_uneven``: the CPUs of which one is missing where another comes twice.  ``frames``
     (pfn >> FRAME_SHIFT, ascending) have ``frame_events`` records; ``order`` is the highest that
     occurs.
     ``common``: the records that belong to no page: marks, tasks, the kernel's death.
@@ -46,6 +47,7 @@ class Census:
     tid_last: Ints
     tid_pid: Ints
     cpu_lost: dict[int, int]
+    cpu_uneven: set[int]
     frames: Ints
     frame_events: Ints
     order: int
@@ -96,13 +98,14 @@ class _Tally:
 class _Numbering:
     """Each CPU's numbering of its records, which begins again after the last of 32 bits.
 
-    Of each CPU the lowest and the highest number are kept, of either half of all numbers.
+    Of each CPU the lowest and the highest number are kept, and their sum, of either half of all
+    numbers.
     """
 
     def __init__(self) -> None:
         self._low = np.full((CPUS, 2), np.iinfo(np.int64).max)
         self._high = np.full((CPUS, 2), -1, dtype=np.int64)
-        self._there = np.zeros(CPUS, dtype=np.int64)
+        self._there, self._sum = np.zeros((2, CPUS, 2), dtype=np.int64)
 
     def add(self, batch: Records) -> None:
         """Take in some records."""
@@ -110,18 +113,35 @@ class _Numbering:
         half = cpu, seq >> 31
         np.minimum.at(self._low, half, seq)
         np.maximum.at(self._high, half, seq)
-        self._there += np.bincount(cpu, minlength=CPUS)
+        place = cpu.astype(np.int64) << 1 | half[1]
+        self._there += np.bincount(place, minlength=2 * CPUS).reshape(CPUS, 2)
+        np.add.at(self._sum, half, seq)
 
     def missing(self) -> dict[int, int]:
         """By CPU, how many numbers between its first and its last are in no record."""
-        cpus = np.flatnonzero(self._there)
+        cpus = np.flatnonzero(self._there.any(axis=1))
         low, high = self._low[cpus], self._high[cpus]
         span = high.max(axis=1) - low.min(axis=1) + 1
         both = (high >= 0).all(axis=1)
         # From the upper half on, over the last number and to the end of the lower half.
         around = high[both, 0] + NUMBERS - low[both, 1] + 1
         span[both] = np.minimum(span[both], around)
-        return dict(zip(cpus.tolist(), (span - self._there[cpus]).tolist(), strict=True))
+        missing = span - self._there[cpus].sum(axis=1)
+        return dict(zip(cpus.tolist(), missing.tolist(), strict=True))
+
+    def uneven(self) -> set[int]:
+        """The CPUs with as many records as numbers, which these numbers do not add up to: one is
+        missing where another comes twice."""
+        found = set()
+        for cpu in (cpu for cpu, missing in self.missing().items() if not missing):
+            low, high = self._low[cpu].tolist(), self._high[cpu].tolist()
+            there = self._there[cpu].tolist()
+            around = all(there) and high[1] - low[0] + 1 != sum(there)
+            first, last = (low[1], high[0] + NUMBERS) if around else (min(low), max(high))
+            total = int(self._sum[cpu].sum()) + (NUMBERS * there[0] if around else 0)
+            if (first + last) * sum(there) // 2 != total:
+                found.add(cpu)
+        return found
 
 
 class _Threads:
@@ -208,6 +228,7 @@ def census(batches: Iterable[Records], plan: Plan) -> Census:
         tid_last=tid_last,
         tid_pid=tid_pid,
         cpu_lost=numbering.missing(),
+        cpu_uneven=numbering.uneven(),
         frames=frame,
         frame_events=frame_events,
         order=order,

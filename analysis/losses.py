@@ -84,6 +84,12 @@ def sequence_gaps(batches: Iterable[Records]) -> list[Gap]:
     return [Gap(*row) for row in rows.tolist()]
 
 
+def repeated(batches: Iterable[Records]) -> int:
+    """How many records have the number of another one of their CPU."""
+    numbers = [batch["cpu"].astype(np.uint64) << np.uint64(32) | batch["seq"] for batch in batches]
+    return sum(map(len, numbers)) - len(np.unique(np.concatenate(numbers))) if numbers else 0
+
+
 def _began_again(cpu: Ints, seq: Ints) -> Bools:
     """By CPU, whether its numbers began again: then they are nearer over the last one."""
     low, high = np.full((2, 1 << 16), NUMBERS), np.full((2, 1 << 16), -1)

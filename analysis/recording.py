@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -13,13 +14,23 @@ from analysis.arrays import Ints, Records
 from analysis.census import FRAME_SHIFT, Census, census, is_common
 from analysis.errors import AnalysisError
 from analysis.log import Log
-from analysis.losses import Gap, Loss, kept_gaps, losses_of, sequence_gaps, untold
+from analysis.losses import (
+    RING,
+    Gap,
+    Loss,
+    kept_gaps,
+    losses_of,
+    repeated,
+    sequence_gaps,
+    untold,
+)
 from analysis.oops import oops_of
 from analysis.partition import PART, Partition, partition
 from analysis.plan import OP, Plan
 from analysis.records import batches
 from analysis.source import Source
 from analysis.tasks import TaskNames
+from analysis.text import count
 from analysis.time_order import Rank, TimeOrder, time_order_of
 from analysis.truth import Layout, Snapshot, decode
 
@@ -63,6 +74,24 @@ class Recording:
                 f"{strangers} records come from probes that the header does not know; "
                 "they are kept without an operation: use a newer mapcount"
             )
+
+        twice = self._repeated()
+        if twice:
+            self.warnings.append(
+                f"{count(twice, 'record')} of {self.path} have the number of another record of "
+                "their CPU: what was lost is not known exactly: keep the file and report it"
+            )
+
+    def _repeated(self) -> int:
+        """How many records have another one's number; looked at where something speaks for it."""
+        if kept_gaps(self.meta) is not None:
+            return 0
+        told: dict[int, int] = defaultdict(int)
+        for one in self.losses:
+            told[one.cpu] += one.lost if one.kind == RING else 0
+        lost = self.census.cpu_lost
+        odd = self.census.cpu_uneven or any(lost[cpu] != told[cpu] for cpu in lost)
+        return repeated(self.batches()) if odd else 0
 
     def batches(self) -> Iterator[Records]:
         """The records as they lie in the file, some at a time."""
