@@ -18,6 +18,7 @@ from probes.kernel import Kcore, Memory, Symbols, check_kprobes, online_cpus, te
 from probes.layout import Layout, find_layout
 from probes.memory import BpfMemory
 from probes.plan import Plan, by_trampoline, resolve
+from probes.preemption import preempts, unpreempted
 from probes.program import NO_BCC, bcc_version
 from probes.ring import size_of_each
 from probes.snapshot import unpublished
@@ -176,6 +177,8 @@ def _plan(report: Report, symbols: Symbols, memory: Memory, types: Btf) -> None:
     try:
         layout = find_layout(types, symbols, memory)
         plan = by_trampoline(resolve(types, symbols, memory, layout), types)
+        if preempts():
+            plan = unpreempted(plan, types)
     except ProbeError as error:
         report.lacks("layout", error, ALL)
         return

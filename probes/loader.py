@@ -14,7 +14,7 @@ import struct
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Optional, Tuple
 
-from probes import events, syscalls
+from probes import events, syscalls, tracefs
 from probes.boot import Boot
 from probes.compiled import Compiled, Function, Map
 from probes.errors import ProbeError
@@ -27,7 +27,17 @@ from probes.maps import (
     Shape,
 )
 from probes.plan import Plan
-from probes.probe import FENTRY, FEXIT, KPROBE, KRETPROBE, RAW_TRACEPOINT, Probe
+from probes.preemption import EVENTS
+from probes.probe import (
+    FENTRY,
+    FEXIT,
+    KPROBE,
+    KRETPROBE,
+    KRETPROBE_MULTI,
+    RAW_TRACEPOINT,
+    TRACEPOINT,
+    Probe,
+)
 
 #: struct bpf_insn of a 64-bit constant, which takes two: code, registers, offset, value.
 _INSN = struct.Struct("<BBhI")
@@ -39,10 +49,14 @@ _MAP_FD = 1 << 4
 _TYPES = {
     KPROBE: (syscalls.PROG_KPROBE, 0),
     KRETPROBE: (syscalls.PROG_KPROBE, 0),
+    KRETPROBE_MULTI: (syscalls.PROG_KPROBE, syscalls.TRACE_KPROBE_MULTI),
     FENTRY: (syscalls.PROG_TRACING, syscalls.TRACE_FENTRY),
     FEXIT: (syscalls.PROG_TRACING, syscalls.TRACE_FEXIT),
     RAW_TRACEPOINT: (syscalls.PROG_RAW_TRACEPOINT, 0),
+    TRACEPOINT: (syscalls.PROG_TRACEPOINT, 0),
 }
+#: Ways in whose place a kprobe may do.
+TRAMPOLINES = (FENTRY, FEXIT, KRETPROBE_MULTI)
 _U64 = struct.Struct("=Q")
 _U32 = struct.Struct("=I")
 
@@ -185,7 +199,7 @@ class Program:
                     (attach, function.btf_id),
                 )
             except OSError as error:
-                kind = Refused if probe.attach in (FENTRY, FEXIT) else ProbeError
+                kind = Refused if probe.attach in TRAMPOLINES else ProbeError
                 raise kind(_refusal(probe, error)) from None
 
     def _mapped(self, name: str, size: int) -> mmap.mmap:
@@ -276,12 +290,17 @@ class Program:
             if probe.attach in (KPROBE, KRETPROBE):
                 on_return = probe.attach == KRETPROBE
                 link = syscalls.attach_kprobe(program, probe.function, probe.offset, on_return)
+            elif probe.attach == TRACEPOINT:
+                number = tracefs.number(EVENTS[probe.function][0])
+                link = syscalls.attach_tracepoint(program, number)
+            elif probe.attach == KRETPROBE_MULTI:
+                link = syscalls.attach_return(program, probe.function)
             elif probe.attach == RAW_TRACEPOINT:
                 link = syscalls.attach_tracing(program, probe.function)
             else:
                 link = syscalls.attach_tracing(program)
         except OSError as error:
-            if probe.attach in (FENTRY, FEXIT):
+            if probe.attach in TRAMPOLINES:
                 raise Refused(_refusal(probe, error)) from None
             return f"the kernel refused it ({error.strerror})"
         self._links.append(link)

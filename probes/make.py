@@ -17,6 +17,7 @@ from probes.hooks import MARK_OPS
 from probes.kernel import Memory, Symbols, build_id
 from probes.layout import find_layout
 from probes.plan import by_trampoline, resolve
+from probes.preemption import preempts, unpreempted
 from probes.probe import FENTRY, FEXIT, Probe
 from probes.program import bcc_version, compiled
 from probes.say import say
@@ -46,6 +47,8 @@ def make(kcore: Memory, trampolines: bool = True) -> Compiled:
     plan = resolve(types, symbols, kcore, layout)
     if trampolines:
         plan = by_trampoline(plan, types)
+    if preempts():
+        plan = unpreempted(plan, types)
     say(f"compiling {len(plan.probes)} probes")
     text = source(plan, layout, cgroups=CGROUP_MAPS in symbols.address)
     code, maps, licence = compiled(text, [stubs.name(probe) for probe in plan.probes])

@@ -8,8 +8,12 @@ from typing import Any, Dict, NamedTuple, Tuple, Union
 
 #: How the kernel attaches a stub.
 KPROBE, KRETPROBE, RAW_TRACEPOINT = "kprobe", "kretprobe", "raw_tracepoint"
+#: A tracepoint by way of perf, which costs more and holds preemption off.
+TRACEPOINT = "tracepoint"
 #: The cheaper way into a whole function, and out of it.
 FENTRY, FEXIT = "fentry", "fexit"
+#: A way out of it with preemption off, for any number of tasks that are in it.
+KRETPROBE_MULTI = "kretprobe_multi"
 
 
 class Value(NamedTuple):
@@ -27,6 +31,11 @@ def argument(position: int) -> Value:
 def register(expression: str) -> Value:
     """What a field of struct pt_regs holds, perhaps less a number (probes/arch.py)."""
     return Value("register", expression)
+
+
+def event_field(offset: int, size: int, is_pfn: bool = False) -> Value:
+    """A field of what perf has of a tracepoint; of a page frame number the struct page."""
+    return Value("pfn" if is_pfn else "field", f"{offset} {size}")
 
 
 def constant(name: str) -> Value:

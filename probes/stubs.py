@@ -4,15 +4,27 @@
 from __future__ import annotations
 
 from probes.arch import Arch
-from probes.probe import FENTRY, FEXIT, KPROBE, KRETPROBE, RAW_TRACEPOINT, Probe, Value
+from probes.probe import (
+    FENTRY,
+    FEXIT,
+    KPROBE,
+    KRETPROBE,
+    KRETPROBE_MULTI,
+    RAW_TRACEPOINT,
+    TRACEPOINT,
+    Probe,
+    Value,
+)
 
 #: What a stub is given, as the type of its context.
 _CONTEXTS = {
     KPROBE: "struct pt_regs",
     KRETPROBE: "struct pt_regs",
+    KRETPROBE_MULTI: "struct pt_regs",
     FENTRY: "void",
     FEXIT: "void",
     RAW_TRACEPOINT: "struct bpf_raw_tracepoint_args",
+    TRACEPOINT: "struct trace_fields",
 }
 
 
@@ -40,8 +52,14 @@ def _expression(value: Value, attach: str, arch: Arch) -> str:
         return (
             f"ctx->args[{position}]" if attach == RAW_TRACEPOINT else f"argument(ctx, {position})"
         )
+    if value.kind in ("field", "pfn"):
+        offset, size = map(int, str(value.what).split())
+        word, byte = divmod(offset, 8)
+        text = f"ctx->words[{word}] >> {8 * byte}" if byte else f"ctx->words[{word}]"
+        text = text if size == 8 else f"(u{8 * size})({text})"
+        return f"PAGE({text})" if value.kind == "pfn" else text
     if value.kind == "register":
         return f"ctx->{value.what}"
     if value.kind == "result":
-        return f"ctx->{arch.RESULT}" if attach == KRETPROBE else "returned(ctx)"
+        return "returned(ctx)" if attach == FEXIT else f"ctx->{arch.RESULT}"
     return str(value.what)

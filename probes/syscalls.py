@@ -17,17 +17,19 @@ from probes import arch
 
 # enum bpf_cmd
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_NEXT_KEY, _PROG_LOAD = 0, 1, 2, 4, 5
-_PROG_TEST_RUN, _RAW_TRACEPOINT_OPEN = 10, 17
+_PROG_TEST_RUN, _RAW_TRACEPOINT_OPEN, _LINK_CREATE = 10, 17, 28
 # enum bpf_prog_type
-PROG_KPROBE, PROG_RAW_TRACEPOINT, PROG_TRACING = 2, 17, 26
+PROG_KPROBE, PROG_TRACEPOINT, PROG_RAW_TRACEPOINT, PROG_TRACING = 2, 5, 17, 26
 # enum bpf_attach_type
-TRACE_FENTRY, TRACE_FEXIT = 24, 25
+TRACE_FENTRY, TRACE_FEXIT, TRACE_KPROBE_MULTI = 24, 25, 42
 
 #: Of union bpf_attr what the calls below set; the kernel takes what is missing for zeros.
 _MAP = struct.Struct("=IIIIIIi16s")
 _ELEMENT = struct.Struct("=IxxxxQQQ")
 _PROGRAM = struct.Struct("=IIQQIIQII16sIIIIQIIQII")
 _TRACEPOINT = struct.Struct("=QI")
+_MULTI = struct.Struct("=IIIIIIQQQ")
+_MULTI_RETURN = 1
 _RUN = struct.Struct("=IIIIQQIIIIQQII")
 #: struct perf_event_attr up to config2 (PERF_ATTR_SIZE_VER1).
 _PERF = struct.Struct("=IIQQQQQIIQQ")
@@ -38,6 +40,7 @@ INSN = struct.Struct("<BBhi")
 ATOMIC_ADD, FETCH = 0xDB, 1
 
 KPROBE_DEVICE = "/sys/bus/event_source/devices/kprobe"
+_PERF_TYPE_TRACEPOINT = 2
 _PERF_CLOEXEC = 8
 _PERF_ENABLE, _PERF_SET_BPF = 0x2400, 0x40042408
 _LOG_BYTES = 1 << 20
@@ -182,16 +185,33 @@ def attach_tracing(program: int, tracepoint: Optional[str] = None) -> int:
     return _bpf(_RAW_TRACEPOINT_OPEN, _TRACEPOINT.pack(at, program))
 
 
+def attach_return(program: int, function: str) -> int:
+    """Attach to the return of a kernel function as one of several functions."""
+    name = ctypes.create_string_buffer(function.encode())
+    names = ctypes.c_void_p(ctypes.addressof(name))
+    at = ctypes.addressof(names)
+    return _bpf(
+        _LINK_CREATE,
+        _MULTI.pack(program, 0, TRACE_KPROBE_MULTI, 0, _MULTI_RETURN, 1, at, 0, 0),
+    )
+
+
 def attach_kprobe(program: int, function: str, offset: int, on_return: bool) -> int:
     """Attach to an instruction of a kernel function, or to its return."""
     with open(f"{KPROBE_DEVICE}/type") as file:
         type_ = int(file.read())
     name = ctypes.create_string_buffer(function.encode())
-    attributes = _PERF.pack(
-        *(type_, _PERF.size, int(on_return), 1, 0, 0, 0, 1, 0),
-        *(ctypes.addressof(name), offset),
-    )
-    # Of any task; a kprobe's program runs on each CPU, whichever its event is opened on.
+    return _attach_event(program, type_, int(on_return), ctypes.addressof(name), offset)
+
+
+def attach_tracepoint(program: int, number: int) -> int:
+    """Attach to a tracepoint by perf's number of its event."""
+    return _attach_event(program, _PERF_TYPE_TRACEPOINT, number, 0, 0)
+
+
+def _attach_event(program: int, type_: int, config: int, config1: int, config2: int) -> int:
+    attributes = _PERF.pack(type_, _PERF.size, config, 1, 0, 0, 0, 1, 0, config1, config2)
+    # Of any task; the program runs on each CPU, whichever its event is opened on.
     where = (ctypes.c_long(-1), ctypes.c_long(0), ctypes.c_long(-1), ctypes.c_long(_PERF_CLOEXEC))
     number = arch.here().PERF_EVENT_OPEN
     event = _call(number, ctypes.create_string_buffer(attributes, len(attributes)), *where)

@@ -88,8 +88,9 @@ def tell(trace: Trace) -> None:
         advice = cli.fewer_losses(trace.meta.get("ring_bytes", 0))
         warn(f"{lost} events were lost: counts after a loss may differ; {advice}")
     if missed:
-        warn(f"the kernel skipped probes {missed} times, as it does for one that runs inside "
-                   "another: later counts may differ; `mapcount stats` shows which")  # fmt: skip
+        warn(f"the kernel skipped probes {missed} times, as it does while an interrupted or a "
+             "preempted task is in the same one: later counts may differ, and fewer busy tasks on "
+             "each CPU help; `mapcount stats` shows which")  # fmt: skip
     cli.detail(f"{trace.census.events} events, {len(trace.snapshots)} snapshots")
 
 

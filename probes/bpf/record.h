@@ -30,6 +30,11 @@ struct owner {
 	u32 unused_too;
 };
 
+/* What a program that perf calls at a tracepoint is given: the record that perf has made. */
+struct trace_fields {
+	u64 words[8];
+};
+
 struct record {
 	u64 ts;
 	u32 seq;

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Probes whose programs the kernel does not preempt, on kernels that preempt themselves.
+
+The kernel skips a program that is active on its CPU.  One that was preempted is active until its
+task runs again, which on a busy CPU takes a tenth of a second: for all other tasks of that CPU the
+probe is gone for so long.  fentry, fexit and raw tracepoints only keep a program on its CPU;
+kprobes, and what perf does at a tracepoint, hold preemption off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import Tuple
+
+from probes import tracefs
+from probes.btf import Btf
+from probes.kconfig import built_with
+from probes.plan import Plan
+from probes.probe import (
+    FENTRY,
+    FEXIT,
+    KPROBE,
+    KRETPROBE_MULTI,
+    RAW_TRACEPOINT,
+    TRACEPOINT,
+    Probe,
+    Value,
+    event_field,
+)
+
+#: A kernel with one of these preempts what runs in it, unless it is told not to at boot.
+REAL_TIME = "CONFIG_PREEMPT_RT"
+PREEMPTING = ("CONFIG_PREEMPT", "CONFIG_PREEMPT_LAZY", REAL_TIME)
+
+#: The tracepoints that all memory passes: perf's event, and its fields as the handler takes them.
+EVENTS = {
+    "mm_page_alloc": ("kmem/mm_page_alloc", ("pfn", "order", "migratetype")),
+    "mm_page_free": ("kmem/mm_page_free", ("pfn", "order")),
+}
+
+
+def preempts() -> bool:
+    """Whether this kernel was built to preempt what runs in it."""
+    return any(map(built_with, PREEMPTING))
+
+
+def unpreempted(plan: Plan, btf: Btf) -> Plan:
+    """The same probes, attached so that their programs are not preempted."""
+    # The functions of the reverse map run under a page table's lock: a spinlock, but there.
+    locked = not built_with(REAL_TIME)
+    return Plan([_held(probe, btf, locked) for probe in plan.probes], plan.missing)
+
+
+def _held(probe: Probe, btf: Btf, locked: bool) -> Probe:
+    if probe.attach == RAW_TRACEPOINT and probe.function in EVENTS and _may_be_preempted(btf):
+        # Without tracefs what is skipped is counted, as everywhere.
+        with contextlib.suppress(OSError, KeyError):
+            return replace(probe, attach=TRACEPOINT, values=_values(probe.function))
+    if probe.group == "rmap" and locked:
+        return probe
+    if probe.attach == FENTRY:
+        return replace(probe, attach=KPROBE)
+    if probe.attach == FEXIT:
+        # kretprobes have room for a few tasks in the function: with many, returns are missed.
+        return replace(probe, attach=KRETPROBE_MULTI)
+    return probe
+
+
+def _may_be_preempted(btf: Btf) -> bool:
+    """Commit "tracing: Guard __DECLARE_TRACE() use of __DO_TRACE_CALL() with SRCU-fast" (in v7.0):
+    a tracepoint itself no longer holds preemption off."""
+    return btf.offset("tp_transition_snapshot", "srcu_gp") is not None
+
+
+def _values(tracepoint: str) -> Tuple[Value, ...]:
+    event, names = EVENTS[tracepoint]
+    fields = tracefs.fields(event)
+    return tuple(event_field(*fields[name], is_pfn=name == "pfn") for name in names)
