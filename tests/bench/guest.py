@@ -102,31 +102,50 @@ def peers_root(suite: str) -> Path:
 def boot(kind: str, wanted: list[str], seconds: float) -> dict[str, Any]:
     """Run in_guest.py in a guest.  Returns its results."""
     kernel = kernels.resolve(None)
-    root = peers_root(kernel.suite) if kind == "cost" else chroot.ensure(kernel.suite)
-    run_dir = cache.new_run_dir(f"bench-{kind}")
-    files = [build.workload(HERE / "touch.c")]
-    files += [HERE / name for name in ("in_guest.py", "few_probes.py", "bcc_callback.py")]
-    for path in files:
-        shutil.copy2(path, run_dir / path.name)
-    machine = guest.Machine(
-        image=kernels.image_of(kernel, root),
-        root=root,
-        kvm=False,
-        cpus=2 if kind == "loss" else 1,
-        shares=(guest.Share(f"{job.SOURCE}/probes", lab.PROBES), lab.compiled_share(run_dir)),
-        qemu=() if kind == "loss" else ("-icount", "shift=0"),
-    )
-    command = ["python3", f"{job.OUT}/in_guest.py", kind, f"{job.OUT}/result.json", *wanted]
-    say.phase(f"booting {kernel.name} for {kind}")
-    result = guest.run(machine, job.script(command, policy="madvise"), run_dir, seconds)
-    if result.exit_code:
-        say.warning(f"the guest {result.outcome.value}, status {result.status}: see {run_dir}")
+    if kind != "cost":
+        root, programs = chroot.ensure(kernel.suite), []
+    else:
+        root = peers_root(kernel.suite)
+        made = run("programs", kernel, root, wanted, seconds, [])
+        programs = sorted(made.glob("*.programs"))
+    run_dir = run(kind, kernel, root, wanted, seconds, programs)
     OUT.mkdir(parents=True, exist_ok=True)
     for kept in run_dir.glob("*.data"):
         shutil.copy2(kept, OUT / kept.name)
     # Whatever was measured before that is there.
     found: dict[str, Any] = json.loads((run_dir / "result.json").read_text())
     return found
+
+
+def run(
+    kind: str,
+    kernel: kernels.Kernel,
+    root: Path,
+    wanted: list[str],
+    seconds: float,
+    more: list[Path],
+) -> Path:
+    """Run in_guest.py in one guest, with more files beside it.  Returns their directory."""
+    run_dir = cache.new_run_dir(f"bench-{kind}")
+    files = [build.workload(HERE / "touch.c"), *more]
+    files += [HERE / name for name in ("in_guest.py", "few_probes.py", "bcc_callback.py")]
+    for path in files:
+        shutil.copy2(path, run_dir / path.name)
+    counted = kind in ("start", "cost")
+    machine = guest.Machine(
+        image=kernels.image_of(kernel, root),
+        root=root,
+        kvm=False,
+        cpus=1 if counted else 2,
+        shares=(guest.Share(f"{job.SOURCE}/probes", lab.PROBES), lab.compiled_share(run_dir)),
+        qemu=("-icount", "shift=0") if counted else (),
+    )
+    command = ["python3", f"{job.OUT}/in_guest.py", kind, f"{job.OUT}/result.json", *wanted]
+    say.phase(f"booting {kernel.name} for {kind}")
+    result = guest.run(machine, job.script(command, policy="madvise"), run_dir, seconds)
+    if result.exit_code:
+        say.warning(f"the guest {result.outcome.value}, status {result.status}: see {run_dir}")
+    return run_dir
 
 
 def cost_rows(results: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,6 +2,10 @@
 """In the guest: each tracer beside the load, and what that cost.
 
     in_guest.py start|cost|loss RESULT.json [TRACER…]
+    in_guest.py programs RESULT.json
+
+The second compiles the recorder's programs for cost, which takes long where instructions are
+counted, and leaves them beside RESULT.json.
 
 Everything of a tracer but its result lies in memory (/tmp), so that no disk is measured.
 """
@@ -30,8 +34,6 @@ ROUNDS = 20
 SCAN_FROM, SCAN_PAGES = 0x10000, 0x4000
 REPEATS = 5
 STARTS = 3
-#: What is kept of the recorder's programs for the measurements.
-PROGRAMS = "/tmp/programs"
 READY_SECONDS = 300
 SATURATE_SECONDS = 60
 
@@ -131,9 +133,25 @@ def no_kprobe_events():
     (EVENTS / "kprobe_events").write_text("\n")
 
 
+def programs(way, functions):
+    """Where compile_programs() puts the recorder's programs with these probes."""
+    return HERE / f"{way}-{'all' if functions == 'all' else 'few'}.programs"
+
+
+def few_probes(way, functions):
+    return ["python3", str(HERE / "few_probes.py"), way, functions]
+
+
+def compile_programs(way, functions):
+    path = programs(way, functions)
+    # In a cache of their own: any other would take them for the whole ones, or has these.
+    env = {**os.environ, "MAPCOUNT_CACHE": f"/tmp/{path.name}"}
+    subprocess.run([*few_probes(way, functions), "compile", "-o", str(path)], env=env, check=True)
+
+
 def ours(way, functions, *options):
-    recorder = ["python3", str(HERE / "few_probes.py"), way, functions, "record"]
-    return [*recorder, "-f", "-o", "/tmp/out", *options], recording
+    record = ["python3", "-m", "probes", "record", "-f", "-o", "/tmp/out"]
+    return [*record, "--compiled", str(programs(way, functions)), *options], recording
 
 
 def cost_tracers(other):
@@ -242,7 +260,7 @@ def start_tracers():
 def start(wanted):
     """(name, result) of each tracer."""
     # What is kept is there, and the page cache has what the tracers read, in every run.
-    subprocess.run(["python3", "-m", "probes", "compile", "-o", PROGRAMS], check=True)
+    subprocess.run(["python3", "-m", "probes", "compile", "-o", "/tmp/programs"], check=True)
     for name, (command, ready) in start_tracers().items():
         if not wanted or name in wanted:
             yield name, one_start(command, ready)
@@ -268,11 +286,11 @@ def one_start(command, ready):
 
 def loss_tracers():
     two, every = ",".join(FUNCTIONS), ("--min-order", "0")
-    record = ["python3", "-m", "probes", "record", "-f", "-o", "/tmp/out"]
+    record = [*few_probes("fentry", two), "record", "-f", "-o", "/tmp/out"]
     return {
         # Not with all its probes: a minute of that does not fit into the guest's memory.
-        "mapcount, kept": ([*record, "--compiled", PROGRAMS, *every], recording),
-        "mapcount, compiled": ours("fentry", two, *every),
+        "mapcount, kept": ours("fentry", two, *every),
+        "mapcount, compiled": ([*record, *every], recording),
         "BCC ring callback": ([*CALLBACK, "ring", two, "/tmp/out"], armed),
         "bpftrace": (["bpftrace", "-o", "/tmp/out", "-e", BPFTRACE], armed),
     }
@@ -280,8 +298,7 @@ def loss_tracers():
 
 def loss(wanted):
     """(name, result) of each tracer."""
-    few = ["python3", str(HERE / "few_probes.py"), "fentry", ",".join(FUNCTIONS), "compile"]
-    subprocess.run([*few, "-o", PROGRAMS], check=True)
+    compile_programs("fentry", ",".join(FUNCTIONS))
     for name, (command, ready) in loss_tracers().items():
         if not wanted or name in wanted:
             yield name, one_loss(name, command, ready)
@@ -368,6 +385,13 @@ def first_record(path):
 
 def main():
     kind, path, *wanted = sys.argv[1:]
+    if kind == "programs":
+        chosen = [what for name, what in cost_tracers("1").items() if not wanted or name in wanted]
+        for way in ("fentry", "kprobe"):
+            for functions in ("all", ",".join(FUNCTIONS)):
+                if any(str(programs(way, functions)) in command for command, _ in chosen):
+                    compile_programs(way, functions)
+        return
     results = {}
     for name, result in {"start": start, "cost": cost, "loss": loss}[kind](wanted):
         results[name] = result
