@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any, Dict, Iterator, Optional, Union
 
 from probes import limits
+from probes.crc32 import crc32
 from probes.errors import MapcountError
 
 #: The high bit, CR LF, ctrl-Z and LF make text-mode copies show at once (as PNG does).
@@ -237,8 +238,7 @@ class Writer:
                 payload, flags = packed, flags | FLAG_ZLIB
         size = _nbytes(payload)
         head = BLOCK.pack(BLOCK_MAGIC, type_, flags, count, unpacked, size, ring, 0)[:-4]
-        crc = zlib.crc32(payload, zlib.crc32(head))
-        self._append([head + struct.pack("<I", crc), payload])
+        self._append([head + struct.pack("<I", crc32(head, payload)), payload])
 
     def json(
         self,
@@ -416,7 +416,7 @@ class Reader:
         if length > left:
             return self._stop(start, "the file ends inside a block", cut_off=True)
         data = self.file.read(start + BLOCK_SIZE, length)
-        if zlib.crc32(data, zlib.crc32(head[:-4])) != crc:
+        if crc32(head[:-4], data) != crc:
             return self._stop(start, "the block's checksum does not match")
         # What nobody asks for is not unpacked.
         if flags & FLAG_ZLIB and type_ in KNOWN:
