@@ -49,6 +49,7 @@ from probes.tracefile import BlockType, Payload, Writer
 #: Seconds between looks for marks, and for what ends the recording.
 POLL_SECONDS = 0.005
 LOSS_SECONDS = 0.1
+LIVES_SECONDS = 0.1
 MISSES_SECONDS = 1.0
 STACKS_SECONDS = 2.0
 
@@ -105,6 +106,7 @@ class Recording:
         self.writer = writer
         self.end = ""
         self._signal = 0
+        self._next_look = 0.0
         self._marks_seen = 0
         self._written_stacks: Set[int] = set()
         self._freezer = Freezer.of(request.cgroup) if request.cgroup else None
@@ -339,8 +341,11 @@ class Recording:
             self.end = f"command ended with status {status}"
         elif now >= deadline:
             self.end = "time limit"
-        elif self.request.pids and not any(map(state, self.request.pids)):
-            self.end = "the traced processes ended"
+        elif self.request.pids and now >= self._next_look:
+            # Not each time: it reads a file of /proc for each of them.
+            self._next_look = now + LIVES_SECONDS
+            if not any(map(state, self.request.pids)):
+                self.end = "the traced processes ended"
 
     def _on_signal(self, number: int, _frame: Any) -> None:
         self._signal = number
