@@ -48,6 +48,14 @@ def test_root_is_complete_when_the_build_ends_well(mmdebstrap: Path) -> None:
     assert chroot.ensure("bookworm") == root
 
 
+def test_no_initramfs_is_made_when_the_kernel_is_installed(mmdebstrap: Path) -> None:
+    # GIVEN a build that says what the kernel's package will find in its environment
+    told = 'for word; do case $word in */.*.part) echo "$INITRD" >"$word/told";; esac; done\n'
+    put(mmdebstrap, GOOD + told)
+    # THEN it is told that the kernel needs no initramfs
+    assert (chroot.ensure("bookworm") / "told").read_text() == "No\n"
+
+
 def test_no_root_is_left_when_the_build_fails(mmdebstrap: Path) -> None:
     # GIVEN a build that fails half-way
     put(mmdebstrap, GOOD + "echo 'E: no such suite'; exit 25\n")
