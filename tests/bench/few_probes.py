@@ -4,8 +4,11 @@
 few_probes.py fentry|kprobe all|FUNCTION[,FUNCTION…] RECORDER-ARGUMENTS…
 """
 
+import os
 import sys
+import tempfile
 
+import probes.kept
 import probes.make
 import probes.plan
 from probes.__main__ import main
@@ -20,8 +23,8 @@ if functions != "all":
         if any(candidate.function in functions.split(",") for candidate in hook.candidates)
     )
     probes.plan.SITES = probes.plan.TRACEPOINTS = ()
-command, *options = sys.argv[3:]
-if command == "record" and (way, functions) != ("fentry", "all"):
-    # Others than the catalogue's: neither kept nor taken from what is kept.
-    options.insert(0, "--no-cache")
-sys.exit(main([command, *options]))
+if (way, functions) != ("fentry", "all"):
+    # Others than the catalogue's, though their file would have the same name: neither kept for
+    # the other guests of this kernel nor taken from what these have kept.
+    os.environ[probes.kept.VARIABLE] = tempfile.mkdtemp()
+sys.exit(main(sys.argv[3:]))

@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The guest benchmark's tables, from what a guest measured."""
 
-from tests.bench.guest import cost_rows, loss_rows, start_rows
+import os
+import runpy
+import sys
+
+import pytest
+
+import probes.__main__
+import probes.make
+import probes.plan
+from probes import kept
+from tests.bench.guest import HERE, cost_rows, loss_rows, start_rows
 
 
 def test_cost_rows_when_one_tracer_failed():
@@ -57,3 +67,33 @@ def test_loss_rows_when_events_were_lost():
     (row,) = loss_rows({"bpftrace": result})
     assert (row["lost"], row["expected"]) == (0.25, 100)
     assert (row["CPU"], row["bytes"]) == (0.25, 10.0)
+
+
+@pytest.mark.parametrize(
+    "way, functions, own",
+    [("fentry", "page_remove_rmap", True), ("kprobe", "all", True), ("fentry", "all", False)],
+)
+def test_cache_is_another_when_the_programs_are_not_the_catalogues(
+    monkeypatch, tmp_path, way, functions, own
+):
+    # GIVEN a recorder of few probes, or by kprobes alone, or the usual one, in a guest that shares
+    # the cache with all others
+    shared, asked = str(tmp_path / "shared"), []
+    monkeypatch.setenv(kept.VARIABLE, shared)
+    monkeypatch.setattr(sys, "argv", ["few_probes.py", way, functions, "compile", "-o", "f"])
+    monkeypatch.setattr(
+        probes.__main__, "main", lambda argv: asked.append((argv, kept.directory()))
+    )
+    for module, name in ((probes.make, "by_trampoline"), (probes.plan, "HOOKS")):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    for name in ("SITES", "TRACEPOINTS"):
+        monkeypatch.setattr(probes.plan, name, getattr(probes.plan, name))
+    # WHEN it compiles
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(HERE / "few_probes.py"), run_name="__main__")
+    # THEN what it makes, whose file would have the same name, gets into a cache of its own
+    ((argv, folder),) = asked
+    assert argv == ["compile", "-o", "f"]
+    assert (folder != shared) == own
+    if own:
+        os.rmdir(folder)
