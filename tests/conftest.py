@@ -42,10 +42,14 @@ def pytest_collection_finish(session):
     """The guests of the selected tests begin now, beside the tests that need none."""
     if session.config.option.collectonly:
         return
-    for item in session.items:
-        if not item.get_closest_marker("skip"):
-            for marker in item.iter_markers("guest"):
-                session.config.stash[PLANNER].start(marker.args[0])
+    wanted = [
+        marker.args[0]
+        for item in session.items
+        if not item.get_closest_marker("skip")
+        for marker in item.iter_markers("guest")
+    ]
+    for guest in (*(name for name in jobs.FIRST if name in wanted), *wanted):
+        session.config.stash[PLANNER].start(guest)
 
 
 def pytest_sessionfinish(session):

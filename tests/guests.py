@@ -4,7 +4,7 @@
 A test names its guests by the marker `guest` and takes what a guest left from the fixture `guests`
 (the table of them is tests/kernel/jobs.py).
 Those of the selected tests start as soon as the tests are collected, so that they run beside the
-tests that need none.
+tests that need none.  Once a test waits for its guest, a third one takes the place of the tests.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from vm import arch, boots
 
 ROOT = Path(__file__).parents[1]
 GUEST_SECONDS = 1200
-#: Guests at a time: one has two CPUs, and emulated ones use both.
+#: Guests at a time, beside tests: one has two CPUs, and emulated ones mostly use one.
 AT_ONCE = 2
 
 
@@ -53,7 +54,10 @@ class Planner:
         self.took: list[Took] = []
         self.hung_before = _hung()
         self._jobs, self._folder = jobs, folder
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="guest")
+        self._pool = ThreadPoolExecutor(AT_ONCE + 1, thread_name_prefix="guest")
+        self._places = threading.Semaphore(AT_ONCE)
+        self._tests_run = True
+        self._closed = False
         self._running: dict[str, Future[Any]] = {}
 
     def start(self, name: str) -> Future[Any]:
@@ -64,10 +68,15 @@ class Planner:
 
     def result(self, name: str) -> Any:
         """What the job left; its exception if it failed."""
-        return self.start(name).result()
+        job = self.start(name)
+        if self._tests_run and not job.done():
+            self._tests_run = False
+            self._places.release()
+        return job.result()
 
     def close(self) -> None:
         """Begin with nothing more, and wait for what runs."""
+        self._closed = True
         self._pool.shutdown(cancel_futures=True)
 
     @property
@@ -76,14 +85,17 @@ class Planner:
         return max(0, _hung() - self.hung_before)
 
     def _run(self, name: str) -> Any:
-        begin = time.monotonic()
-        failed = True
-        try:
-            left = self._jobs[name](self._folder(name))
-            failed = False
-            return left
-        finally:
-            self.took.append(Took(name, time.monotonic() - begin, failed))
+        with self._places:
+            if self._closed:
+                raise CancelledError(name)
+            begin = time.monotonic()
+            failed = True
+            try:
+                left = self._jobs[name](self._folder(name))
+                failed = False
+                return left
+            finally:
+                self.took.append(Took(name, time.monotonic() - begin, failed))
 
 
 def _hung() -> int:

@@ -40,6 +40,9 @@ KERNEL = os.environ.get("MAPCOUNT_KERNEL", "6.1")
 OTHER_KERNEL = "6.12"
 #: The cases of doctor_cases.sh of every landing.
 DOCTOR_AT_LANDING = ("complete", "no_btf", "no_symbols")
+#: These begin before the others, in this order: those that compile what the others of their kernels
+#: then have, and the longest.
+FIRST = ("doctor", f"stories-{OTHER_KERNEL}", f"matrix-{KERNEL}")
 #: So many events of the killed guest must have reached the host.
 KILLED_EVENTS = 1000
 #: Programs of docs/trophies that say by their exit status what they see of a kernel.

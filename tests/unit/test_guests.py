@@ -2,6 +2,7 @@
 """Tests of tests.guests: a guest boots once, some at a time, and its failure reaches its tests."""
 
 import threading
+import time
 
 import pytest
 
@@ -33,6 +34,50 @@ def test_jobs_run_beside_each_other_when_some_are_started(tmp_path):
         planner.start(name)
     # THEN they all end
     assert all(planner.result(name) for name in jobs)
+
+
+def test_another_job_runs_when_a_test_waits(tmp_path):
+    # GIVEN more guests than may run beside tests, each of which waits for all others
+    together = threading.Barrier(AT_ONCE + 1, timeout=60)
+    begun = []
+
+    def job(folder):
+        begun.append(folder)
+        return together.wait() >= 0
+
+    names = [f"guest{number}" for number in range(AT_ONCE + 1)]
+    planner = Planner(dict.fromkeys(names, job), tmp_path.joinpath)
+    for name in names:
+        planner.start(name)
+    while together.n_waiting < AT_ONCE:
+        time.sleep(0.01)
+    # THEN the last of them has not begun as long as tests run
+    assert len(begun) == AT_ONCE
+    # AND has as soon as one waits
+    assert all(planner.result(name) for name in names)
+
+
+def test_nothing_begins_when_the_session_is_over(tmp_path):
+    # GIVEN a guest more than may run beside tests WHEN the session ends before it had a place
+    go, begun = threading.Event(), []
+
+    def job(folder):
+        begun.append(folder)
+        return go.wait(60)
+
+    planner = Planner({f"guest{number}": job for number in range(AT_ONCE + 1)}, tmp_path.joinpath)
+    for number in range(AT_ONCE + 1):
+        planner.start(f"guest{number}")
+    while len(begun) < AT_ONCE:
+        time.sleep(0.01)
+    closing = threading.Thread(target=planner.close)
+    closing.start()
+    while not planner._closed:
+        time.sleep(0.01)
+    go.set()
+    closing.join()
+    # THEN it is not begun
+    assert len(begun) == AT_ONCE
 
 
 def test_failure_is_every_tests_when_a_job_fails(tmp_path):
