@@ -12,6 +12,7 @@ SOURCES = (
     "bpf/aarch64.h",
     "bpf/editor.h",
     "bpf/folio.h",
+    "bpf/given.h",
     "bpf/handlers.h",
     "bpf/record.h",
     "bpf/watch.h",

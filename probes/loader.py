@@ -23,6 +23,9 @@ from probes.maps import (
     CONTROL_BYTES,
     FRAME_BYTES,
     MARK_SLOTS,
+    MAX_TASKS,
+    MM_HINT_SHIFT,
+    MM_HINTS,
     STACK_SLOTS,
     Shape,
 )
@@ -38,6 +41,7 @@ from probes.probe import (
     TRACEPOINT,
     Probe,
 )
+from probes.source import ENTRIES
 
 #: struct bpf_insn of a 64-bit constant, which takes two: code, registers, offset, value.
 _INSN = struct.Struct("<BBhI")
@@ -45,6 +49,8 @@ _INSN = struct.Struct("<BBhI")
 _ADD = 2
 #: The source register of a constant that is a map's descriptor.
 _MAP_FD = 1 << 4
+#: The same of one that is the address of the only entry of a map.
+_MAP_VALUE = 2 << 4
 #: program type and attach type by the way of attaching
 _TYPES = {
     KPROBE: (syscalls.PROG_KPROBE, 0),
@@ -103,7 +109,10 @@ def patched(function: Function, maps: Dict[str, int], constants: Dict[str, int])
         else:
             put(place, 0, 0)
     for place, name in function.constants:
-        put(place, constants[name], 0)
+        if name in ENTRIES:
+            put(place, maps[ENTRIES[name]], _MAP_VALUE)
+        else:
+            put(place, constants[name], 0)
         if name == "STEP" and constants["FETCHES"]:
             at = (place + _ADD) * _INSN.size
             opcode, registers, offset, value = _INSN.unpack_from(code, at)
@@ -139,6 +148,8 @@ class Program:
         self._programs: Dict[int, int] = {}
         self._maps: Dict[str, int] = {}
         self._rings: List[int] = []
+        #: The functions whose arguments the verifier does not know as we need them.
+        self.untyped: List[str] = []
         # Before 5.11 maps count as locked memory, of which an ordinary session has little.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY,) * 2)
@@ -152,6 +163,8 @@ class Program:
         self._counts = self._mapped("cpu_counts", shape.cpus * shape.count_words * 8)
         self._frames = self._mapped("frames", shape.frames * FRAME_BYTES)
         self._control = self._mapped("controls", CONTROL_BYTES)
+        self._tasks = self._mapped("tasks", MAX_TASKS)
+        self._mm_hints = self._mapped("mm_hints", MM_HINTS)
 
     def _make_maps(self, made: Compiled, filters: Filters) -> None:
         shape = self.shape
@@ -189,18 +202,32 @@ class Program:
         probes = {probe.id: probe for probe in made.plan.probes}
         for function in made.functions:
             probe = probes[function.probe]
-            type_, attach = _TYPES[probe.attach]
             try:
-                self._programs[probe.id] = syscalls.load_program(
-                    type_,
-                    patched(function, self._maps, constants),
-                    made.licence,
-                    f"probe_{probe.id}",
-                    (attach, function.btf_id),
-                )
+                self._programs[probe.id] = self._load_one(made, probe, function, constants)
             except OSError as error:
                 kind = Refused if probe.attach in TRAMPOLINES else ProbeError
                 raise kind(_refusal(probe, error)) from None
+
+    def _load_one(
+        self, made: Compiled, probe: Probe, function: Function, constants: Dict[str, int]
+    ) -> int:
+        """Load a program, with fields copied by a helper where the verifier does not let it load
+        them through the function's arguments: it knows another type of one.
+
+        Raises OSError.
+        """
+        type_, attach = _TYPES[probe.attach]
+        name, place = f"probe_{probe.id}", (attach, function.btf_id)
+        typed = (1, 0) if any(each == "TYPED" for _, each in function.constants) else (0,)
+        for each in typed:
+            code = patched(function, self._maps, {**constants, "TYPED": each})
+            try:
+                return syscalls.load_program(type_, code, made.licence, name, place)
+            except OSError:
+                if not each:
+                    raise
+                self.untyped.append(probe.function)
+        raise AssertionError("the last try returns or raises")
 
     def _mapped(self, name: str, size: int) -> mmap.mmap:
         rounded = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -247,14 +274,21 @@ class Program:
 
     def follow_task(self, pid: int) -> None:
         """Watch the folios of a process, and of the children it will have."""
-        syscalls.update(self._maps["tasks"], _U32.pack(pid), b"\1")
+        self._tasks[pid] = 1
 
     def followed(self) -> List[int]:
         """The processes whose folios are watched, children that were born meanwhile included."""
-        return [_U32.unpack(key)[0] for key in self._keys("tasks")]
+        tasks = self._tasks[:]  # bytes, in which to find is faster
+        found, at = [], tasks.find(1)
+        while at >= 0:
+            found.append(at)
+            at = tasks.find(1, at + 1)
+        return found
 
     def follow_mm(self, address: int) -> None:
         """Watch what others do to the folios of an address space (a struct mm_struct)."""
+        # In this order: see bpf/watch.h.
+        self._mm_hints[(address >> MM_HINT_SHIFT) % MM_HINTS] = 1
         syscalls.update(self._maps["mms"], _U64.pack(address), b"\1")
 
     def follow_cgroup(self, fd: int) -> None:

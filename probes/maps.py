@@ -16,6 +16,10 @@ FRAME_BYTES = FRAME_PAGES + 16
 MARK_SLOTS = 16
 CONTROL_BYTES = 16 + MARK_SLOTS * (4 + events.TEXT_SIZE)
 STACK_SLOTS = 16384
+#: Pids are below PID_MAX_LIMIT (include/linux/threads.h); of each there is a byte (struct tasks).
+MAX_TASKS = 1 << 22
+#: Bytes by some bits of the address of a struct mm_struct, which lies at a whole cache line.
+MM_HINT_SHIFT, MM_HINTS = 6, 1 << 16
 
 
 def count_words(probes: int) -> int:

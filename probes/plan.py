@@ -23,6 +23,8 @@ from probes.probe import (
     Value,
     argument,
     constant,
+    given,
+    known,
     number,
     register,
 )
@@ -30,7 +32,7 @@ from probes.probe import (
 #: What is lost where marks are not seen.
 MARKS = "marks of the workload"
 
-#: Values of handlers' arguments: no page, folio or mm is known; a question is answered by no.
+#: Values of handlers' arguments: no folio and no PMD is known; a question is answered by no.
 NONE = NO = number(0)
 PTE, PMD, PUD = map(constant, ("PTE", "PMD", "PUD"))
 
@@ -194,19 +196,22 @@ class _Arguments:
 
     def __init__(self, candidate: Candidate, parameters: List[str]) -> None:
         self._parameters = parameters[: len(arch.here().ARGUMENTS)]
-        self.page = self._get(candidate.page)
+        self.page = self._given(candidate.page)
         self.pmd = self._get(candidate.pmd)
         self.only = self._get(candidate.only)
-        self.nr = self._get(candidate.nr) if candidate.nr else number(1)
+        self.nr = self._given(candidate.nr) if candidate.nr else known(1)
         self.vma = self._first("vma", "src_vma", "dst_vma")
         #: For which mapping it maps, where it copies from another.
         self.owner = self._first("dst_vma", "vma")
         self.level, self.flags = self._level(candidate.level)
         if self.level in (PMD, PUD):
-            self.nr = NONE  # the whole folio
+            self.nr = known(0)  # the whole folio
 
     def _first(self, *names: str) -> Value:
-        return next((self._get(name) for name in names if name in self._parameters), NONE)
+        return next((self._given(name) for name in names if name in self._parameters), known(0))
+
+    def _given(self, name: str) -> Value:
+        return given(int(self._get(name).what)) if name else known(0)
 
     def _get(self, name: str) -> Value:
         if not name:
@@ -225,7 +230,7 @@ class _Arguments:
         if name == "flags" and "compound" in self._parameters:
             name, bits = "compound", "0xff"
         # Of a bool only the low 8 bits of the register are defined.
-        return NONE, (self._get(name), number(int(bits, 0)))
+        return NONE, (self._given(name), number(int(bits, 0)))
 
 
 def _add(
@@ -248,7 +253,7 @@ def _add(
         plan.add(attach=KPROBE, handler=f"on_{hook.kind}", values=values, phase="point", **common)
         return
     entered = number(len(plan.probes))
-    owner = args.owner if hook.op in ("dup", "fork") else NONE
+    owner = args.owner if hook.op in ("dup", "fork") else known(0)
     enter, leave = {
         "folio": (
             ("on_enter", args.page, args.vma),

@@ -28,6 +28,16 @@ def argument(position: int) -> Value:
     return Value("argument", position)
 
 
+def given(position: int) -> Value:
+    """The same, for a handler that fetches it when it needs it, or looks through it at fields."""
+    return Value("given", position)
+
+
+def known(value: int) -> Value:
+    """A number that the plan knows, in the place of what is given()."""
+    return Value("known", value)
+
+
 def register(expression: str) -> Value:
     """What a field of struct pt_regs holds, perhaps less a number (probes/arch.py)."""
     return Value("register", expression)

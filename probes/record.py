@@ -259,7 +259,12 @@ class Recording:
                 "realtime_ns": time.time_ns(),
                 "printk": self._told("the clock of the kernel's messages", printk_clock),
             },
-            "programs": {"from": self.way, "release": self.made.release, "bcc": self.made.bcc},
+            "programs": {
+                "from": self.way,
+                "release": self.made.release,
+                "bcc": self.made.bcc,
+                "untyped": self.program.untyped,
+            },
             "layout": self.layout.as_json(),
             "counters": self.layout.counters,
             "plan": [probe.as_json() for probe in self.plan.probes],

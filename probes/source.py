@@ -20,13 +20,16 @@ from probes.maps import (
     FRAME_BYTES,
     FRAME_PAGES,
     MARK_SLOTS,
+    MAX_TASKS,
+    MM_HINT_SHIFT,
+    MM_HINTS,
     count_words,
 )
 from probes.plan import Plan
 from probes.probe import FENTRY, FEXIT
 
 #: In the order of their use; "" stands for that of the machine.  What they include is for editors.
-SOURCES = ("record.h", "folio.h", "", "watch.h", "handlers.h")
+SOURCES = ("record.h", "given.h", "folio.h", "", "watch.h", "handlers.h")
 MARK_PREFIX = b"mapcount: "
 MIGRATE_MOVABLE = 1
 
@@ -42,9 +45,15 @@ PATCHED = (
     "FILTER_PFN",
     "WITH_STACKS",
     "FETCHES",  # the kernel's BPF has an add that fetches
+    "TYPED",  # whether the program is to load fields through its arguments (bpf/given.h)
+    "CONTROL",
+    "TASKS",
+    "HINTS",
 )
 #: All that the loader writes, by number; the last is in the text of next_number() (bpf/record.h).
 WRITTEN = (*PATCHED, "STEP")
+#: Of these constants, each of which is the address of a map's only entry: the map.
+ENTRIES = {"CONTROL": "controls", "TASKS": "tasks", "HINTS": "mm_hints"}
 #: The upper half of a marked instruction's value; the lower is the constant's number.
 PATCH_MARK = 0x1DEA5EED
 
@@ -64,6 +73,9 @@ def source(plan: Plan, layout: Layout, cgroups: bool = True) -> str:
         "FRAME_SHIFT": (FRAME_PAGES - 1).bit_length(),
         "FRAME_BYTES": FRAME_BYTES,
         "CONTROL_BYTES": CONTROL_BYTES,
+        "MAX_TASKS": MAX_TASKS,
+        "MM_HINTS": MM_HINTS,
+        "MM_HINT_SHIFT": MM_HINT_SHIFT,
         "LARGEST_ORDER": limits.ORDER,
         **_reads(layout),
         "STRUCT_PAGE": layout.struct_page,

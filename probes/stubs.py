@@ -14,6 +14,7 @@ from probes.probe import (
     TRACEPOINT,
     Probe,
     Value,
+    argument,
 )
 
 #: What a stub is given, as the type of its context.
@@ -58,6 +59,12 @@ def _expression(value: Value, attach: str, arch: Arch) -> str:
         text = f"ctx->words[{word}] >> {8 * byte}" if byte else f"ctx->words[{word}]"
         text = text if size == 8 else f"(u{8 * size})({text})"
         return f"PAGE({text})" if value.kind == "pfn" else text
+    if value.kind == "given":
+        if attach == FENTRY:
+            return f"given(ctx, {value.what})"
+        return f"known({_expression(argument(int(value.what)), attach, arch)})"
+    if value.kind == "known":
+        return f"known({value.what})"
     if value.kind == "register":
         return f"ctx->{value.what}"
     if value.kind == "result":

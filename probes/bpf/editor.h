@@ -62,6 +62,9 @@ void bpf_ringbuf_submit(void *data, u64 flags);
 #define LARGEST_ORDER 18
 #define MARK_SLOTS 16
 #define CONTROL_BYTES 592
+#define MAX_TASKS 4194304
+#define MM_HINTS 65536
+#define MM_HINT_SHIFT 6
 #define MARK_PREFIX 0x6e756f6370616dULL
 #define MARK_PREFIX_SIZE 10
 #define MARK_NAMED 0xff00
@@ -128,6 +131,10 @@ void bpf_ringbuf_submit(void *data, u64 flags);
 #define FILTER_PFN PATCHED(7)
 #define WITH_STACKS PATCHED(8)
 #define FETCHES PATCHED(9)
-#define STEP 10
+#define TYPED PATCHED(10)
+#define CONTROL PATCHED(11)
+#define TASKS PATCHED(12)
+#define HINTS PATCHED(13)
+#define STEP 14
 
 #endif

@@ -3,7 +3,7 @@
 #ifndef MAPCOUNT_FOLIO_H
 #define MAPCOUNT_FOLIO_H
 
-#include "record.h"
+#include "given.h"
 
 struct seen {
 	u64 ts;
@@ -41,18 +41,66 @@ static __always_inline u64 head_of(u64 page, u64 link)
 	return link & ~1ULL;
 }
 
+/* What a struct page says of itself, whatever it is part of. */
+struct words {
+	u64 flags;
+	u64 link;	/* of a tail: where its head is */
+	u64 mapping;	/* of which only bit 0 is of interest */
+	s32 mapcount;
+	s32 refcount;
+};
+
 /* Neither head nor tail: it holds no counter but its own. */
-static __always_inline int is_single(void *page)
+static __always_inline int is_single(u64 flags, u64 link)
 {
-	return !(FIELD(u64, page, OFF_FLAGS) & (1ULL << PG_HEAD)) &&
-	       !(FIELD(u64, page, OFF_COMPOUND_HEAD) & 1);
+	return !(flags & (1ULL << PG_HEAD)) && !(link & 1);
 }
 
-static __always_inline void look_at_head(void *buf, struct seen *s)
+/* The same of a page that was not read yet. */
+static __always_inline int is_single_page(struct given page)
 {
-	s->flags = FIELD(u64, buf, OFF_FLAGS);
-	s->refcount = FIELD(s32, buf, OFF_REFCOUNT);
-	if (FIELD(u64, buf, OFF_MAPPING) & 1)
+	u64 buf[LINK_BYTES / 8];
+
+	if (IS_TYPED(page))
+		return is_single(LOAD(u64, page, OFF_FLAGS),
+				 load_pointer(page, OFF_COMPOUND_HEAD, page));
+	return bpf_probe_read_kernel(buf, LINK_BYTES, (void *)page.number) ||
+	       is_single(FIELD(u64, buf, OFF_FLAGS), FIELD(u64, buf, OFF_COMPOUND_HEAD));
+}
+
+static __always_inline void words_of(void *buf, struct words *w)
+{
+	w->flags = FIELD(u64, buf, OFF_FLAGS);
+	w->link = FIELD(u64, buf, OFF_COMPOUND_HEAD);
+	w->mapping = FIELD(u64, buf, OFF_MAPPING);
+	w->mapcount = FIELD(s32, buf, OFF_MAPCOUNT);
+	w->refcount = FIELD(s32, buf, OFF_REFCOUNT);
+}
+
+/* Returns 0 where the page cannot be read. */
+static __always_inline int read_words(struct given page, struct words *w)
+{
+	u64 buf[PAGE_BYTES / 8];
+
+	if (IS_TYPED(page)) {
+		w->flags = LOAD(u64, page, OFF_FLAGS);
+		w->link = load_pointer(page, OFF_COMPOUND_HEAD, page);
+		w->mapping = load_pointer(page, OFF_MAPPING, page);
+		w->mapcount = LOAD(s32, page, OFF_MAPCOUNT);
+		w->refcount = LOAD(s32, page, OFF_REFCOUNT);
+		return 1;
+	}
+	if (bpf_probe_read_kernel(buf, PAGE_BYTES, (void *)page.number))
+		return 0;
+	words_of(buf, w);
+	return 1;
+}
+
+static __always_inline void look_at_head(struct words *w, struct seen *s)
+{
+	s->flags = w->flags;
+	s->refcount = w->refcount;
+	if (w->mapping & 1)
 		s->bits |= BIT_ANON;
 }
 
@@ -62,35 +110,35 @@ static __always_inline void look_at_head(void *buf, struct seen *s)
  * claimed in the same read: the head and the first tail, which lie side by side, hold
  * every counter of a folio.  No more words are read than have a field of interest.
  */
-static __always_inline void look(u64 page, struct seen *s)
+static __always_inline void look(struct given page, struct seen *s)
 {
 	u64 buf[FOLIO_BYTES / 8];
-	u64 link;
+	struct words w;
 
 	__builtin_memset(s, 0, sizeof(*s));
 	s->ts = bpf_ktime_get_ns();
-	s->head = page;
-	if (bpf_probe_read_kernel(buf, PAGE_BYTES, (void *)page)) {
+	s->head = page.number;
+	if (!read_words(page, &w)) {
 		s->bits = BIT_UNREAD;
 		return;
 	}
-	s->mapcount = FIELD(s32, buf, OFF_MAPCOUNT);
-	if (is_single(buf)) {
-		look_at_head(buf, s);
+	s->mapcount = w.mapcount;
+	if (is_single(w.flags, w.link)) {
+		look_at_head(&w, s);
 		return;
 	}
-	link = FIELD(u64, buf, OFF_COMPOUND_HEAD);
-	if (link & 1) {
+	if (w.link & 1) {
 		s->bits |= BIT_TAIL;
-		s->head = head_of(page, link);
+		s->head = head_of(page.number, w.link);
 	}
 	if (bpf_probe_read_kernel(buf, FOLIO_BYTES, (void *)s->head)) {
 		s->bits |= BIT_UNREAD;
 		return;
 	}
-	if (!(link & 1))
-		s->mapcount = FIELD(s32, buf, OFF_MAPCOUNT);
-	look_at_head(buf, s);
+	words_of(buf, &w);
+	if (!(s->bits & BIT_TAIL))
+		s->mapcount = w.mapcount;
+	look_at_head(&w, s);
 	if (!(s->flags & (1U << PG_HEAD)))
 		return;
 	/* Between a folio and its pages there are words that tell of neither. */

@@ -19,25 +19,6 @@ static __always_inline s32 take_stack(void *ctx)
 	return WITH_STACKS ? stacks.get_stackid(ctx, 0) : NO_STACK;
 }
 
-#ifdef WITH_TRAMPOLINES
-/* fentry and fexit: the values that the kernel put aside, as plain numbers. */
-static __always_inline u64 argument(void *ctx, u32 n)
-{
-	u64 value = 0;
-
-	bpf_get_func_arg(ctx, n, &value);
-	return value;
-}
-
-static __always_inline u64 returned(void *ctx)
-{
-	u64 value = 0;
-
-	bpf_get_func_ret(ctx, &value);
-	return value;
-}
-#endif
-
 #define PTE (0 << LEVEL_SHIFT)
 #define PMD (1 << LEVEL_SHIFT)
 #define PUD (2 << LEVEL_SHIFT)
@@ -57,15 +38,13 @@ static __always_inline u64 entry_key(u32 probe)
 }
 
 /* The address space of a mapping; 0: the kernel gives it no id that could be told. */
-static __always_inline u64 mm_of(u64 vma)
+static __always_inline u64 told_mm(struct given vma, struct given base)
 {
-	u64 mm = 0;
-
 #ifdef OFF_MM_ID_OF_MM
-	if (vma)
-		bpf_probe_read_kernel(&mm, 8, (void *)(vma + OFF_VM_MM));
+	return mm_of(vma, base);
+#else
+	return 0;
 #endif
-	return mm;
 }
 
 /* For whom a folio is mapped or unmapped: a record of its own before the one that it is of. */
@@ -109,49 +88,52 @@ static __always_inline void emit(u32 probe, u64 page, struct seen *s, u32 nr, u8
 }
 
 /* Might an unwatched page's folio become a watched one?  The cheapest refusal comes first. */
-static __always_inline int eligible(u64 page, u64 vma)
+static __always_inline int eligible(struct given page, struct given vma)
 {
-	u64 buf[LINK_BYTES / 8];
-
-	if (MIN_ORDER > 0 &&
-	    (bpf_probe_read_kernel(buf, LINK_BYTES, (void *)page) || is_single(buf)))
+	if (MIN_ORDER > 0 && is_single_page(page))
 		return 0;
-	return wanted(vma);
+	return wanted(vma, page);
 }
 
 /*
  * Look at a page that a function is about to change.  Returns 0 where the page is not
  * watched and nobody wants it; else *bits says whether it had been freed.
+ *
+ * Nearly every page of a busy machine ends here: what only the others need is found again for
+ * them, so that no register is kept for it.
  */
-static __always_inline int watch(u64 page, u64 vma, struct seen *s, u8 *bits)
+static __always_inline int watch(struct given page, struct given vma, struct seen *s, u8 *bits)
 {
-	u64 pfn = PFN(page);
+	u64 pfn = PFN(page.number);
 	struct frame *f = frame_of(pfn);
-	int watched, want;
+	int want;
 	u8 state;
 
 	if (!f)
 		return 0;
 	state = *state_of(f, pfn);
-	watched = state == WATCHED || state == PINNED;
-	want = !watched && eligible(page, vma);
+	if (state == WATCHED || state == PINNED) {
+		look(page, s);
+		return 1;
+	}
+	want = eligible(page, vma);
 	if (state == UNWATCHED && !want)
 		return 0;
 	look(page, s);
-	if (watched)
-		return 1;
 	if (want && s->order >= MIN_ORDER) {
 		u64 head = PFN(s->head);
-		struct frame *hf = frame_of(head);
 
-		if (hf)
-			set_state(hf, head, s->order, WATCHED);
+		f = frame_of(head);
+		if (f)
+			set_state(f, head, s->order, WATCHED);
 	} else if (state == FREED) {
 		/*
 		 * In use again, though no allocation was seen: compaction has no tracepoint
 		 * for it.  Followed to its next free, or its life would have a hole.
 		 */
-		set_state(f, pfn, 0, WATCHED);
+		f = frame_of(pfn);
+		if (f)
+			set_state(f, pfn, 0, WATCHED);
 	} else {
 		return 0;
 	}
@@ -174,72 +156,85 @@ static __always_inline u64 mm_within(s32 bracket)
 }
 
 /*
- * need: bits that the folio must have, else the probe does not mean it.  Who maps it is told
- * by vma or, where that is 0, by the bracket around.
+ * level: PTE, PMD, PUD or BY_FOLIO; PMD in any case where flags have one of pmd_bits.  need: bits
+ * that the folio must have, else the probe does not mean it.  Who maps it is told by vma or,
+ * where that is 0, by the bracket around.
  */
-static __always_inline int point(void *ctx, u32 probe, u64 page, u64 vma, u32 nr,
-				 u8 level, u8 need, s32 bracket)
+static __always_inline int point(void *ctx, u32 probe, struct given page, struct given vma,
+				 struct given nr, u8 level, struct given flags, u64 pmd_bits,
+				 u8 need, s32 bracket)
 {
 	struct seen s;
+	u32 pages;
 	u8 bits = 0;
 
+	page = fetched(page);
 	if (!watch(page, vma, &s, &bits) || (s.bits & need) != need)
 		return 0;
+	pages = fetched(nr).number;
 	if (level == BY_FOLIO) {
 		level = s.order >= FRAME_SHIFT ? PMD : PTE;
-		nr = level == PMD ? 0 : 1U << (s.order & 15);
+		pages = level == PMD ? 0 : 1U << (s.order & 15);
 	}
-	emit(probe, page, &s, nr, level | bits, take_stack(ctx),
-	     vma ? mm_of(vma) : mm_within(bracket));
+	/* Which maps the whole folio. */
+	if (pmd_bits && fetched(flags).number & pmd_bits) {
+		level = PMD;
+		pages = 0;
+	}
+	emit(probe, page.number, &s, pages, level | bits, take_stack(ctx),
+	     IS_NONE(vma) ? mm_within(bracket) : told_mm(vma, page));
 	return 0;
 }
 
 /* A change of map counts, or a queueing: one record, before it happens. */
-static __always_inline int on_point(void *ctx, u32 probe, u64 page, u64 vma,
-				    u32 nr, u8 level)
+static __always_inline int on_point(void *ctx, u32 probe, struct given page, struct given vma,
+				    struct given nr, u8 level)
 {
-	return point(ctx, probe, page, vma, nr, level, 0, -1);
+	return point(ctx, probe, page, vma, nr, level, known(0), 0, 0, -1);
 }
 
-/* The same, where bits of an argument say that it is a PMD, which maps the whole folio. */
-static __always_inline int on_point_by_flags(void *ctx, u32 probe, u64 page, u64 vma,
-					     u32 nr, u64 flags, u64 pmd_bits)
+/* The same, where bits of an argument say that it is a PMD. */
+static __always_inline int on_point_by_flags(void *ctx, u32 probe, struct given page,
+					     struct given vma, struct given nr,
+					     struct given flags, u64 pmd_bits)
 {
-	int by_pmd = (flags & pmd_bits) != 0;
-
-	return point(ctx, probe, page, vma, by_pmd ? 0 : nr, by_pmd ? PMD : PTE, 0, -1);
+	return point(ctx, probe, page, vma, nr, PTE, flags, pmd_bits, 0, -1);
 }
 
 /* An inlined update, at its instruction: a register holds the page. */
 static __always_inline int on_site(void *ctx, u32 probe, u64 page, u32 nr, u8 level,
 				   u8 need, s32 bracket)
 {
-	return point(ctx, probe, page, 0, nr, level, need, bracket);
+	return point(ctx, probe, known(page), known(0), known(nr), level, known(0), 0, need,
+		     bracket);
 }
 
 /*
  * Entry of a function whose return matters.  pmd: where to look whether it changed; owner: the
  * vma that is mapped when it returns, or 0.
  */
-static __always_inline int enter(void *ctx, u32 probe, u64 page, u64 vma, u64 pmd,
-				 u8 level, u64 owner)
+static __always_inline int enter(void *ctx, u32 probe, struct given page, struct given vma,
+				 u64 pmd, u8 level, struct given owner)
 {
-	u64 key = entry_key(probe);
-	struct entry e = { .page = page, .pmd = pmd };
+	struct entry e = { .pmd = pmd };
 	struct seen s;
+	u64 key;
 	u8 bits = 0;
 
+	page = fetched(page);
 	if (!watch(page, vma, &s, &bits))
 		return 0;
-	emit(probe, page, &s, 0, level | bits, take_stack(ctx), 0);
-	e.mm = mm_of(owner);
+	emit(probe, page.number, &s, 0, level | bits, take_stack(ctx), 0);
+	key = entry_key(probe);
+	e.page = page.number;
+	e.mm = told_mm(owner, page);
 	entries.update(&key, &e);
 	return 0;
 }
 
-static __always_inline int on_enter(void *ctx, u32 probe, u64 page, u64 vma)
+static __always_inline int on_enter(void *ctx, u32 probe, struct given page, struct given vma)
 {
-	return enter(ctx, probe, page, vma, 0, PTE, 0);
+	return enter(ctx, probe, page, vma, 0, PTE, known(0));
 }
 
 /* The page that a huge PMD maps, or 0.  Read without its lock, as all is here. */
@@ -259,15 +254,15 @@ static __always_inline u64 pmd_page(u64 pmd)
 	return page;
 }
 
-static __always_inline int on_pmd_enter(void *ctx, u32 probe, u64 pmd, u64 vma,
-					u64 folio, u64 owner)
+static __always_inline int on_pmd_enter(void *ctx, u32 probe, u64 pmd, struct given vma,
+					u64 folio, struct given owner)
 {
 	u64 page = pmd_page(pmd);
 
 	/* A caller that names a folio leaves any other one alone. */
 	if (!page || (folio && folio != page))
 		return 0;
-	return enter(ctx, probe, page, vma, pmd, PMD, owner);
+	return enter(ctx, probe, known(page), vma, pmd, PMD, owner);
 }
 
 /* Return of a function entered through enter(); the counters as they are now. */
@@ -285,20 +280,23 @@ static __always_inline int on_return(void *ctx, u32 probe, s32 result, u32 enter
 	/* A function without result: 0 where the PMD no longer maps the page. */
 	if (pmd_tells)
 		result = pmd_page(was.pmd) == was.page;
-	look(was.page, &s);
+	look(known(was.page), &s);
 	emit(probe, was.page, &s, 0, level, result, was.mm);
 	return 0;
 }
 
 /* A reader looks at a page without a reference: only a watched page is of interest. */
-static __always_inline int on_read(void *ctx, u32 probe, u64 page, s32 within)
+static __always_inline int on_read(void *ctx, u32 probe, struct given page, s32 within)
 {
-	u64 pfn = PFN(page), key;
-	struct frame *f = frame_of(pfn);
-	struct entry e = { .page = page };
+	struct entry e = {};
+	struct frame *f;
 	struct seen s;
+	u64 pfn, key;
 	u8 bits = 0, state;
 
+	page = fetched(page);
+	pfn = PFN(page.number);
+	f = frame_of(pfn);
 	if (!f)
 		return 0;
 	state = *state_of(f, pfn);
@@ -317,7 +315,8 @@ static __always_inline int on_read(void *ctx, u32 probe, u64 page, s32 within)
 			return 0;
 		bits = BIT_FREED;
 	}
-	emit(probe, page, &s, 1, bits, take_stack(ctx), 0);
+	emit(probe, page.number, &s, 1, bits, take_stack(ctx), 0);
+	e.page = page.number;
 	key = entry_key(probe);
 	entries.update(&key, &e);
 	return 0;
@@ -343,13 +342,13 @@ static __always_inline int on_once(void *ctx, u32 probe)
 }
 
 /* A bracket around work on many pages. */
-static __always_inline int on_bracket_enter(void *ctx, u32 probe, u64 vma, u64 owner,
-					    int anybody)
+static __always_inline int on_bracket_enter(void *ctx, u32 probe, struct given vma,
+					    struct given owner, int anybody)
 {
 	u64 key = entry_key(probe);
-	struct entry e = { .mm = mm_of(owner) };
+	struct entry e = { .mm = told_mm(owner, known(0)) };
 
-	e.page = anybody ? bpf_get_current_pid_tgid() >> 32 != SELF : wanted(vma);
+	e.page = anybody ? bpf_get_current_pid_tgid() >> 32 != SELF : wanted(vma, known(0));
 	/* A stranger's work may be on watched pages. */
 	if (!e.page && !e.mm)
 		return 0;
@@ -383,13 +382,13 @@ static __always_inline int on_alloc(void *ctx, u32 probe, u64 page, u32 order,
 	if (!f)
 		return 0;
 	/* Folios for user space are movable; slabs, stacks and page tables are not. */
-	if (order >= MIN_ORDER && migratetype == MIGRATE_MOVABLE && wanted(0))
+	if (order >= MIN_ORDER && migratetype == MIGRATE_MOVABLE && wanted(known(0), known(0)))
 		set_state(f, pfn, order, WATCHED);
 	else if (f->any)
 		set_state(f, pfn, order, UNWATCHED);
 	if (*state_of(f, pfn) == UNWATCHED)
 		return 0;
-	look(page, &s);
+	look(known(page), &s);
 	emit(probe, page, &s, 1U << (order & 15), PTE, NO_STACK, 0);
 	return 0;
 }
@@ -406,7 +405,7 @@ static __always_inline int on_free(void *ctx, u32 probe, u64 page, u32 order)
 	state = *state_of(f, pfn);
 	if (state == UNWATCHED)
 		return 0;
-	look(page, &s);
+	look(known(page), &s);
 	emit(probe, page, &s, 1U << (order & 15), state == FREED ? BIT_FREED : 0, NO_STACK, 0);
 	f->freed_ts = s.ts;
 	set_state(f, pfn, order, FREED);
@@ -431,13 +430,13 @@ static __always_inline int on_task(void *ctx, u32 probe, u32 kind, u64 task, u64
 
 	bpf_probe_read_kernel(&tid, 4, (void *)(task + OFF_TASK_PID));
 	bpf_probe_read_kernel(&pid, 4, (void *)(task + OFF_TASK_TGID));
-	if (kind == TASK_NEW && tid == pid && tasks.lookup(&parent))
+	if (kind == TASK_NEW && tid == pid && *followed(parent))
 		follow(task, pid);
 	/* exec names the task after it has given it an address space of its own. */
-	if (kind == TASK_RENAME && tasks.lookup(&pid))
+	if (kind == TASK_RENAME && *followed(pid))
 		follow(task, pid);
 	if (kind == TASK_EXIT && tid == pid)
-		tasks.delete(&pid);
+		*followed(pid) = 0;
 	r = begin_text(kind, (u64)pid << 32 | tid);
 	if (!r)
 		return 0;
@@ -463,8 +462,8 @@ static __always_inline int on_mark(void *ctx, u32 probe, u64 file, u64 text, u64
 	u64 f_op = 0;
 	char buf[64] = {};
 	struct record *r;
-	struct control *c;
-	u32 zero = 0, slot;
+	struct control *c = (struct control *)CONTROL;
+	u32 slot;
 
 	bpf_probe_read_kernel(&f_op, 8, (void *)(file + OFF_FILE_F_OP));
 	if (f_op != TRACE_MARKER_OPS || size <= MARK_PREFIX_SIZE)
@@ -476,8 +475,7 @@ static __always_inline int on_mark(void *ctx, u32 probe, u64 file, u64 text, u64
 		return 0;
 	if (FIELD(u64, buf, 0) != MARK_PREFIX)
 		return 0;
-	c = controls.lookup(&zero);
-	if (!c || !wanted(0))
+	if (!wanted(known(0), known(0)))
 		return 0;
 	slot = c->marks % MARK_SLOTS;
 	c->tid[slot] = bpf_get_current_pid_tgid();

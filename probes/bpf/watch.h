@@ -11,7 +11,7 @@
 #ifndef MAPCOUNT_WATCH_H
 #define MAPCOUNT_WATCH_H
 
-#include "record.h"
+#include "given.h"
 
 #define FRAME_PAGES (1 << FRAME_SHIFT)
 #define FRAME_WORDS (FRAME_PAGES / 8)
@@ -50,8 +50,21 @@ BPF_F_TABLE("array", u32, struct control, controls, 1, BPF_F_MMAPABLE);
  * from when a followed process gets it until its struct is freed (on_mm_free()), so that no
  * stranger whose mm comes to lie at the same address is taken for it.
  */
-BPF_HASH(tasks, u32, u8, 16384);
+struct tasks {
+	u8 followed[MAX_TASKS];	/* by pid; a byte each: CPUs that set two do not meet */
+};
+BPF_F_TABLE("array", u32, struct tasks, tasks, 1, BPF_F_MMAPABLE);
 BPF_HASH(mms, u64, u8, 16384);
+
+/*
+ * Whether an address space may be in the table, by some bits of its address: mostly it is not.  A
+ * hint is set before its address space is put into the table, and stays.
+ */
+struct mm_hints {
+	u8 some[MM_HINTS];
+};
+BPF_F_TABLE("array", u32, struct mm_hints, mm_hints, 1, BPF_F_MMAPABLE);
+
 #ifdef WITH_CGROUPS	/* else the kernel refuses the map */
 BPF_CGROUP_ARRAY(cgroup, 1);
 #endif
@@ -122,33 +135,61 @@ static __always_inline void set_state(struct frame *f, u64 pfn, u32 order, u8 st
 		FILL(FRAME_WORDS);
 }
 
-/*
- * Does a followed task run now, or own this address space?  The filters are constants of the
- * loaded program: the kernel's verifier removes the ways that are not taken.
- */
-static __always_inline int wanted(u64 vma)
+static __always_inline u8 *followed(u32 pid)
 {
-	u32 zero = 0, pid;
-	struct control *c = controls.lookup(&zero);
+	return ((struct tasks *)TASKS)->followed + (pid & (MAX_TASKS - 1));
+}
+
+static __always_inline u8 *hint_of(u64 mm)
+{
+	return ((struct mm_hints *)HINTS)->some + (mm >> MM_HINT_SHIFT & (MM_HINTS - 1));
+}
+
+/* The address space of a mapping; 0: of none.  base: another given value, that was fetched. */
+static __always_inline u64 mm_of(struct given vma, struct given base)
+{
 	u64 mm = 0;
 
-	/* Closed until every probe is attached: half a life is worse than none. */
-	if (!c || !c->open)
+	if (IS_NONE(vma))
 		return 0;
+	if (IS_TYPED(vma))
+		return load_pointer(vma, OFF_VM_MM, base.argument < 0 ? fetched(vma) : base);
+	bpf_probe_read_kernel(&mm, 8, (void *)(fetched(vma).number + OFF_VM_MM));
+	return mm;
+}
+
+/*
+ * Does a followed task run now, or own the address space of this mapping?  Nearly always neither,
+ * and that is to be told soon.  base: see mm_of().
+ */
+static __always_inline int is_followed(struct given vma, struct given base)
+{
+	u64 mm;
+
+	if (*followed(bpf_get_current_pid_tgid() >> 32))
+		return 1;
+	mm = mm_of(vma, base);
+	return *hint_of(mm) && mms.lookup(&mm) != 0;
+}
+
+/*
+ * The filters are constants of the loaded program: the kernel's verifier removes the ways that
+ * are not taken.
+ */
+static __always_inline int wanted(struct given vma, struct given base)
+{
+	/* Closed until every probe is attached: half a life is worse than none. */
+	u64 *open = &((struct control *)CONTROL)->open;
+
+	if (FILTER_TASKS)
+		return is_followed(vma, base) && *open;
 	if (FILTER_PFN)
 		return 0;	/* the recorder has pinned what is asked for */
 #ifdef WITH_CGROUPS
 	if (FILTER_CGROUP)
-		return cgroup.check_current_task(0) > 0;
+		return *open && cgroup.check_current_task(0) > 0;
 #endif
-	if (!FILTER_TASKS)
-		return 1;
-	pid = bpf_get_current_pid_tgid() >> 32;
-	if (tasks.lookup(&pid))
-		return 1;
-	if (!vma || bpf_probe_read_kernel(&mm, 8, (void *)(vma + OFF_VM_MM)) || !mm)
-		return 0;
-	return mms.lookup(&mm) != 0;
+	return *open != 0;
 }
 
 /* The task is followed, and with it the address space that it has now. */
@@ -157,10 +198,12 @@ static __always_inline void follow(u64 task, u32 pid)
 	u64 mm = 0;
 	u8 one = 1;
 
-	tasks.update(&pid, &one);
+	*followed(pid) = 1;
 	bpf_probe_read_kernel(&mm, 8, (void *)(task + OFF_TASK_MM));
-	if (mm)
-		mms.update(&mm, &one);
+	if (!mm)
+		return;
+	*hint_of(mm) = 1;
+	mms.update(&mm, &one);
 }
 
 #endif

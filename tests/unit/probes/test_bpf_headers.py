@@ -10,7 +10,7 @@ import pytest
 import probes.source
 from probes.layout import Layout
 from probes.plan import Plan
-from probes.probe import FENTRY, Probe, argument, constant, number
+from probes.probe import FENTRY, Probe, constant, given, known
 from tests.unit.probes.test_source import FIELDS, TASK
 
 BPF = Path(probes.source.__file__).parent / "bpf"
@@ -36,7 +36,7 @@ def check(text, *options):
 def program():
     """The text for an era that has everything, with one stub."""
     layout = Layout("btf", 64, 0, {**FIELDS, **ALL_FIELDS}, ALL_BITS, True, TASK | {"mm_id": 8})
-    values = (argument(0), argument(1), number(1), constant("PTE"))
+    values = (given(0), given(1), known(1), constant("PTE"))
     probe = Probe(0, "some_function", FENTRY, 0, "on_point", values, "map", "point", "rmap")
     return probes.source.source(Plan([probe]), layout)
 

@@ -16,8 +16,9 @@ from probes.probe import (
     FEXIT,
     KPROBE,
     KRETPROBE,
-    argument,
     constant,
+    given,
+    known,
     number,
     register,
 )
@@ -93,9 +94,9 @@ def test_plan_when_the_kernel_has_the_page_functions(tmp_path):
     plan = plan_of(tmp_path, OLD)
     # THEN a PMD mapping is told by the function's own argument
     assert calls(plan, "page_remove_rmap") == [
-        ("on_point_by_flags", (argument(0), argument(1), number(1), argument(2), number(0xFF)))
+        ("on_point_by_flags", (given(0), given(1), known(1), given(2), number(0xFF)))
     ]
-    assert calls(plan, "page_add_anon_rmap")[0][1][-2:] == (argument(3), number(2))
+    assert calls(plan, "page_add_anon_rmap")[0][1][-2:] == (given(3), number(2))
     # AND one function that serves several operations is attached once
     assert len(calls(plan, "page_add_anon_rmap")) == 1
     # AND the PMD split declares its own change
@@ -111,7 +112,7 @@ def test_plan_when_the_kernel_has_the_folio_functions(tmp_path):
     plan = plan_of(tmp_path, NEW, double_map=None)
     # THEN batches carry their number of pages
     assert calls(plan, "folio_remove_rmap_ptes") == [
-        ("on_point", (argument(1), argument(3), argument(2), constant("PTE")))
+        ("on_point", (given(1), given(3), given(2), constant("PTE")))
     ]
     # AND the PMD split declares nothing: its parts are records of their own
     assert [p.delta for p in plan.probes if p.op == "split_pmd"] == [0, 0]
@@ -141,7 +142,7 @@ def test_plan_when_a_reader_counts_only_inside_its_bracket(tmp_path):
     plan = plan_of(tmp_path, OLD)
     bracket = next(p.id for p in plan.probes if p.function == "kpagecount_read")
     # THEN the second refers to the first one's entry
-    assert calls(plan, "__page_mapcount")[0] == ("on_read", (argument(0), number(bracket)))
+    assert calls(plan, "__page_mapcount")[0] == ("on_read", (given(0), number(bracket)))
 
 
 def test_plan_when_functions_are_missing(tmp_path):
@@ -192,7 +193,7 @@ def test_plan_when_a_static_function_is_in_no_header(tmp_path):
     plan = resolve(types, symbols, FakeKcore(), layout_of(6))
     # THEN it is attached by what is known
     handler, values = calls(plan, "get_kpage_count")[0]
-    assert handler == "on_read" and values[0] == argument(0)
+    assert handler == "on_read" and values[0] == given(0)
     # AND one of which nothing is known is missing
     assert any("no header declares its arguments" in str(m) for m in plan.missing)
 

@@ -18,6 +18,8 @@ from probes.probe import (
     Probe,
     argument,
     constant,
+    given,
+    known,
     number,
     register,
 )
@@ -32,7 +34,7 @@ NEW = {"entire": 88, "nr_mapped": 84, "large": 80, "order": 64, "dtor": None}
 
 
 #: Of a handler that looks at a page.
-VALUES = (argument(0), argument(2), number(1), constant("PTE"))
+VALUES = (given(0), given(2), known(1), constant("PTE"))
 
 
 def text_of(attach=KPROBE, handler="on_point", values=VALUES, fields=OLD, double_map=6):
@@ -56,6 +58,8 @@ STUBS = [
     (KPROBE, (register("r8 - 48"), number(-1)), "struct pt_regs", "ctx->r8 - 48, -1"),
     (KRETPROBE, (RESULT, constant("PMD")), "struct pt_regs", "ctx->ax, PMD"),
     (FENTRY, (argument(0), argument(2)), "void", "argument(ctx, 0), argument(ctx, 2)"),
+    (FENTRY, (given(1), known(0)), "void", "given(ctx, 1), known(0)"),
+    (KPROBE, (given(1), known(0)), "struct pt_regs", "known(ctx->si), known(0)"),
     (FEXIT, (RESULT,), "void", "returned(ctx)"),
     (RAW_TRACEPOINT, (argument(1),), "struct bpf_raw_tracepoint_args", "ctx->args[1]"),
 ]
