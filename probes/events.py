@@ -91,7 +91,7 @@ OPS = (
     "alloc",  # the page allocator hands the folio out
     "free",  # the page allocator takes it back
     "read",  # a reader looks at the folio without a reference
-    "fork",  # bracket: copy_page_range copies page tables
+    "fork",  # bracket: copy_page_range copies page tables, from the first watched page on
     "reader",  # bracket: one read() of /proc/kpageflags or /proc/kpagecount
     "oops",  # the kernel begins to report its own failure
     "mark",

@@ -48,7 +48,9 @@ class Hook:
     lost:     what cannot be seen where no candidate can be attached.
     optional: kernels without this operation are no worse for it.
     anybody:  record a bracket of every task, not of the wanted ones alone.
-    within:   record a reader only inside this bracket, which comes earlier in the catalogue.
+    deferred: record a bracket from the first watched page on that is met in it.
+    within:   the bracket, earlier in the catalogue, that is around: a reader is recorded only
+              inside it, and another operation's is told of when it is deferred.
     """
 
     op: str
@@ -60,6 +62,7 @@ class Hook:
     where: str = "enter"
     optional: bool = False
     anybody: bool = False
+    deferred: bool = False
     within: str = ""
 
 
@@ -196,6 +199,14 @@ HOOKS: Tuple[Hook, ...] = (
     ),
     # Fork copies mappings through inline helpers; only their callers have symbols.
     Hook(
+        "fork",
+        "bracket",
+        "dup",
+        (C("copy_page_range"),),
+        "where fork copies page tables",
+        deferred=True,
+    ),
+    Hook(
         "dup",
         "pmd",
         "dup",
@@ -203,13 +214,7 @@ HOOKS: Tuple[Hook, ...] = (
         "PMD mappings copied by fork",
         delta=1,
         where="return",
-    ),
-    Hook(
-        "fork",
-        "bracket",
-        "dup",
-        (C("copy_page_range"),),
-        "where fork copies page tables",
+        within="copy_page_range",
     ),
     Hook(
         "split_pmd",
@@ -410,6 +415,9 @@ TRACEPOINTS: Tuple[Tracepoint, ...] = (
     ),
 )
 
+#: Where fork copies mappings.  What of them cannot be seen leaves only the brackets, all of them.
+COPIES = ("copy_page_range", "copy_huge_pmd", "copy_hugetlb_page_range")
+
 #: Workloads name moments by writing to trace_marker.  Its own write function lies in code
 #: that may not be probed, so every write is looked at: is the file's f_op the marker's?
 MARK_FUNCTION, MARK_OPS = "vfs_write", "tracing_mark_fops"
@@ -423,6 +431,7 @@ class Site:
     hugetlb:  the update is of a hugetlb folio; at others the instruction means something else.
     optional: in some kernels the update lies in another of these functions.
     instead:  a function that makes these updates where the kernel has it.
+    within:   the bracket that is around, where it is not the function's own.
     """
 
     op: str
@@ -434,6 +443,7 @@ class Site:
     hugetlb: bool = False
     optional: bool = False
     instead: str = ""
+    within: str = ""
 
 
 def _hugetlb(op: str, delta: int, *functions: str, instead: str = "") -> Tuple[Site, ...]:
@@ -451,6 +461,7 @@ SITES: Tuple[Site, ...] = (
         1,
         "hugetlb mappings copied by fork",
         hugetlb=True,
+        within="copy_page_range",
     ),
     # A shared hugetlb page is mapped: page_dup_file_rmap(), and hugetlb_add_file_rmap() since
     # commit 44887f399455 ("mm/rmap: introduce and use hugetlb_add_file_rmap()") (in v6.8).

@@ -257,17 +257,21 @@ class Program:
         self._control[0] = 0
         self._frames[:] = bytes(len(self._frames))
 
+    def tell_brackets(self) -> None:
+        """From now on brackets are recorded whether anything watched is met in them or not."""
+        self._control[8] = 1
+
     def marks(self) -> int:
         """How many marks workloads have named so far."""
-        return int.from_bytes(self._control[8:16], "little")
+        return int.from_bytes(self._control[16:24], "little")
 
     def mark(self, number: int) -> Tuple[int, str]:
         """(tid, name) of a mark that marks() counted; the last MARK_SLOTS are kept."""
         # The program fills the slot, takes and releases locks to signal and to record, and counts.
         fence()
         slot = number % MARK_SLOTS
-        tid_at = 16 + 4 * slot
-        name_at = 16 + 4 * MARK_SLOTS + events.TEXT_SIZE * slot
+        tid_at = 24 + 4 * slot
+        name_at = 24 + 4 * MARK_SLOTS + events.TEXT_SIZE * slot
         name = self._control[name_at : name_at + events.TEXT_SIZE].split(b"\0")[0]
         tid = int.from_bytes(self._control[tid_at : tid_at + 4], "little")
         return tid, name.split(b"\n")[0].decode(errors="replace")

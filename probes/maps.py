@@ -14,7 +14,7 @@ FRAME_PAGES = mmap.PAGESIZE // 8
 #: struct frame: one state byte per page, the time of the last free, a mark.
 FRAME_BYTES = FRAME_PAGES + 16
 MARK_SLOTS = 16
-CONTROL_BYTES = 16 + MARK_SLOTS * (4 + events.TEXT_SIZE)
+CONTROL_BYTES = 24 + MARK_SLOTS * (4 + events.TEXT_SIZE)
 STACK_SLOTS = 16384
 #: Pids are below PID_MAX_LIMIT (include/linux/threads.h); of each there is a byte (struct tasks).
 MAX_TASKS = 1 << 22

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from probes import arch, limits
 from probes.btf import Btf
@@ -29,6 +29,8 @@ from probes.probe import (
     register,
 )
 
+#: Why an operation is not seen that this kernel has not.
+NO_SYMBOL = "no such symbol"
 #: What is lost where marks are not seen.
 MARKS = "marks of the workload"
 
@@ -72,6 +74,15 @@ class Plan:
             raise ProbeError(f"more than {limits.PROBES} probes are planned: report this kernel")
         self.probes.append(Probe(id=len(self.probes), **what))
         return len(self.probes) - 1
+
+    def sees(self, op: str, functions: Sequence[str]) -> bool:
+        """Whether no probe of this operation is missing at any of these functions."""
+        return not any(
+            name.split("+")[0] in functions
+            for gap in self.missing
+            if gap.op == op and gap.reason != NO_SYMBOL
+            for name in gap.functions
+        )
 
 
 def by_trampoline(plan: Plan, btf: Btf) -> Plan:
@@ -141,7 +152,7 @@ def resolve(btf: Btf, symbols: Symbols, kcore: Memory, layout: Layout) -> Plan:
             group="life",
         )
     else:
-        plan.missing.append(Missing("mark", (MARK_OPS,), "no such symbol", MARKS))
+        plan.missing.append(Missing("mark", (MARK_OPS,), NO_SYMBOL, MARKS))
     return plan
 
 
@@ -157,7 +168,7 @@ def _resolve_hook(
     for candidate in hook.candidates:
         names = symbols.functions(candidate.function)
         if not names:
-            reasons.append("no such symbol")
+            reasons.append(NO_SYMBOL)
             continue
         if taken.get((hook.op, candidate.function)):
             return
@@ -176,7 +187,7 @@ def _resolve_hook(
         return
     if not hook.optional:
         functions = tuple(dict.fromkeys(c.function for c in hook.candidates))
-        telling = [r for r in reasons if r != "no such symbol"] or reasons
+        telling = [r for r in reasons if r != NO_SYMBOL] or reasons
         plan.missing.append(Missing(hook.op, functions, telling[0], hook.lost))
 
 
@@ -260,7 +271,10 @@ def _add(
             ("on_return", RESULT, entered, PTE, NO),
         ),
         "pmd": (
-            ("on_pmd_enter", args.pmd, args.vma, args.only, owner),
+            (
+                *("on_pmd_enter", args.pmd, args.vma, args.only, owner),
+                number(_bracket(plan, hook.within)),
+            ),
             ("on_return", RESULT, entered, PMD, number(int(hook.op == "split_pmd"))),
         ),
         "read": (
@@ -268,7 +282,10 @@ def _add(
             ("on_return", RESULT, entered, PTE, NO),
         ),
         "bracket": (
-            ("on_bracket_enter", args.vma, owner, number(int(hook.anybody))),
+            (
+                *("on_bracket_enter", args.vma, owner),
+                *(number(int(hook.anybody)), number(int(hook.deferred))),
+            ),
             ("on_bracket_return", RESULT, entered),
         ),
     }[hook.kind]
@@ -336,7 +353,7 @@ def _without_page_counts(layout: Layout) -> List[Missing]:
 def _no_site(sites: List[Site], exists: bool) -> Missing:
     reason = "its inlined counter update was not found in the kernel's text"
     functions = tuple(site.function for site in sites)
-    return Missing(sites[0].op, functions, reason if exists else "no such symbol", sites[0].lost)
+    return Missing(sites[0].op, functions, reason if exists else NO_SYMBOL, sites[0].lost)
 
 
 def _add_sites(
@@ -350,7 +367,7 @@ def _add_sites(
     before = len(plan.probes)
     nr = number(1 if site.level == "pte" else 0)
     need = constant("BIT_HUGETLB") if site.hugetlb else NONE
-    bracket = number(_bracket(plan, site.function))
+    bracket = number(_bracket(plan, site.within or site.function))
     for name in names:
         start = symbols.address[name]
         text = kcore.read(start, symbols.end_of(name) - start)

@@ -24,6 +24,7 @@ from probes.errors import ProbeError
 from probes.groups import GROUPS, Groups, left_out, only_programs
 from probes.guardian import Guardian
 from probes.hold import Freezer, Hold, members
+from probes.hooks import COPIES
 from probes.kept import GIVEN, Found, find_or_make, make_and_keep
 from probes.kernel import (
     Symbols,
@@ -236,6 +237,8 @@ class Recording:
                     f"no probe of an operation {op} is attached ({why}): see mapcount doctor"
                 )
         self.plan.probes = attached
+        if not self.plan.sees("dup", COPIES):
+            self.program.tell_brackets()
 
     def _header(self) -> Dict[str, Any]:
         with open("/proc/sys/kernel/random/boot_id") as file:

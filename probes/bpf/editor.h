@@ -61,7 +61,7 @@ void bpf_ringbuf_submit(void *data, u64 flags);
 #define FRAME_BYTES 528
 #define LARGEST_ORDER 18
 #define MARK_SLOTS 16
-#define CONTROL_BYTES 592
+#define CONTROL_BYTES 600
 #define MAX_TASKS 4194304
 #define MM_HINTS 65536
 #define MM_HINT_SHIFT 6

@@ -26,10 +26,13 @@ static __always_inline s32 take_stack(void *ctx)
 
 /* What a return probe must know of its entry; keyed by thread and probe. */
 struct entry {
-	u64 page;	/* of a bracket: whether it is told of */
+	u64 page;	/* of a bracket: whether it is told of, UNTOLD to TOLD */
 	u64 pmd;
 	u64 mm;
 };
+#define UNTOLD 0
+#define DEFERRED 1	/* until the thread meets something watched in it */
+#define TOLD 2
 BPF_HASH(entries, u64, struct entry, 4096);
 
 static __always_inline u64 entry_key(u32 probe)
@@ -142,17 +145,39 @@ static __always_inline int watch(struct given page, struct given vma, struct see
 	return 1;
 }
 
-/* The address space for which the bracket works that this thread is in. */
-static __always_inline u64 mm_within(s32 bracket)
+/* A record without a page. */
+static __always_inline int emit_bracket(u32 probe, s32 aux, u64 ts)
 {
-#ifdef OFF_MM_ID_OF_MM
-	u64 key = entry_key(bracket);
-	struct entry *e = bracket < 0 ? 0 : entries.lookup(&key);
+	struct record *r = begin(probe, probe, 0, ts);
 
-	return e ? e->mm : 0;
-#else
+	if (!r)
+		return 0;
+	__builtin_memset(r->text, 0, TEXT_SIZE);
+	r->aux = aux;
+	submit(r);
 	return 0;
-#endif
+}
+
+/*
+ * Something watched was met at ts: the bracket around, if this thread is in one, is told of, as
+ * entered then.  Returns the address space for which the bracket works, 0: it is not known.
+ */
+static __always_inline u64 met_within(void *ctx, s32 bracket, u64 ts)
+{
+	struct entry *e;
+	u64 key;
+
+	if (bracket < 0)
+		return 0;
+	key = entry_key(bracket);
+	e = entries.lookup(&key);
+	if (!e)
+		return 0;
+	if (e->page == DEFERRED) {
+		e->page = TOLD;
+		emit_bracket(bracket, take_stack(ctx), ts);
+	}
+	return e->mm;
 }
 
 /*
@@ -166,6 +191,7 @@ static __always_inline int point(void *ctx, u32 probe, struct given page, struct
 {
 	struct seen s;
 	u32 pages;
+	u64 mm;
 	u8 bits = 0;
 
 	page = fetched(page);
@@ -181,8 +207,8 @@ static __always_inline int point(void *ctx, u32 probe, struct given page, struct
 		level = PMD;
 		pages = 0;
 	}
-	emit(probe, page.number, &s, pages, level | bits, take_stack(ctx),
-	     IS_NONE(vma) ? mm_within(bracket) : told_mm(vma, page));
+	mm = IS_NONE(vma) ? met_within(ctx, bracket, s.ts) : told_mm(vma, page);
+	emit(probe, page.number, &s, pages, level | bits, take_stack(ctx), mm);
 	return 0;
 }
 
@@ -214,7 +240,7 @@ static __always_inline int on_site(void *ctx, u32 probe, u64 page, u32 nr, u8 le
  * vma that is mapped when it returns, or 0.
  */
 static __always_inline int enter(void *ctx, u32 probe, struct given page, struct given vma,
-				 u64 pmd, u8 level, struct given owner)
+				 u64 pmd, u8 level, struct given owner, s32 bracket)
 {
 	struct entry e = { .pmd = pmd };
 	struct seen s;
@@ -224,6 +250,7 @@ static __always_inline int enter(void *ctx, u32 probe, struct given page, struct
 	page = fetched(page);
 	if (!watch(page, vma, &s, &bits))
 		return 0;
+	met_within(ctx, bracket, s.ts);
 	emit(probe, page.number, &s, 0, level | bits, take_stack(ctx), 0);
 	key = entry_key(probe);
 	e.page = page.number;
@@ -234,7 +261,7 @@ static __always_inline int enter(void *ctx, u32 probe, struct given page, struct
 
 static __always_inline int on_enter(void *ctx, u32 probe, struct given page, struct given vma)
 {
-	return enter(ctx, probe, page, vma, 0, PTE, known(0));
+	return enter(ctx, probe, page, vma, 0, PTE, known(0), -1);
 }
 
 /* The page that a huge PMD maps, or 0.  Read without its lock, as all is here. */
@@ -255,14 +282,14 @@ static __always_inline u64 pmd_page(u64 pmd)
 }
 
 static __always_inline int on_pmd_enter(void *ctx, u32 probe, u64 pmd, struct given vma,
-					u64 folio, struct given owner)
+					u64 folio, struct given owner, s32 bracket)
 {
 	u64 page = pmd_page(pmd);
 
 	/* A caller that names a folio leaves any other one alone. */
 	if (!page || (folio && folio != page))
 		return 0;
-	return enter(ctx, probe, known(page), vma, pmd, PMD, owner);
+	return enter(ctx, probe, known(page), vma, pmd, PMD, owner, bracket);
 }
 
 /* Return of a function entered through enter(); the counters as they are now. */
@@ -322,38 +349,29 @@ static __always_inline int on_read(void *ctx, u32 probe, struct given page, s32 
 	return 0;
 }
 
-/* A record without a page. */
-static __always_inline int emit_bracket(u32 probe, s32 aux)
-{
-	struct record *r = begin(probe, probe, 0, bpf_ktime_get_ns());
-
-	if (!r)
-		return 0;
-	__builtin_memset(r->text, 0, TEXT_SIZE);
-	r->aux = aux;
-	submit(r);
-	return 0;
-}
-
 /* A function that is noted whoever calls it. */
 static __always_inline int on_once(void *ctx, u32 probe)
 {
-	return emit_bracket(probe, take_stack(ctx));
+	return emit_bracket(probe, take_stack(ctx), bpf_ktime_get_ns());
 }
 
-/* A bracket around work on many pages. */
+/*
+ * A bracket around work on many pages.  deferred: it is told of only once something watched is met
+ * in it.  fork comes here for each mapping, of which most have nothing to tell.
+ */
 static __always_inline int on_bracket_enter(void *ctx, u32 probe, struct given vma,
-					    struct given owner, int anybody)
+					    struct given owner, int anybody, int deferred)
 {
 	u64 key = entry_key(probe);
 	struct entry e = { .mm = told_mm(owner, known(0)) };
 
-	e.page = anybody ? bpf_get_current_pid_tgid() >> 32 != SELF : wanted(vma, known(0));
+	if (anybody ? bpf_get_current_pid_tgid() >> 32 != SELF : wanted(vma, known(0)))
+		e.page = deferred && !((struct control *)CONTROL)->brackets ? DEFERRED : TOLD;
 	/* A stranger's work may be on watched pages. */
 	if (!e.page && !e.mm)
 		return 0;
 	entries.update(&key, &e);
-	return e.page ? emit_bracket(probe, take_stack(ctx)) : 0;
+	return e.page == TOLD ? emit_bracket(probe, take_stack(ctx), bpf_ktime_get_ns()) : 0;
 }
 
 static __always_inline int on_bracket_return(void *ctx, u32 probe, s32 result, u32 enter)
@@ -366,7 +384,7 @@ static __always_inline int on_bracket_return(void *ctx, u32 probe, s32 result, u
 		return 0;
 	told = e->page;
 	entries.delete(&key);
-	return told ? emit_bracket(probe, result) : 0;
+	return told == TOLD ? emit_bracket(probe, result, bpf_ktime_get_ns()) : 0;
 }
 
 static __always_inline int on_alloc(void *ctx, u32 probe, u64 page, u32 order,

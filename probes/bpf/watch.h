@@ -36,6 +36,7 @@ BPF_F_TABLE("array", u32, struct frame, frames, 1, BPF_F_MMAPABLE);
 /* Shared with the recorder: it opens the gate, the program tells the marks. */
 struct control {
 	u64 open;
+	u64 brackets;	/* each is told of, also where nothing watched was met in it */
 	u64 marks;	/* how many there have been; the newest are in the slots */
 	u32 tid[MARK_SLOTS];
 	char name[MARK_SLOTS][TEXT_SIZE];

@@ -85,6 +85,21 @@ def test_operations_are_in_the_trace_when_the_workload_provokes_them(ran, worklo
     assert seen >= OPERATIONS[workload]
 
 
+def test_fork_is_told_of_when_it_copies_something_watched(ran):
+    # GIVEN a trace of forks, which copy many more mappings than there are of huge pages
+    _, path = ran("fork-thp")
+    events = analysis.open_trace(str(path)).df_events().sort_values(["ts", "seq"])
+    forks = events[events["op"] == "fork"]
+    assert len(forks) > 0
+    # WHEN a thread's brackets are walked THEN each has an end, and a copy between both
+    for _, inside in events[events["op"].isin(["fork", "dup"])].groupby("tid"):
+        kinds = "".join(
+            "c" if op == "dup" else phase[0]
+            for op, phase in zip(inside["op"], inside["phase"], strict=True)
+        )
+        assert re.fullmatch("(ec+r)*", kinds), kinds
+
+
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_marks_when_steps_are_left_out(ran, workload):
     # GIVEN the functions of a workload's source and the steps that it says it left out

@@ -145,6 +145,16 @@ def test_plan_when_a_reader_counts_only_inside_its_bracket(tmp_path):
     assert calls(plan, "__page_mapcount")[0] == ("on_read", (given(0), number(bracket)))
 
 
+def test_plan_when_operations_lie_in_a_deferred_bracket(tmp_path):
+    # GIVEN fork's copies of PMDs, inside its bracket
+    plan = plan_of(tmp_path, OLD, more=("copy_huge_pmd",))
+    bracket = next(p.id for p in plan.probes if p.function == "copy_page_range")
+    # THEN the bracket waits for one of them, which tells of it; a reader's does not wait
+    assert calls(plan, "copy_page_range")[0][1][-1] == number(1)
+    assert calls(plan, "kpagecount_read")[0][1][-1] == number(0)
+    assert calls(plan, "copy_huge_pmd")[0][1][-1] == number(bracket)
+
+
 def test_plan_when_functions_are_missing(tmp_path):
     # GIVEN a kernel without stable_page_flags and copy_hugetlb_page_range
     plan = plan_of(tmp_path, OLD)

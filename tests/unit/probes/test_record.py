@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from probes.errors import ProbeError
-from probes.plan import Plan
+from probes.plan import NO_SYMBOL, Missing, Plan
 from probes.probe import KPROBE, RAW_TRACEPOINT
 from probes.record import Recording, Request
 from probes.tracefile import BlockType
@@ -17,6 +17,10 @@ class FakeProgram:
 
     def __init__(self, *refused):
         self.refused = refused
+        self.all_brackets = False
+
+    def tell_brackets(self):
+        self.all_brackets = True
 
     def attach(self, probe):
         return "no kprobes" if any(word in probe.function for word in self.refused) else None
@@ -39,6 +43,29 @@ def recording_with(*refused):
     recording.plan.add(function="mm_page_alloc", op="alloc", **what)
     recording.program = FakeProgram(*refused)
     return recording
+
+
+@pytest.mark.parametrize(
+    "refused, reason, told",
+    [
+        ((), "", False),
+        (("copy_page_range",), "", True),
+        ((), "its inlined counter update was not found in the kernel's text", True),
+        ((), NO_SYMBOL, False),
+    ],
+)
+def test_brackets_when_copies_cannot_be_seen(refused, reason, told):
+    # GIVEN a probe on fork's copies that is attached or refused, and others that may be missing
+    recording = recording_with(*refused)
+    recording.plan.add(
+        **{"function": "copy_page_range", "op": "dup", "attach": KPROBE, "offset": 7},
+        **{"handler": "on_site", "values": (), "phase": "point", "group": "dup"},
+    )
+    if reason:
+        recording.plan.missing.append(Missing("dup", ("copy_hugetlb_page_range",), reason, ""))
+    # WHEN the plan is attached THEN all brackets are asked for where a copy may go unseen
+    recording._attach()
+    assert recording.program.all_brackets == told
 
 
 @pytest.mark.parametrize("refused, op", [("rmap", "map"), ("add", "map"), ("remove", "unmap")])
