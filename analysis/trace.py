@@ -356,7 +356,8 @@ class Trace:
     def df_losses(self) -> pd.DataFrame:
         """What the recorder counted as lost, one row per span, CPU and probe.
 
-        * ``from_ts``, ``to_ts``: int64, ns; ``kind``: str, ring (no room) or missed
+        * ``from_ts``, ``to_ts``: int64, ns; ``kind``: str, ring (no room), missed or
+          outside (memory that came online later)
         * ``cpu``, ``probe``: int64; ``event``: str, the probe's name; ``lost``: int64
         """
         from analysis.losses import losses_frame

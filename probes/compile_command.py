@@ -50,5 +50,5 @@ def compile_programs(path: str, force: bool) -> int:
 
 def _try_out(made: Compiled, kcore: Memory) -> None:
     """Load the programs, attached nowhere.  Raises Refused, or ProbeError."""
-    shape = Shape(possible_cpus(), (0,), 1, mmap.PAGESIZE, len(made.plan.probes))
+    shape = Shape(possible_cpus(), (0,), (0,), mmap.PAGESIZE, len(made.plan.probes))
     Program(made, shape, Filters(), Boot(made, kcore)).detach()

@@ -206,15 +206,3 @@ def online_cpus() -> Tuple[int, ...]:
     with open("/sys/devices/system/cpu/online") as file:
         spans = [span.split("-") for span in file.read().strip().split(",")]
     return tuple(cpu for span in spans for cpu in range(int(span[0]), int(span[-1]) + 1))
-
-
-def end_pfn() -> int:
-    """The first page frame number past the memory of the machine (/proc/iomem)."""
-    end = 0
-    with open("/proc/iomem") as file:
-        for line in file:
-            if line.rstrip().endswith("System RAM"):
-                end = max(end, int(line.split(":")[0].split("-")[1], 16) + 1)
-    if end <= 1:
-        raise ProbeError("/proc/iomem shows no addresses: run as root")
-    return -(-end // os.sysconf("SC_PAGE_SIZE"))

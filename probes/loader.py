@@ -26,6 +26,7 @@ from probes.maps import (
     MAX_TASKS,
     MM_HINT_SHIFT,
     MM_HINTS,
+    SECTIONS,
     STACK_SLOTS,
     Shape,
 )
@@ -42,6 +43,7 @@ from probes.probe import (
     Probe,
 )
 from probes.source import ENTRIES
+from probes.watchset import WatchSet, table
 
 #: struct bpf_insn of a 64-bit constant, which takes two: code, registers, offset, value.
 _INSN = struct.Struct("<BBhI")
@@ -163,6 +165,7 @@ class Program:
         self._counts = self._mapped("cpu_counts", shape.cpus * shape.count_words * 8)
         self._frames = self._mapped("frames", shape.frames * FRAME_BYTES)
         self._control = self._mapped("controls", CONTROL_BYTES)
+        self._mapped("sections", SECTIONS * 4)[:] = table(shape.sections)
         self._tasks = self._mapped("tasks", MAX_TASKS)
         self._mm_hints = self._mapped("mm_hints", MM_HINTS)
 
@@ -234,9 +237,10 @@ class Program:
         return mmap.mmap(self._maps[name], rounded)
 
     @property
-    def frames(self) -> memoryview:
-        """The watch set: FRAME_BYTES per frame (struct frame of bpf/watch.h)."""
-        return memoryview(self._frames)[: self.shape.frames * FRAME_BYTES]
+    def watch_set(self) -> WatchSet:
+        """Which pages are watched."""
+        frames = memoryview(self._frames)[: self.shape.frames * FRAME_BYTES]
+        return WatchSet(frames, self.shape.sections)
 
     @property
     def counts(self) -> memoryview:
@@ -261,17 +265,21 @@ class Program:
         """From now on brackets are recorded whether anything watched is met in them or not."""
         self._control[8] = 1
 
+    def outside(self) -> int:
+        """How many wanted folios lay in memory that came after recording began."""
+        return int.from_bytes(self._control[16:24], "little")
+
     def marks(self) -> int:
         """How many marks workloads have named so far."""
-        return int.from_bytes(self._control[16:24], "little")
+        return int.from_bytes(self._control[24:32], "little")
 
     def mark(self, number: int) -> Tuple[int, str]:
         """(tid, name) of a mark that marks() counted; the last MARK_SLOTS are kept."""
         # The program fills the slot, takes and releases locks to signal and to record, and counts.
         fence()
         slot = number % MARK_SLOTS
-        tid_at = 24 + 4 * slot
-        name_at = 24 + 4 * MARK_SLOTS + events.TEXT_SIZE * slot
+        tid_at = 32 + 4 * slot
+        name_at = 32 + 4 * MARK_SLOTS + events.TEXT_SIZE * slot
         name = self._control[name_at : name_at + events.TEXT_SIZE].split(b"\0")[0]
         tid = int.from_bytes(self._control[tid_at : tid_at + 4], "little")
         return tid, name.split(b"\n")[0].decode(errors="replace")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from probes.maps import Shape
 
@@ -85,6 +85,24 @@ class Misses(Losses):
                 lost.append((-1, probe, new))
                 self._seen[probe] = count
         return lost
+
+
+class Outside(Losses):
+    """Wanted folios in memory that has no place in the watch set: it came online later.
+
+    ``count``: how many there were so far; ``probe``: the one that met them, on whatever CPU.
+    """
+
+    kind = "outside"
+
+    def __init__(self, count: Callable[[], int], probe: int) -> None:
+        super().__init__()
+        self._count = count
+        self._probe = probe
+
+    def _new(self) -> List[Tuple[int, int, int]]:
+        new = self._count() - self.total
+        return [(-1, self._probe, new)] if new else []
 
 
 def _recursion_misses(fd: int) -> int:

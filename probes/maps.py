@@ -13,8 +13,13 @@ from probes import events
 FRAME_PAGES = mmap.PAGESIZE // 8
 #: struct frame: one state byte per page, the time of the last free, a mark.
 FRAME_BYTES = FRAME_PAGES + 16
+#: A section is a GiB of physical addresses; of these the watch set knows 2^18 (256 TiB).
+SECTION_FRAMES = (1 << 30) // (FRAME_PAGES * mmap.PAGESIZE)
+SECTIONS = 1 << 18
+#: In place of the first frame of a section that holds no memory: the map has not so many.
+NO_FRAMES = 0xFFFF0000
 MARK_SLOTS = 16
-CONTROL_BYTES = 24 + MARK_SLOTS * (4 + events.TEXT_SIZE)
+CONTROL_BYTES = 32 + MARK_SLOTS * (4 + events.TEXT_SIZE)
 STACK_SLOTS = 16384
 #: Pids are below PID_MAX_LIMIT (include/linux/threads.h); of each there is a byte (struct tasks).
 MAX_TASKS = 1 << 22
@@ -33,14 +38,19 @@ class Shape:
     """How large the maps are on this machine.
 
     ``cpus``: one more than the highest number that a CPU may have; ``online``: the numbers of
-    those that have a ring of ``ring_bytes``.
+    those that have a ring of ``ring_bytes``; ``sections``: of physical memory, those that hold any.
     """
 
     cpus: int
     online: Tuple[int, ...]
-    frames: int
+    sections: Tuple[int, ...]
     ring_bytes: int
     probes: int
+
+    @property
+    def frames(self) -> int:
+        """How many frames the watch set has."""
+        return len(self.sections) * SECTION_FRAMES
 
     @property
     def all_ring_bytes(self) -> int:

@@ -26,17 +26,10 @@ from probes.guardian import Guardian
 from probes.hold import Freezer, Hold, members
 from probes.hooks import COPIES
 from probes.kept import GIVEN, Found, find_or_make, make_and_keep
-from probes.kernel import (
-    Symbols,
-    build_id,
-    check_kprobes,
-    end_pfn,
-    online_cpus,
-    possible_cpus,
-)
+from probes.kernel import Symbols, build_id, check_kprobes, online_cpus, possible_cpus
 from probes.loader import Filters, Program, Refused
-from probes.losses import Misses, RingLosses
-from probes.maps import FRAME_BYTES, FRAME_PAGES, MARK_SLOTS, Shape
+from probes.losses import Misses, Outside, RingLosses
+from probes.maps import FRAME_PAGES, MARK_SLOTS, Shape
 from probes.memory import kernel_memory
 from probes.output import Output, reason
 from probes.plan import Missing, Plan
@@ -46,6 +39,7 @@ from probes.snapshot import Snapshots, unpublished
 from probes.spaces import TaskList
 from probes.tasks import Command, descendants, process_of, running_tasks, state
 from probes.tracefile import BlockType, Payload, Writer
+from probes.watchset import memory_ranges, sections_of
 
 #: Seconds between looks for marks, and for what ends the recording.
 POLL_SECONDS = 0.005
@@ -128,8 +122,11 @@ class Recording:
         self.rings = Rings(self.program.rings, self.shape.ring_bytes)
         self.drain = Drain(self.rings, self._write_events)
         self.losses = RingLosses(self.program.counts, self.shape)
-        self.snapshots = Snapshots(self.kcore, self.layout, self.program.frames, self.listed)
+        self.watch_set = self.program.watch_set
+        self.snapshots = Snapshots(self.kcore, self.layout, self.watch_set, self.listed)
         self.misses = Misses(self.program.program_fds(self.plan))
+        allocs = [probe.id for probe in self.plan.probes if probe.handler == "on_alloc"]
+        self.outside = Outside(self.program.outside, allocs[0] if allocs else -1)
         self._set_filters()
         self.writer.json(BlockType.HEADER, self._header())
         tasks = running_tasks()
@@ -162,11 +159,11 @@ class Recording:
         # A copy: what cannot be attached moves to what is missing.
         self.plan = Plan(list(made.plan.probes), list(made.plan.missing))
         say(f"attaching {len(self.plan.probes)} probes" + (f", {found}" if found.path else ""))
-        frames = -(-end_pfn() // FRAME_PAGES)
+        sections = sections_of(memory_ranges())
         ids = len(self.made.plan.probes)
         online = online_cpus()
         size = size_of_each(len(online), self.request.buffer)
-        self.shape = Shape(possible_cpus(), online, frames, size, ids)
+        self.shape = Shape(possible_cpus(), online, sections, size, ids)
         self.plan.missing += self.boot.missing(self.plan) + unpublished()
         task = self.boot.task
         self.listed = TaskList(self.kcore, self.layout.task, task) if task else None
@@ -180,7 +177,7 @@ class Recording:
     def _set_filters(self) -> None:
         self._follow(descendants(self.request.pids))
         for first, last in self.request.pfns:
-            self._pin(first, last)
+            self.watch_set.pin(first, last)
         if self.request.cgroup:
             try:
                 self._cgroup_fd = os.open(self.request.cgroup, os.O_RDONLY)
@@ -206,17 +203,6 @@ class Recording:
         for pid in pids:
             if mms.get(pid):
                 self.program.follow_mm(mms[pid])
-
-    def _pin(self, first: int, last: int) -> None:
-        frames = self.program.frames
-        if last >= self.shape.frames * FRAME_PAGES:
-            raise ProbeError(f"pfn {last:#x} lies past the end of memory")
-        for frame in range(first // FRAME_PAGES, last // FRAME_PAGES + 1):
-            base = frame * FRAME_BYTES
-            start = max(first - frame * FRAME_PAGES, 0)
-            stop = min(last + 1 - frame * FRAME_PAGES, FRAME_PAGES)
-            frames[base + start : base + stop] = b"\x03" * (stop - start)
-            frames[base + FRAME_PAGES + 8] = 1
 
     def _attach(self) -> None:
         """Attach the plan; what the kernel refuses moves to the missing ones."""
@@ -333,7 +319,7 @@ class Recording:
                 self._write_loss(self.losses.poll())
                 next_loss = now + LOSS_SECONDS
             if now >= next_misses:
-                self._write_loss(self.misses.poll())
+                self._write_misses()
                 self.writer.beat()
                 next_misses = now + MISSES_SECONDS
             if self.request.stacks and now >= next_stacks:
@@ -364,6 +350,10 @@ class Recording:
     def _write_loss(self, loss: Optional[Dict[str, Any]]) -> None:
         if loss:
             self.writer.json(BlockType.LOSS, loss, len(loss["lost"]))
+
+    def _write_misses(self) -> None:
+        self._write_loss(self.misses.poll())
+        self._write_loss(self.outside.poll())
 
     def _write_stacks(self) -> None:
         new = [i for i in self.program.stack_ids() if i not in self._written_stacks]
@@ -438,7 +428,7 @@ class Recording:
         self.drain.now()
         payload = self.snapshots.take(name, hold.processes, hold.torn)
         self._write_loss(self.losses.poll())
-        self._write_loss(self.misses.poll())
+        self._write_misses()
         self.writer.block(BlockType.TRUTH, payload, compress=True)
 
     # -- the end ---------------------------------------------------------------------
@@ -453,7 +443,7 @@ class Recording:
         if self.request.stacks:
             self._write_stacks()
         self.program.close()
-        self._write_loss(self.misses.poll())
+        self._write_misses()
         self.program.detach()
         while self.drain.now():
             pass
@@ -498,6 +488,11 @@ def record(request: Request, output: str, force: bool = False) -> int:
         say(
             f"warning: {recording.losses.total} events were lost: counts after a loss may differ; "
             f"{cli.fewer_losses(recording.shape.all_ring_bytes)}"
+        )
+    if recording.outside.total:
+        say(
+            f"warning: {recording.outside.total} folios lay in memory that came online after "
+            "recording began, and were not watched: record again"
         )
     if sys.stderr is not None and sys.stderr.isatty():
         # Who reads a log later, or the lab, sees the file elsewhere.

@@ -24,18 +24,17 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from probes.kernel import Memory
 from probes.layout import Layout
-from probes.maps import FRAME_BYTES, FRAME_PAGES
+from probes.maps import FRAME_PAGES
 from probes.pagetables import PFN_MASK, walk
 from probes.plan import Missing
 from probes.published import Published, runs_of
 from probes.spaces import TaskList, address_spaces, living_thread
+from probes.watchset import WatchSet
 
 #: More frames than this would stop a marked task for long; the rest is counted as skipped.
 MAX_FRAMES = 1024
 #: In place of a page's kpagecount: no kernel counts so far.
 UNKNOWN_COUNT = b"\xff" * 8
-_WATCHED = (b"\x01", b"\x03")
-_ANY_OFFSET = FRAME_PAGES + 8
 
 
 def unpublished() -> List[Missing]:
@@ -48,34 +47,16 @@ def unpublished() -> List[Missing]:
     return [Missing("truth", files, reason, lost)]
 
 
-def watched_frames(frames: memoryview) -> List[int]:
-    """First pfn of each frame that has a watched page (states of bpf/watch.h)."""
-    found = []
-    used = frames[_ANY_OFFSET::FRAME_BYTES].tobytes()
-    i = _next_nonzero(used, 0)
-    while i >= 0:
-        state = frames[i * FRAME_BYTES : i * FRAME_BYTES + FRAME_PAGES].tobytes()
-        if any(mark in state for mark in _WATCHED):
-            found.append(i * FRAME_PAGES)
-        i = _next_nonzero(used, i + 1)
-    return found
-
-
-def _next_nonzero(data: bytes, start: int) -> int:
-    rest = data[start:].lstrip(b"\0")
-    return len(data) - len(rest) if rest else -1
-
-
 class Snapshots:
     """Takes snapshots of the watched frames."""
 
     def __init__(
-        self, kcore: Memory, layout: Layout, frames: memoryview, listed: Optional[TaskList] = None
+        self, kcore: Memory, layout: Layout, watch_set: WatchSet, listed: Optional[TaskList] = None
     ) -> None:
         """``listed``: see ``address_spaces``."""
         self._kcore = kcore
         self._layout = layout
-        self._frames = frames
+        self._watch_set = watch_set
         self._listed = listed
 
     def take(
@@ -89,7 +70,7 @@ class Snapshots:
         ``torn``: names, when all is read, the tasks that may have run meanwhile, and why.
         """
         begin = time.monotonic_ns()
-        all_frames = watched_frames(self._frames)
+        all_frames = self._watch_set.watched()
         frames = all_frames[:MAX_FRAMES]
         size = self._layout.struct_page
         pages = []

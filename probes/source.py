@@ -23,6 +23,8 @@ from probes.maps import (
     MAX_TASKS,
     MM_HINT_SHIFT,
     MM_HINTS,
+    SECTION_FRAMES,
+    SECTIONS,
     count_words,
 )
 from probes.plan import Plan
@@ -49,11 +51,17 @@ PATCHED = (
     "CONTROL",
     "TASKS",
     "HINTS",
+    "FIRST_FRAMES",
 )
 #: All that the loader writes, by number; the last is in the text of next_number() (bpf/record.h).
 WRITTEN = (*PATCHED, "STEP")
 #: Of these constants, each of which is the address of a map's only entry: the map.
-ENTRIES = {"CONTROL": "controls", "TASKS": "tasks", "HINTS": "mm_hints"}
+ENTRIES = {
+    "CONTROL": "controls",
+    "TASKS": "tasks",
+    "HINTS": "mm_hints",
+    "FIRST_FRAMES": "sections",
+}
 #: The upper half of a marked instruction's value; the lower is the constant's number.
 PATCH_MARK = 0x1DEA5EED
 
@@ -72,6 +80,8 @@ def source(plan: Plan, layout: Layout, cgroups: bool = True) -> str:
         "PAGE_BITS": (mmap.PAGESIZE - 1).bit_length(),
         "FRAME_SHIFT": (FRAME_PAGES - 1).bit_length(),
         "FRAME_BYTES": FRAME_BYTES,
+        "SECTION_FRAMES": SECTION_FRAMES,
+        "SECTIONS": SECTIONS,
         "CONTROL_BYTES": CONTROL_BYTES,
         "MAX_TASKS": MAX_TASKS,
         "MM_HINTS": MM_HINTS,

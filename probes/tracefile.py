@@ -56,7 +56,7 @@ class BlockType(IntEnum):
     EVENTS = 2  # count slots of 72 bytes: the ring buffer's bytes as they lay there
     RECORDS = 3  # count records of 64 bytes: the same without the ring's headers
     TASKS = 4  # JSON: [[tid, pid, comm], ...] of the tasks alive when recording began
-    LOSS = 5  # JSON: {"from", "to": ns, "kind": "ring"|"missed", "lost": [[cpu, probe, n], ...]}
+    LOSS = 5  # JSON: {"from", "to": ns, "kind", "lost": [[cpu, probe, n], ...]}
     STACKS = 6  # JSON: {stack id: [["symbol+0x1f", address], ...]}, innermost first
     TRUTH = 7  # a ground-truth snapshot, see probes/snapshot.py
     TRAILER = 8  # JSON: totals; its presence says that the recorder ended in order

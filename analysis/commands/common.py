@@ -80,10 +80,11 @@ def tell(trace: Trace) -> None:
     """Pass the warnings of a trace on."""
     for text in trace.warnings:
         warn(text)
-    lost, missed = (
-        sum(loss.lost for loss in trace.losses if (loss.kind == "missed") is skipped)
-        for skipped in (False, True)
+    every, missed, outside = (
+        sum(loss.lost for loss in trace.losses if kind in ("", loss.kind))
+        for kind in ("", "missed", "outside")
     )
+    lost = every - missed - outside
     if lost:
         advice = cli.fewer_losses(trace.meta.get("ring_bytes", 0))
         warn(f"{lost} events were lost: counts after a loss may differ; {advice}")
@@ -91,6 +92,9 @@ def tell(trace: Trace) -> None:
         warn(f"the kernel skipped probes {missed} times, as it does while an interrupted or a "
              "preempted task is in the same one: later counts may differ, and fewer busy tasks on "
              "each CPU help; `mapcount stats` shows which")  # fmt: skip
+    if outside:
+        warn(f"{outside} folios lay in memory that came online after recording began: what "
+             "happened to them was not recorded")  # fmt: skip
     cli.detail(f"{trace.census.events} events, {len(trace.snapshots)} snapshots")
 
 

@@ -60,8 +60,10 @@ void bpf_ringbuf_submit(void *data, u64 flags);
 #define FRAME_SHIFT 9
 #define FRAME_BYTES 528
 #define LARGEST_ORDER 18
+#define SECTION_FRAMES 512
+#define SECTIONS 262144
 #define MARK_SLOTS 16
-#define CONTROL_BYTES 600
+#define CONTROL_BYTES 608
 #define MAX_TASKS 4194304
 #define MM_HINTS 65536
 #define MM_HINT_SHIFT 6
@@ -135,6 +137,7 @@ void bpf_ringbuf_submit(void *data, u64 flags);
 #define CONTROL PATCHED(11)
 #define TASKS PATCHED(12)
 #define HINTS PATCHED(13)
-#define STEP 14
+#define FIRST_FRAMES PATCHED(14)
+#define STEP 15
 
 #endif

@@ -393,14 +393,19 @@ static __always_inline int on_alloc(void *ctx, u32 probe, u64 page, u32 order,
 	u64 pfn = PFN(page);
 	struct frame *f;
 	struct seen s;
+	int want;
 
 	if (!page)
 		return 0;
 	f = frame_of(pfn);
-	if (!f)
-		return 0;
 	/* Folios for user space are movable; slabs, stacks and page tables are not. */
-	if (order >= MIN_ORDER && migratetype == MIGRATE_MOVABLE && wanted(known(0), known(0)))
+	want = order >= MIN_ORDER && migratetype == MIGRATE_MOVABLE && wanted(known(0), known(0));
+	if (!f) {
+		if (want)
+			__sync_fetch_and_add(&((struct control *)CONTROL)->outside, 1);
+		return 0;
+	}
+	if (want)
 		set_state(f, pfn, order, WATCHED);
 	else if (f->any)
 		set_state(f, pfn, order, UNWATCHED);

@@ -33,10 +33,20 @@ _Static_assert(sizeof(struct frame) == FRAME_BYTES, "probes/maps.py has another 
 
 BPF_F_TABLE("array", u32, struct frame, frames, 1, BPF_F_MMAPABLE);
 
+/*
+ * Physical memory has holes, and may begin high: of each section the place of its first frame, or
+ * a number past the last one where it holds no memory.
+ */
+struct sections {
+	u32 first[SECTIONS];
+};
+BPF_F_TABLE("array", u32, struct sections, sections, 1, BPF_F_MMAPABLE);
+
 /* Shared with the recorder: it opens the gate, the program tells the marks. */
 struct control {
 	u64 open;
 	u64 brackets;	/* each is told of, also where nothing watched was met in it */
+	u64 outside;	/* wanted folios in memory that came after the table was made */
 	u64 marks;	/* how many there have been; the newest are in the slots */
 	u32 tid[MARK_SLOTS];
 	char name[MARK_SLOTS][TEXT_SIZE];
@@ -72,11 +82,16 @@ BPF_CGROUP_ARRAY(cgroup, 1);
 
 static __always_inline struct frame *frame_of(u64 pfn)
 {
-	u32 i = pfn >> FRAME_SHIFT;
+	u64 frame = pfn >> FRAME_SHIFT, section = frame / SECTION_FRAMES;
+	u32 i;
 
-	/* Not every register that looks like a struct page is one; the map knows its end. */
-	if (pfn >> FRAME_SHIFT >> 32)
+	/* Not every register that looks like a struct page is one. */
+	if (section >= SECTIONS)
 		return 0;
+	/* The verifier of 6.1 forgets that where the compiler has put a copy on the stack before. */
+	asm("" : "+r"(section));
+	i = ((struct sections *)FIRST_FRAMES)->first[section & (SECTIONS - 1)];
+	i += frame % SECTION_FRAMES;
 	return frames.lookup(&i);
 }
 

@@ -4,10 +4,10 @@
 import array
 import time
 
-from probes.losses import Misses, RingLosses
+from probes.losses import Misses, Outside, RingLosses
 from probes.maps import Shape
 
-SHAPE = Shape(cpus=2, online=(0, 1), frames=1, ring_bytes=4096, probes=3)
+SHAPE = Shape(cpus=2, online=(0, 1), sections=(0,), ring_bytes=4096, probes=3)
 
 
 def test_poll_when_records_were_refused():
@@ -70,6 +70,18 @@ def test_misses_when_the_kernel_skipped_a_program(tmp_path, monkeypatch):
     assert second["lost"] == [(-1, 4, 2)]
     assert first["to"] < second["from"] < second["to"]
     assert misses.total == 9
+
+
+def test_outside_when_memory_came_online():
+    # GIVEN folios in memory that has no place, counted on whatever CPU
+    counts = iter([0, 3, 3, 5])
+    outside = Outside(lambda: next(counts), probe=7)
+    # WHEN they are told of THEN each is once
+    assert outside.poll() is None
+    assert outside.poll()["lost"] == [(-1, 7, 3)]
+    assert outside.poll() is None
+    last = outside.poll()
+    assert (last["kind"], last["lost"], outside.total) == ("outside", [(-1, 7, 2)], 5)
 
 
 def test_misses_when_the_kernel_does_not_count_them():

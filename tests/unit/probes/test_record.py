@@ -95,6 +95,7 @@ def test_what_was_lost_is_written_before_the_snapshot_that_it_explains():
     recording.losses = recording.misses = SimpleNamespace(
         poll=lambda: told if "snapshot" in happened else None
     )
+    recording.outside = SimpleNamespace(poll=lambda: None)
     recording.snapshots = SimpleNamespace(take=lambda *_: happened.append("snapshot") or b"pages")
     recording.writer = SimpleNamespace(
         json=lambda type_, *_: happened.append(type_),

@@ -26,7 +26,7 @@ def test_online_cpus_when_some_are_not(monkeypatch, text, cpus):
 
 def test_ring_when_a_cpu_comes_online_later():
     # GIVEN eight CPUs, of which three are online
-    shape = Shape(cpus=8, online=(0, 2, 5), frames=1, ring_bytes=4096, probes=1)
+    shape = Shape(cpus=8, online=(0, 2, 5), sections=(0,), ring_bytes=4096, probes=1)
     # THEN each of these has its own, and every other one of them
     assert [shape.ring_of(cpu) for cpu in (0, 2, 5)] == [0, 1, 2]
     assert all(0 <= shape.ring_of(cpu) < 3 for cpu in range(8))
@@ -44,7 +44,7 @@ def test_maps_when_each_cpu_has_a_ring(monkeypatch):
     monkeypatch.setattr(loader.syscalls, "create_map", create)
     monkeypatch.setattr(loader.syscalls, "update", lambda fd, key, value: put.update({key: value}))
     program = Program.__new__(Program)
-    program.shape = Shape(cpus=3, online=(0, 2), frames=1, ring_bytes=8192, probes=1)
+    program.shape = Shape(cpus=3, online=(0, 2), sections=(0,), ring_bytes=8192, probes=1)
     program._maps, program._rings = {}, []
     maps = (Map("rings", ARRAY_OF_MAPS, 4, 4, 1, 0), Map("ring", RING, 0, 0, 4096, 0))
     program._make_maps(replace(compiled(), maps=maps), Filters())

@@ -6,28 +6,9 @@ import os
 import struct
 import subprocess
 
-from probes.maps import FRAME_BYTES, FRAME_PAGES
-from probes.snapshot import watched_frames
+from probes.maps import FRAME_PAGES
 from probes.tasks import descendants
-
-
-def frames_with(states):
-    frames = bytearray(FRAME_BYTES * 8)
-    for (frame, page), state in states.items():
-        frames[frame * FRAME_BYTES + page] = state
-        frames[frame * FRAME_BYTES + FRAME_PAGES + 8] = 1
-    return memoryview(frames)
-
-
-def test_watched_frames_when_some_pages_are_watched():
-    # GIVEN a watched page in frame 0, a pinned one in 3, a freed one in 5
-    frames = frames_with({(0, 0): 1, (3, 511): 3, (5, 7): 2})
-    # THEN the first two are taken: a freed page is nobody's
-    assert watched_frames(frames) == [0, 3 * FRAME_PAGES]
-
-
-def test_watched_frames_when_none_is():
-    assert watched_frames(frames_with({})) == []
+from tests.unit.probes.test_watchset import watch_set
 
 
 def test_descendants_when_a_child_runs():
@@ -51,7 +32,7 @@ def test_truth_payload_when_no_frame_is_watched():
     # GIVEN nothing watched
     from probes.snapshot import Snapshots
 
-    payload = Snapshots(None, type("L", (), {"struct_page": 64, "vmemmap": 0})(), frames_with({}))
+    payload = Snapshots(None, type("L", (), {"struct_page": 64, "vmemmap": 0})(), watch_set({}))
     data = payload.take("start", [])
     # THEN the payload is its description alone
     (size,) = struct.unpack_from("<I", data)
@@ -63,7 +44,7 @@ def test_truth_payload_when_a_task_ran_meanwhile():
     from probes.snapshot import Snapshots
 
     child = subprocess.Popen(["sleep", "60"])
-    snapshots = Snapshots(None, type("L", (), {"struct_page": 64, "vmemmap": 0})(), frames_with({}))
+    snapshots = Snapshots(None, type("L", (), {"struct_page": 64, "vmemmap": 0})(), watch_set({}))
     # WHEN the snapshot is taken
     tasks = [os.getpid(), child.pid]
     data = snapshots.take("mark", tasks, torn=lambda: {child.pid: "ran while it was read"})
@@ -90,7 +71,7 @@ def test_truth_payload_when_the_kernel_has_no_page_monitor(monkeypatch):
     kcore = type("K", (), {"read": lambda self, address, size: b"\x55" * size})()
     layout = type("L", (), {"struct_page": 64, "vmemmap": 0})()
     # WHEN a snapshot is taken
-    data = snapshot.Snapshots(kcore, layout, frames_with({(2, 5): 1})).take("mark", [])
+    data = snapshot.Snapshots(kcore, layout, watch_set({(2, 5): 1})).take("mark", [])
     # THEN it has the counters, and no count where 0 would be one
     (size,) = struct.unpack_from("<I", data)
     at = 4 + size
