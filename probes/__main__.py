@@ -154,6 +154,12 @@ def parser() -> cli.Parser:
         "on a busy machine",
     )
     rec.add_argument("--stacks", action="store_true", help="record the kernel stack of each event")
+    rec.add_argument(
+        "--where",
+        action="store_true",
+        help="record in which address space and at which address each mapping is, for "
+        "`mapcount where`",
+    )
     live = commands.add_parser(
         "top",
         help="show the busiest folios live (needs root)",
@@ -241,7 +247,7 @@ def _run(options: argparse.Namespace) -> int:
 
         # It looks at each record in Python: others should not have to wait for that.
         return top(replace(what, nice=True), options.delay)
-    what = replace(what, stacks=options.stacks, nice=options.nice)
+    what = replace(what, stacks=options.stacks, where=options.where, nice=options.nice)
     return record(what, options.output, options.force)
 
 

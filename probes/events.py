@@ -54,17 +54,30 @@ TASK_NEW = 0xFF01  # text: comm; pfn: the new thread's tgid << 32 | tid
 TASK_RENAME = 0xFF02  # text: the new comm
 TASK_EXIT = 0xFF03  # text: comm
 OWNER = 0xFF04  # no text: the mm that the operation of the next record maps for, see below
+PLACE = 0xFF05  # no text: where the operation of the next record is, see below
+MOVED = 0xFF06  # no text: page-table entries were moved, see below
 MARKS = {
     MARK_NAMED: "mark",
     TASK_NEW: "task_new",
     TASK_RENAME: "task_rename",
     TASK_EXIT: "task_exit",
     OWNER: "owner",
+    PLACE: "place",
+    MOVED: "moved",
 }
 
 #: An owner record has the time, task and page of the record that it goes before.  In the place of
 #: a counter it has what kernels with CONFIG_MM_ID know: the id of the mm (struct mm_struct).
 OWNER_COLUMNS = {"mm_id": "mapcount"}
+
+#: A place record, too.  In the place of the counters it has the address of the mm (struct
+#: mm_struct), which is its name, and the virtual address of the page in it.  A record of a task has
+#: the mm behind the name; the record of a move has an mm, from where to where, and how many bytes.
+PLACE_WORDS = struct.Struct("<QQ16x")
+NAMED_WORDS = struct.Struct("<16sQ8x")
+MOVED_WORDS = struct.Struct("<QQQQ")
+#: In place of an address that could not be had.
+NO_ADDRESS = (1 << 64) - 1
 
 BIT_DOUBLE_MAP = 0x01  # PG_double_map was set in page[1] (compound_mapcount era)
 BIT_ANON = 0x02  # bit 0 of the head's mapping was set
@@ -98,7 +111,9 @@ OPS = (
     "task_new",
     "task_rename",
     "task_exit",
-    "owner",  # not an operation: see OWNER
+    "owner",  # no operation: see OWNER
+    "place",  # likewise: see PLACE
+    "moved",  # mremap moves page-table entries: see MOVED
 )
 
 #: ``point``: recorded once, on entry of the function or at an instruction, before the

@@ -8,10 +8,13 @@ from dataclasses import replace
 from typing import Dict, List, Tuple
 
 from probes.compiled import Compiled
+from probes.places import MOVED, unplaced
 from probes.plan import Missing, Plan
 
 #: Allocation, free, tasks and marks: without them no record belongs to a folio's life.
 ALWAYS = "life"
+#: What only `record --where` attaches.
+WHERE = "where"
 GROUPS = {
     "rmap": "mappings added and removed",
     "dup": "mappings copied by fork",
@@ -56,9 +59,17 @@ def only(plan: Plan, groups: Groups) -> Plan:
     return Plan(kept, [*plan.missing, *missing])
 
 
-def only_programs(made: Compiled, groups: Groups) -> Compiled:
-    """The compiled programs of some groups; their probes keep their ids."""
+def only_programs(made: Compiled, groups: Groups, where: bool = False) -> Compiled:
+    """The compiled programs of some groups; their probes keep their ids.
+
+    WHERE: with those that follow where pages are mapped, and what of it cannot be told.
+    """
     plan = only(made.plan, groups)
+    if where:
+        plan.missing += unplaced(plan, made.layout)
+    else:
+        kept = [probe for probe in plan.probes if probe.group != WHERE]
+        plan = Plan(kept, [gap for gap in plan.missing if gap.op != MOVED])
     ids = {probe.id for probe in plan.probes}
     functions = tuple(each for each in made.functions if each.probe in ids)
     return replace(made, plan=plan, functions=functions)

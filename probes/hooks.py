@@ -24,6 +24,8 @@ class Candidate:
     level:     "pte", "pmd" or "pud"; "folio" where the folio's order decides; or
                "param:mask", a PMD mapping where the bits of that parameter are set.
     only:      a parameter that names the folio to which the function confines itself.
+    moves:     those that say which mapping is moved, from where and where to; or the one structure
+               (struct pagetable_move_control) that does.
     known:     its first parameters, where it is static: then no header declares it.
     """
 
@@ -33,6 +35,7 @@ class Candidate:
     nr: str = ""
     level: str = "pte"
     only: str = ""
+    moves: Tuple[str, ...] = ()
     known: Tuple[str, ...] = ()
 
 
@@ -41,7 +44,8 @@ class Hook:
     """One logical operation.
 
     kind:     the handler: "point", "folio" or "pmd" (entry and return), "read", "bracket",
-              "once" (an entry without a page, in whatever task), "mm_free" (no record).
+              "once" (an entry without a page, in whatever task), "mm_free" (no record), "move"
+              (a record at the return, of places alone).
     delta:    the declared change of the map counts by this operation, if it is its own.
     where:    for delta: "enter", "return", or "doublemap": on enter, and only in the era
               of PG_double_map, where the PMD split changes the counters itself.
@@ -292,6 +296,17 @@ HOOKS: Tuple[Hook, ...] = (
         # commit 19138349ed59 ("mm/migrate: Add folio_migrate_flags()") (in v5.16)
         (C("folio_migrate_flags", page="folio"), C("migrate_page_states", page="page")),
         "which operations belong to a migration",
+    ),
+    # mm/mremap.c: page-table entries are moved, and no map count changes.
+    Hook(
+        "moved",
+        "move",
+        "where",
+        (
+            C("move_page_tables", moves=("pmc",)),
+            C("move_page_tables", moves=("vma", "old_addr", "new_addr")),
+        ),
+        "where mremap moves mappings to",
     ),
     # Readers that look at a page without holding a reference (fs/proc/page.c).
     Hook(

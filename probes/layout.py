@@ -21,6 +21,9 @@ from probes.selftest import counts_pages
 #: Counters that a kernel with CONFIG_NO_PAGE_MAPCOUNT leaves as they are.
 OF_PAGES = ("mapcount", "nr_pages_mapped")
 
+#: Fields of struct pagetable_move_control, in which newer kernels say what is moved.
+MOVE_CONTROL = {"move_old": "old", "move_old_addr": "old_addr", "move_new_addr": "new_addr"}
+
 #: Macros of include/linux/page-flags.h, in kernels where no type tells them.
 PAGE_TYPE_BASE, PG_HUGETLB = 0xF0000000, 0x00000800
 
@@ -69,6 +72,7 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Memory) -> Layout:
         "flags": _need(btf, "page", "flags"),
         "compound_head": link if link is not None else _need(btf, "page", "compound_head"),
         "mapping": _need(btf, "page", "mapping"),
+        "index": _index(btf),
         "mapcount": _need(btf, "page", "_mapcount"),
         "refcount": _need(btf, "page", "_refcount"),
         **_compound_fields(btf, size),
@@ -92,6 +96,7 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Memory) -> Layout:
         tail_holds_mask=link is not None,
         task={
             "vm_mm": _need(btf, "vm_area_struct", "vm_mm"),
+            **_places(btf),
             "mm": _need(btf, "task_struct", "mm"),
             "tasks": _need(btf, "task_struct", "tasks"),
             "pid": _need(btf, "task_struct", "pid"),
@@ -207,6 +212,25 @@ def _mm_id(btf: Btf) -> Dict[str, int]:
     tracking for large folios (!hugetlb)") (in v6.15)."""
     offset = btf.offset("mm_struct", "mm_id")
     return {} if offset is None else {"mm_id": offset}
+
+
+def _index(btf: Btf) -> Optional[int]:
+    """Where a folio says at which place of its file, or of anonymous memory, it begins."""
+    found = (btf.offset("folio", "index"), btf.offset("page", "index"))
+    return next((offset for offset in found if offset is not None), None)
+
+
+def _places(btf: Btf) -> Dict[str, int]:
+    """What tells where a page is mapped: where a mapping begins, and what page tables move."""
+    places = {
+        "vm_start": btf.offset("vm_area_struct", "vm_start"),
+        "vm_pgoff": btf.offset("vm_area_struct", "vm_pgoff"),
+        **{
+            name: btf.offset("pagetable_move_control", field)
+            for name, field in MOVE_CONTROL.items()
+        },
+    }
+    return {name: offset for name, offset in places.items() if offset is not None}
 
 
 def _need(btf: Btf, struct: str, field: str) -> int:

@@ -26,5 +26,5 @@ ORDER = 18
 PAGE = 1 << 16
 #: CPUs and probes have 16 bits in a record, threads those of a pid_t without its sign.
 ID, TASK = (1 << 16) - 1, (1 << 31) - 1
-#: Records that can be lost at a time, and any time, position or page.
+#: Records that can be lost at a time, and any time, position, page or virtual address.
 LOST, EVER = (1 << 40) - 1, (1 << 63) - 1

@@ -78,6 +78,7 @@ class Filters:
     cgroup: Optional[str] = None
     pfns: Tuple[Tuple[int, int], ...] = ()
     stacks: bool = False
+    where: bool = False
 
     @property
     def constants(self) -> Dict[str, int]:
@@ -88,6 +89,7 @@ class Filters:
             "FILTER_CGROUP": int(bool(self.cgroup)),
             "FILTER_PFN": int(bool(self.pfns)),
             "WITH_STACKS": int(self.stacks),
+            "WITH_WHERE": int(self.where),
         }
 
 

@@ -11,7 +11,7 @@ from probes.btf import Btf
 from probes.errors import ProbeError
 from probes.hooks import HOOKS, MARK_FUNCTION, MARK_OPS, SITES, TRACEPOINTS, Candidate, Hook, Site
 from probes.kernel import Memory, Symbols
-from probes.layout import Layout
+from probes.layout import MOVE_CONTROL, Layout
 from probes.probe import (
     FENTRY,
     FEXIT,
@@ -178,6 +178,8 @@ def _resolve_hook(
             continue
         try:
             arguments = _Arguments(candidate, _parameters(btf, candidate, names))
+            if len(candidate.moves) == 1 and not set(MOVE_CONTROL) <= set(layout.task):
+                raise _Unfit("struct pagetable_move_control has other fields")
         except _Unfit as unfit:
             reasons.append(str(unfit))
             continue
@@ -197,7 +199,7 @@ def _parameters(btf: Btf, candidate: Candidate, names: List[str]) -> List[str]:
     # gcc may have changed the arguments of a renamed copy: then nothing is known of it.
     if found is None and btf.source == "headers" and names == [candidate.function]:
         found = list(candidate.known) or None
-    if found is None and (candidate.page or candidate.pmd):
+    if found is None and (candidate.page or candidate.pmd or candidate.moves):
         raise _Unfit(btf.unknown_function)
     return found or []
 
@@ -210,10 +212,15 @@ class _Arguments:
         self.page = self._given(candidate.page)
         self.pmd = self._get(candidate.pmd)
         self.only = self._get(candidate.only)
+        self.moves = tuple(map(self._get, candidate.moves))
         self.nr = self._given(candidate.nr) if candidate.nr else known(1)
         self.vma = self._first("vma", "src_vma", "dst_vma")
         #: For which mapping it maps, where it copies from another.
-        self.owner = self._first("dst_vma", "vma")
+        #: One vma beside two address spaces is the one that it copies from.
+        copies_from_vma = self._is("dst_mm") and not self._is("dst_vma")
+        self.owner = known(0) if copies_from_vma else self._first("dst_vma", "vma")
+        #: Where in the mapping the page, or the PMD, is; 0: the folio's index tells it.
+        self.address = self._first("address", "addr", "haddr")
         self.level, self.flags = self._level(candidate.level)
         if self.level in (PMD, PUD):
             self.nr = known(0)  # the whole folio
@@ -223,6 +230,9 @@ class _Arguments:
 
     def _given(self, name: str) -> Value:
         return given(int(self._get(name).what)) if name else known(0)
+
+    def _is(self, name: str) -> bool:
+        return name in self._parameters
 
     def _get(self, name: str) -> Value:
         if not name:
@@ -253,7 +263,7 @@ def _add(
         plan.add(
             attach=KPROBE,
             handler="on_point_by_flags" if args.flags else "on_point",
-            values=(*seen, *(args.flags or (args.level,))),
+            values=(*seen, *(args.flags or (args.level,)), args.address),
             phase="point",
             delta=hook.delta,
             **common,
@@ -264,6 +274,12 @@ def _add(
         plan.add(attach=KPROBE, handler=f"on_{hook.kind}", values=values, phase="point", **common)
         return
     entered = number(len(plan.probes))
+    if hook.kind == "move":
+        handler = "on_move_enter_by" if len(args.moves) == 1 else "on_move_enter"
+        plan.add(attach=KPROBE, handler=handler, values=args.moves, phase="enter", **common)
+        moved = (RESULT, entered)
+        plan.add(attach=KRETPROBE, handler="on_move_return", values=moved, phase="return", **common)
+        return
     owner = args.owner if hook.op in ("dup", "fork") else known(0)
     enter, leave = {
         "folio": (
@@ -272,7 +288,7 @@ def _add(
         ),
         "pmd": (
             (
-                *("on_pmd_enter", args.pmd, args.vma, args.only, owner),
+                *("on_pmd_enter", args.pmd, args.vma, args.only, owner, args.address),
                 number(_bracket(plan, hook.within)),
             ),
             ("on_return", RESULT, entered, PMD, number(int(hook.op == "split_pmd"))),

@@ -19,6 +19,7 @@ import re
 import struct
 from typing import AbstractSet, Any, Dict, Iterator, List, Tuple
 
+from probes import limits
 from probes.maps import FRAME_PAGES
 from probes.pagetables import PFN_MASK, PRESENT, Vma
 
@@ -71,8 +72,11 @@ class Published:
             self._vmas.append((pid, vma))
             self._runs += [RUN.pack(pid, pages, at, entry) for at, pages, entry in runs]
 
-    def end(self, pid: int, thread: int) -> None:
-        """All of the task was added: read, by a living thread, what is told of its mappings."""
+    def end(self, pid: int, thread: int) -> List[Tuple[int, int, str, str]]:
+        """All of the task was added: read, by a living thread, what is told of its mappings.
+
+        Returns their start, end, flags and name.
+        """
         vmas = sorted({vma for owner, vma in self._vmas if owner == pid})
         # Of a task that ends meanwhile there is nothing to be read.
         with contextlib.suppress(OSError):
@@ -84,6 +88,7 @@ class Published:
                 more = sums.get((vma.start, vma.end), [0] * len(SUMS))
                 most = mapmax.get(vma.start, 0)
                 self._areas.append(AREA.pack(pid, vma.start, vma.end, most, *more))
+        return [(vma.start, vma.end, vma.flags, _clipped(vma.path)) for vma in vmas]
 
     def about(self) -> Dict[str, Any]:
         """What the JSON says of it."""
@@ -92,6 +97,10 @@ class Published:
     def payload(self) -> bytes:
         """The runs and then the areas."""
         return b"".join(self._runs + self._areas)
+
+
+def _clipped(path: str) -> str:
+    return os.fsencode(path).decode(errors="replace")[: limits.TEXT]
 
 
 def _text(thread: int, name: str) -> str:

@@ -59,6 +59,7 @@ class Request:
     pfns: Tuple[Tuple[int, int], ...] = ()
     min_order: int = 2
     stacks: bool = False
+    where: bool = False
     buffer: Optional[int] = None
     nice: bool = False
     only: Groups = ()
@@ -70,7 +71,7 @@ class Request:
     def filters(self) -> Filters:
         """The filters as the BPF program has them."""
         tasks = bool(self.pids or self.command) and not self.pfns and not self.cgroup
-        return Filters(self.min_order, tasks, self.cgroup, self.pfns, self.stacks)
+        return Filters(self.min_order, tasks, self.cgroup, self.pfns, self.stacks, self.where)
 
 
 class Sink(Protocol):
@@ -131,6 +132,8 @@ class Recording:
         self.writer.json(BlockType.HEADER, self._header())
         tasks = running_tasks()
         self.writer.json(BlockType.TASKS, tasks, len(tasks), compress=True)
+        if self.request.where and self.listed:
+            self._write_spaces(self.listed)
         for missing in self.plan.missing:
             if missing not in self._left_out:
                 say(f"warning: {missing}")
@@ -151,8 +154,9 @@ class Recording:
     def _load(self, found: Found) -> None:
         """Load and attach the programs, with what this boot and this recording put into them."""
         self.made = found.made
-        made = only_programs(found.made, self.request.only)
-        self._left_out = made.plan.missing[len(found.made.plan.missing) :]
+        request = self.request
+        made = only_programs(found.made, request.only, request.where)
+        self._left_out = [gap for gap in made.plan.missing if "--only" in gap.reason]
         self.way = found.way
         self.boot = Boot(made, self.kcore)
         self.layout = self.boot.layout
@@ -203,6 +207,18 @@ class Recording:
         for pid in pids:
             if mms.get(pid):
                 self.program.follow_mm(mms[pid])
+
+    def _write_spaces(self, listed: TaskList) -> None:
+        """Which address space each process has; those that come later are named by records."""
+        try:
+            spaces = sorted((pid, mm) for pid, mm in listed.mms().items() if mm)
+        except OSError as error:
+            say(
+                f"warning: the kernel's list of tasks cannot be read ({error}): processes that "
+                "run already are not named where they map pages"
+            )
+        else:
+            self.writer.json(BlockType.SPACES, spaces, len(spaces))
 
     def _attach(self) -> None:
         """Attach the plan; what the kernel refuses moves to the missing ones."""
@@ -264,6 +280,7 @@ class Recording:
                 "pfn": [list(span) for span in request.pfns] or None,
                 "min_order": request.min_order,
                 "stacks": request.stacks,
+                "where": request.where,
                 "only": list(request.only) or None,
             },
             "ring_bytes": self.shape.all_ring_bytes,

@@ -143,7 +143,7 @@ def _mappers(
                 runs = list(runs_of(place.keys(), address, entries, mmap.PAGESIZE))
                 _count(found, place, runs)
                 published.add(pids[0], vma, runs)
-            published.end(pids[0], thread)
+            mms[-1]["vmas"] = published.end(pids[0], thread)
         except OSError as error:
             mms[-1]["torn"] = f"not to be read: {error.strerror}"
     return mms, found

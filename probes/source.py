@@ -14,7 +14,7 @@ from typing import Dict, Optional
 
 from probes import arch, events, limits, stubs
 from probes.counters import COUNTERS, FOLIO
-from probes.layout import Layout
+from probes.layout import MOVE_CONTROL, Layout
 from probes.maps import (
     CONTROL_BYTES,
     FRAME_BYTES,
@@ -46,6 +46,7 @@ PATCHED = (
     "FILTER_CGROUP",
     "FILTER_PFN",
     "WITH_STACKS",
+    "WITH_WHERE",
     "FETCHES",  # the kernel's BPF has an add that fetches
     "TYPED",  # whether the program is to load fields through its arguments (bpf/given.h)
     "CONTROL",
@@ -71,6 +72,7 @@ def source(plan: Plan, layout: Layout, cgroups: bool = True) -> str:
 
     CGROUPS: the kernel has maps of them.
     """
+    places = {"vm_start", "vm_pgoff"} <= set(layout.task)
     constants: Dict[str, Optional[int]] = {
         "RECORD_SIZE": events.RECORD_SIZE,
         "TEXT_OFFSET": events.TEXT_OFFSET,
@@ -93,6 +95,7 @@ def source(plan: Plan, layout: Layout, cgroups: bool = True) -> str:
         "OFF_FLAGS": layout.fields["flags"],
         "OFF_COMPOUND_HEAD": layout.fields["compound_head"],
         "OFF_MAPPING": layout.fields["mapping"],
+        "OFF_INDEX": layout.fields.get("index") if places else None,
         "OFF_REFCOUNT": layout.fields["refcount"],
         **{
             f"OFF_{each.field.upper()}": layout.fields.get(each.field)
@@ -102,6 +105,9 @@ def source(plan: Plan, layout: Layout, cgroups: bool = True) -> str:
         "OFF_ORDER": layout.fields["order"],
         "OFF_DTOR": layout.fields["dtor"],
         "OFF_VM_MM": layout.task["vm_mm"],
+        "OFF_VM_START": layout.task.get("vm_start"),
+        "OFF_VM_PGOFF": layout.task.get("vm_pgoff"),
+        **{f"OFF_{name.upper()}": layout.task.get(name) for name in MOVE_CONTROL},
         "OFF_TASK_MM": layout.task["mm"],
         "OFF_MM_ID_OF_MM": layout.task.get("mm_id"),
         "OFF_TASK_PID": layout.task["pid"],
@@ -126,6 +132,9 @@ def source(plan: Plan, layout: Layout, cgroups: bool = True) -> str:
         **{k: v for k, v in vars(events).items() if k.startswith("BIT_")},
         "MARK_NAMED": events.MARK_NAMED,
         "OWNER": events.OWNER,
+        "PLACE": events.PLACE,
+        "MOVED": events.MOVED,
+        "NO_ADDRESS": events.NO_ADDRESS,
         "TASK_NEW": events.TASK_NEW,
         "TASK_RENAME": events.TASK_RENAME,
         "TASK_EXIT": events.TASK_EXIT,

@@ -62,6 +62,9 @@ def _expression(value: Value, attach: str, arch: Arch) -> str:
     if value.kind == "given":
         if attach == FENTRY:
             return f"given(ctx, {value.what})"
+        if attach == KPROBE:
+            register = arch.ARGUMENTS[int(value.what)]
+            return f"given_at(ctx, __builtin_offsetof({_CONTEXTS[attach]}, {register}))"
         return f"known({_expression(argument(int(value.what)), attach, arch)})"
     if value.kind == "known":
         return f"known({value.what})"

@@ -62,6 +62,7 @@ class BlockType(IntEnum):
     TRAILER = 8  # JSON: totals; its presence says that the recorder ended in order
     RECOVERY = 9  # JSON: what `mapcount recover` found in the memory of a dead kernel
     OOPS = 10  # JSON: what that kernel printed about its death, and when
+    SPACES = 12  # JSON: [[pid, mm], ...] of the processes alive when recording began
     COLUMNS = 11  # count records as RECORDS has, packed by analysis/packing.py
 
 

@@ -71,6 +71,9 @@ void bpf_ringbuf_submit(void *data, u64 flags);
 #define MARK_PREFIX_SIZE 10
 #define MARK_NAMED 0xff00
 #define OWNER 0xff04
+#define PLACE 0xff05
+#define MOVED 0xff06
+#define NO_ADDRESS (~0ULL)
 #define TASK_NEW 0xff01
 #define TASK_RENAME 0xff02
 #define TASK_EXIT 0xff03
@@ -99,6 +102,7 @@ void bpf_ringbuf_submit(void *data, u64 flags);
 #define OFF_MAPPING 24
 #define OFF_MAPCOUNT 48
 #define OFF_REFCOUNT 52
+#define OFF_INDEX 32
 #define OFF_ENTIRE 84
 #define OFF_NR_MAPPED 88
 #define OFF_LARGE 80
@@ -108,6 +112,11 @@ void bpf_ringbuf_submit(void *data, u64 flags);
 #define OFF_ORDER 64
 #define OFF_DTOR 80
 #define OFF_VM_MM 16
+#define OFF_VM_START 0
+#define OFF_VM_PGOFF 120
+#define OFF_MOVE_OLD 0
+#define OFF_MOVE_OLD_ADDR 16
+#define OFF_MOVE_NEW_ADDR 32
 #define OFF_TASK_MM 2336
 #define OFF_MM_ID_OF_MM 1000
 #define OFF_TASK_PID 2448
@@ -132,12 +141,13 @@ void bpf_ringbuf_submit(void *data, u64 flags);
 #define FILTER_CGROUP PATCHED(6)
 #define FILTER_PFN PATCHED(7)
 #define WITH_STACKS PATCHED(8)
-#define FETCHES PATCHED(9)
-#define TYPED PATCHED(10)
-#define CONTROL PATCHED(11)
-#define TASKS PATCHED(12)
-#define HINTS PATCHED(13)
-#define FIRST_FRAMES PATCHED(14)
-#define STEP 15
+#define WITH_WHERE PATCHED(9)
+#define FETCHES PATCHED(10)
+#define TYPED PATCHED(11)
+#define CONTROL PATCHED(12)
+#define TASKS PATCHED(13)
+#define HINTS PATCHED(14)
+#define FIRST_FRAMES PATCHED(15)
+#define STEP 16
 
 #endif

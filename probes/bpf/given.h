@@ -13,14 +13,22 @@
 #include "record.h"
 
 struct given {
-	void *ctx;	/* whose argument it is; meaningless where argument is negative */
+	void *ctx;	/* whose argument it is; meaningless where both of these are negative */
 	int argument;
+	int at;		/* kprobes: where in struct pt_regs the argument's register is */
 	u64 number;	/* of an argument: once it was fetched */
 };
 
 static __always_inline struct given known(u64 number)
 {
-	struct given g = { .argument = -1, .number = number };
+	struct given g = { .argument = -1, .at = -1, .number = number };
+
+	return g;
+}
+
+static __always_inline struct given given_at(void *ctx, u32 at)
+{
+	struct given g = { .ctx = ctx, .argument = -1, .at = at };
 
 	return g;
 }
@@ -28,7 +36,7 @@ static __always_inline struct given known(u64 number)
 #ifdef WITH_TRAMPOLINES
 static __always_inline struct given given(void *ctx, u32 n)
 {
-	struct given g = { .ctx = ctx, .argument = n };
+	struct given g = { .ctx = ctx, .argument = n, .at = -1 };
 
 	return g;
 }
@@ -57,10 +65,12 @@ static __always_inline struct given fetched(struct given g)
 {
 	if (g.argument >= 0)
 		g.number = argument(g.ctx, g.argument);
+	else if (g.at >= 0)
+		g.number = *(u64 *)(g.ctx + g.at);
 	return g;
 }
 
-#define IS_NONE(g) ((g).argument < 0 && !(g).number)
+#define IS_NONE(g) ((g).argument < 0 && (g).at < 0 && !(g).number)
 
 /* TYPED: the verifier takes loads through arguments, or the loader would have told otherwise. */
 #define IS_TYPED(g) ((g).argument >= 0 && TYPED)

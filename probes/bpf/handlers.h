@@ -22,12 +22,13 @@ static __always_inline s32 take_stack(void *ctx)
 #define PTE (0 << LEVEL_SHIFT)
 #define PMD (1 << LEVEL_SHIFT)
 #define PUD (2 << LEVEL_SHIFT)
+#define PMD_MASK (~((1ULL << (FRAME_SHIFT + PAGE_BITS)) - 1))
 #define BY_FOLIO 0xff	/* page_add_new_anon_rmap(): the folio's order decides */
 
 /* What a return probe must know of its entry; keyed by thread and probe. */
 struct entry {
-	u64 page;	/* of a bracket: whether it is told of, UNTOLD to TOLD */
-	u64 pmd;
+	u64 page;	/* of a bracket: whether it is told of, UNTOLD to TOLD; of a move: from where */
+	u64 more;	/* the PMD, or where it maps; of a bracket: its vma; of a move: to where */
 	u64 mm;
 };
 #define UNTOLD 0
@@ -40,13 +41,16 @@ static __always_inline u64 entry_key(u32 probe)
 	return bpf_get_current_pid_tgid() << 32 | probe;
 }
 
-/* The address space of a mapping; 0: the kernel gives it no id that could be told. */
+/*
+ * The address space of a mapping; 0: it is not told.  It is by the kernel's id, if it gives it one,
+ * and where places are asked for.
+ */
 static __always_inline u64 told_mm(struct given vma, struct given base)
 {
 #ifdef OFF_MM_ID_OF_MM
 	return mm_of(vma, base);
 #else
-	return 0;
+	return WITH_WHERE ? mm_of(vma, base) : 0;
 #endif
 }
 
@@ -72,14 +76,57 @@ static __always_inline void emit_owner(u32 probe, u64 page, struct seen *s, u64 
 #endif
 }
 
-/* mm: 0 where the operation maps for nobody, or for nobody knows whom. */
+#ifdef OFF_INDEX
+/*
+ * Where a mapping has a page, by the index of its folio, as vma_address() of the kernel reckons.
+ * A KSM page (bit 1 of its folio's mapping) lies in each mapping elsewhere.
+ */
+static __always_inline u64 address_in(u64 vma, u64 page, u64 head)
+{
+	u64 mapping = 0, index = 0, start = 0, offset = 0;
+
+	if (!vma || bpf_probe_read_kernel(&mapping, 8, (void *)(head + OFF_MAPPING)) ||
+	    mapping & 2 || bpf_probe_read_kernel(&index, 8, (void *)(head + OFF_INDEX)) ||
+	    bpf_probe_read_kernel(&start, 8, (void *)(vma + OFF_VM_START)) ||
+	    bpf_probe_read_kernel(&offset, 8, (void *)(vma + OFF_VM_PGOFF)))
+		return NO_ADDRESS;
+	return start + ((index + PFN(page) - PFN(head) - offset) << PAGE_BITS);
+}
+#endif
+
+/*
+ * Where in an address space a page is, was or will be mapped: a record of its own before the one
+ * that it is of.  address: 0 where nothing told it; then the mapping and the folio's index do.
+ */
+static __always_inline void emit_place(u32 probe, u64 page, struct seen *s, u64 mm,
+				       struct given vma, u64 address)
+{
+#ifdef OFF_INDEX
+	struct record *r;
+
+	if (!mm || s->bits & (BIT_HUGETLB | BIT_UNREAD))
+		return;
+	r = begin(PLACE, probe, PFN(page), s->ts);
+	if (!r)
+		return;
+	__builtin_memset(r->text, 0, TEXT_SIZE);
+	r->aux = NO_STACK;
+	r->place.mm = mm;
+	r->place.address = address ? address : address_in(fetched(vma).number, page, s->head);
+	submit(r);
+#endif
+}
+
+/* mm: 0 where the operation maps for nobody, or for nobody knows whom; there, vma at address. */
 static __always_inline void emit(u32 probe, u64 page, struct seen *s, u32 nr, u8 bits,
-				 s32 aux, u64 mm)
+				 s32 aux, u64 mm, struct given vma, struct given address)
 {
 	struct record *r;
 
 	if (mm)
 		emit_owner(probe, page, s, mm);
+	if (WITH_WHERE)
+		emit_place(probe, page, s, mm, vma, fetched(address).number);
 	r = begin(probe, probe, PFN(page), s->ts);
 	if (!r)
 		return;
@@ -88,6 +135,13 @@ static __always_inline void emit(u32 probe, u64 page, struct seen *s, u32 nr, u8
 	r->bits |= bits;
 	r->aux = aux;
 	submit(r);
+}
+
+/* The same of what maps nothing. */
+static __always_inline void emit_alone(u32 probe, u64 page, struct seen *s, u32 nr, u8 bits,
+				       s32 aux)
+{
+	emit(probe, page, s, nr, bits, aux, 0, known(0), known(0));
 }
 
 /* Might an unwatched page's folio become a watched one?  The cheapest refusal comes first. */
@@ -160,9 +214,9 @@ static __always_inline int emit_bracket(u32 probe, s32 aux, u64 ts)
 
 /*
  * Something watched was met at ts: the bracket around, if this thread is in one, is told of, as
- * entered then.  Returns the address space for which the bracket works, 0: it is not known.
+ * entered then.  Returns the bracket's entry, 0: there is none.
  */
-static __always_inline u64 met_within(void *ctx, s32 bracket, u64 ts)
+static __always_inline struct entry *met_within(void *ctx, s32 bracket, u64 ts)
 {
 	struct entry *e;
 	u64 key;
@@ -177,18 +231,19 @@ static __always_inline u64 met_within(void *ctx, s32 bracket, u64 ts)
 		e->page = TOLD;
 		emit_bracket(bracket, take_stack(ctx), ts);
 	}
-	return e->mm;
+	return e;
 }
 
 /*
  * level: PTE, PMD, PUD or BY_FOLIO; PMD in any case where flags have one of pmd_bits.  need: bits
  * that the folio must have, else the probe does not mean it.  Who maps it is told by vma or,
- * where that is 0, by the bracket around.
+ * where that is 0, by the bracket around.  address: 0 where it is not known.
  */
 static __always_inline int point(void *ctx, u32 probe, struct given page, struct given vma,
 				 struct given nr, u8 level, struct given flags, u64 pmd_bits,
-				 u8 need, s32 bracket)
+				 struct given address, u8 need, s32 bracket)
 {
+	struct entry *e;
 	struct seen s;
 	u32 pages;
 	u64 mm;
@@ -207,42 +262,51 @@ static __always_inline int point(void *ctx, u32 probe, struct given page, struct
 		level = PMD;
 		pages = 0;
 	}
-	mm = IS_NONE(vma) ? met_within(ctx, bracket, s.ts) : told_mm(vma, page);
-	emit(probe, page.number, &s, pages, level | bits, take_stack(ctx), mm);
+	if (IS_NONE(vma)) {
+		e = met_within(ctx, bracket, s.ts);
+		mm = e ? e->mm : 0;
+		if (WITH_WHERE && e)
+			vma = known(e->more);
+	} else {
+		mm = told_mm(vma, page);
+	}
+	emit(probe, page.number, &s, pages, level | bits, take_stack(ctx), mm, vma, address);
 	return 0;
 }
 
 /* A change of map counts, or a queueing: one record, before it happens. */
 static __always_inline int on_point(void *ctx, u32 probe, struct given page, struct given vma,
-				    struct given nr, u8 level)
+				    struct given nr, u8 level, struct given address)
 {
-	return point(ctx, probe, page, vma, nr, level, known(0), 0, 0, -1);
+	return point(ctx, probe, page, vma, nr, level, known(0), 0, address, 0, -1);
 }
 
 /* The same, where bits of an argument say that it is a PMD. */
 static __always_inline int on_point_by_flags(void *ctx, u32 probe, struct given page,
 					     struct given vma, struct given nr,
-					     struct given flags, u64 pmd_bits)
+					     struct given flags, u64 pmd_bits,
+					     struct given address)
 {
-	return point(ctx, probe, page, vma, nr, PTE, flags, pmd_bits, 0, -1);
+	return point(ctx, probe, page, vma, nr, PTE, flags, pmd_bits, address, 0, -1);
 }
 
 /* An inlined update, at its instruction: a register holds the page. */
 static __always_inline int on_site(void *ctx, u32 probe, u64 page, u32 nr, u8 level,
 				   u8 need, s32 bracket)
 {
-	return point(ctx, probe, known(page), known(0), known(nr), level, known(0), 0, need,
-		     bracket);
+	return point(ctx, probe, known(page), known(0), known(nr), level, known(0), 0, known(0),
+		     need, bracket);
 }
 
 /*
  * Entry of a function whose return matters.  pmd: where to look whether it changed; owner: the
- * vma that is mapped when it returns, or 0.
+ * vma that is mapped when it returns, or 0: then what vma maps is changed.  address: of the PMD.
  */
 static __always_inline int enter(void *ctx, u32 probe, struct given page, struct given vma,
-				 u64 pmd, u8 level, struct given owner, s32 bracket)
+				 u64 pmd, u8 level, struct given owner, struct given address,
+				 s32 bracket)
 {
-	struct entry e = { .pmd = pmd };
+	struct entry e = { .more = pmd };
 	struct seen s;
 	u64 key;
 	u8 bits = 0;
@@ -251,7 +315,16 @@ static __always_inline int enter(void *ctx, u32 probe, struct given page, struct
 	if (!watch(page, vma, &s, &bits))
 		return 0;
 	met_within(ctx, bracket, s.ts);
-	emit(probe, page.number, &s, 0, level | bits, take_stack(ctx), 0);
+	if (WITH_WHERE) {
+		/* Some callers name any address that the PMD maps. */
+		u64 at = fetched(address).number & PMD_MASK;
+
+		if (IS_NONE(owner))
+			emit_place(probe, page.number, &s, mm_of(vma, page), vma, at);
+		else
+			e.more = at;
+	}
+	emit_alone(probe, page.number, &s, 0, level | bits, take_stack(ctx));
 	key = entry_key(probe);
 	e.page = page.number;
 	e.mm = told_mm(owner, page);
@@ -261,7 +334,7 @@ static __always_inline int enter(void *ctx, u32 probe, struct given page, struct
 
 static __always_inline int on_enter(void *ctx, u32 probe, struct given page, struct given vma)
 {
-	return enter(ctx, probe, page, vma, 0, PTE, known(0), -1);
+	return enter(ctx, probe, page, vma, 0, PTE, known(0), known(0), -1);
 }
 
 /* The page that a huge PMD maps, or 0.  Read without its lock, as all is here. */
@@ -282,14 +355,15 @@ static __always_inline u64 pmd_page(u64 pmd)
 }
 
 static __always_inline int on_pmd_enter(void *ctx, u32 probe, u64 pmd, struct given vma,
-					u64 folio, struct given owner, s32 bracket)
+					u64 folio, struct given owner,
+					struct given address, s32 bracket)
 {
 	u64 page = pmd_page(pmd);
 
 	/* A caller that names a folio leaves any other one alone. */
 	if (!page || (folio && folio != page))
 		return 0;
-	return enter(ctx, probe, known(page), vma, pmd, PMD, owner, bracket);
+	return enter(ctx, probe, known(page), vma, pmd, PMD, owner, address, bracket);
 }
 
 /* Return of a function entered through enter(); the counters as they are now. */
@@ -306,9 +380,9 @@ static __always_inline int on_return(void *ctx, u32 probe, s32 result, u32 enter
 	entries.delete(&key);
 	/* A function without result: 0 where the PMD no longer maps the page. */
 	if (pmd_tells)
-		result = pmd_page(was.pmd) == was.page;
+		result = pmd_page(was.more) == was.page;
 	look(known(was.page), &s);
-	emit(probe, was.page, &s, 0, level, result, was.mm);
+	emit(probe, was.page, &s, 0, level, result, was.mm, known(0), known(was.more));
 	return 0;
 }
 
@@ -342,7 +416,7 @@ static __always_inline int on_read(void *ctx, u32 probe, struct given page, s32 
 			return 0;
 		bits = BIT_FREED;
 	}
-	emit(probe, page.number, &s, 1, bits, take_stack(ctx), 0);
+	emit_alone(probe, page.number, &s, 1, bits, take_stack(ctx));
 	e.page = page.number;
 	key = entry_key(probe);
 	entries.update(&key, &e);
@@ -365,6 +439,8 @@ static __always_inline int on_bracket_enter(void *ctx, u32 probe, struct given v
 	u64 key = entry_key(probe);
 	struct entry e = { .mm = told_mm(owner, known(0)) };
 
+	if (WITH_WHERE)
+		e.more = fetched(owner).number;
 	if (anybody ? bpf_get_current_pid_tgid() >> 32 != SELF : wanted(vma, known(0)))
 		e.page = deferred && !((struct control *)CONTROL)->brackets ? DEFERRED : TOLD;
 	/* A stranger's work may be on watched pages. */
@@ -412,7 +488,7 @@ static __always_inline int on_alloc(void *ctx, u32 probe, u64 page, u32 order,
 	if (*state_of(f, pfn) == UNWATCHED)
 		return 0;
 	look(known(page), &s);
-	emit(probe, page, &s, 1U << (order & 15), PTE, NO_STACK, 0);
+	emit_alone(probe, page, &s, 1U << (order & 15), PTE, NO_STACK);
 	return 0;
 }
 
@@ -429,7 +505,7 @@ static __always_inline int on_free(void *ctx, u32 probe, u64 page, u32 order)
 	if (state == UNWATCHED)
 		return 0;
 	look(known(page), &s);
-	emit(probe, page, &s, 1U << (order & 15), state == FREED ? BIT_FREED : 0, NO_STACK, 0);
+	emit_alone(probe, page, &s, 1U << (order & 15), state == FREED ? BIT_FREED : 0, NO_STACK);
 	f->freed_ts = s.ts;
 	set_state(f, pfn, order, FREED);
 	return 0;
@@ -463,8 +539,56 @@ static __always_inline int on_task(void *ctx, u32 probe, u32 kind, u64 task, u64
 	r = begin_text(kind, (u64)pid << 32 | tid);
 	if (!r)
 		return 0;
-	bpf_probe_read_kernel(r->text, 16, (void *)(comm ? comm : task + OFF_TASK_COMM));
+	bpf_probe_read_kernel(r->named.comm, 16, (void *)(comm ? comm : task + OFF_TASK_COMM));
+	if (WITH_WHERE)
+		bpf_probe_read_kernel(&r->named.mm, 8, (void *)(task + OFF_TASK_MM));
 	submit(r);
+	return 0;
+}
+
+/*
+ * mremap() moves page-table entries, and no function of the rmap is told.  Where from and where
+ * to is known at the entry, how much was moved at the return.
+ */
+static __always_inline int on_move_enter(void *ctx, u32 probe, u64 vma, u64 from, u64 to)
+{
+	u64 key = entry_key(probe);
+	struct entry e = { .page = from, .more = to, .mm = mm_of(known(vma), known(0)) };
+
+	entries.update(&key, &e);
+	return 0;
+}
+
+#ifdef OFF_MOVE_OLD
+/* The same, where a structure has the arguments. */
+static __always_inline int on_move_enter_by(void *ctx, u32 probe, u64 control)
+{
+	u64 vma = 0, from = 0, to = 0;
+
+	bpf_probe_read_kernel(&vma, 8, (void *)(control + OFF_MOVE_OLD));
+	bpf_probe_read_kernel(&from, 8, (void *)(control + OFF_MOVE_OLD_ADDR));
+	bpf_probe_read_kernel(&to, 8, (void *)(control + OFF_MOVE_NEW_ADDR));
+	return on_move_enter(ctx, probe, vma, from, to);
+}
+#endif
+
+static __always_inline int on_move_return(void *ctx, u32 probe, u64 bytes, u32 enter)
+{
+	u64 key = entry_key(enter);
+	struct entry *e = entries.lookup(&key);
+	struct record *r;
+
+	if (!e)
+		return 0;
+	r = bytes ? begin_text(MOVED, 0) : 0;
+	if (r) {
+		r->moved.mm = e->mm;
+		r->moved.from = e->page;
+		r->moved.to = e->more;
+		r->moved.bytes = bytes;
+		submit(r);
+	}
+	entries.delete(&key);
 	return 0;
 }
 

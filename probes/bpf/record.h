@@ -30,6 +30,28 @@ struct owner {
 	u32 unused_too;
 };
 
+/* What a place record has: in whose page tables, and where, the operation of the next record is. */
+struct place {
+	u64 mm;
+	u64 address;	/* NO_ADDRESS: not known */
+	u64 unused;
+	s32 aux;	/* where other records have it */
+	u32 unused_too;
+};
+
+/* What the record of a task has beside its name, and that of page tables that were moved. */
+struct named {
+	char comm[16];
+	u64 mm;
+	u64 unused;
+};
+struct moved {
+	u64 mm;
+	u64 from;
+	u64 to;
+	u64 bytes;
+};
+
 /* What a program that perf calls at a tracepoint is given: the record that perf has made. */
 struct trace_fields {
 	u64 words[8];
@@ -57,12 +79,17 @@ struct record {
 			u8 bits;
 		};
 		struct owner owner;
+		struct place place;
+		struct named named;
+		struct moved moved;
 		char text[TEXT_SIZE];
 	};
 };
 _Static_assert(sizeof(struct record) == RECORD_SIZE, "probes/events.py has another record");
 _Static_assert(__builtin_offsetof(struct record, owner.aux) ==
 	       __builtin_offsetof(struct record, aux), "an owner record has aux elsewhere");
+_Static_assert(__builtin_offsetof(struct record, place.aux) ==
+	       __builtin_offsetof(struct record, aux), "a place record has aux elsewhere");
 _Static_assert(__builtin_offsetof(struct record, text) == TEXT_OFFSET,
 	       "probes/events.py has the text elsewhere");
 

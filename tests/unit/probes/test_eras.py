@@ -11,7 +11,7 @@ from probes.errors import ProbeError
 from probes.kernel import Symbols
 from probes.layout import find_layout
 from probes.plan import resolve
-from probes.probe import given, number
+from probes.probe import given, known, number
 from probes.source import source
 from tests import eras
 from tests.eras import ERAS
@@ -127,7 +127,7 @@ def test_plan_when_file_pages_are_mapped_in_batches(plan_of):
     # THEN it alone is attached, once, with its number of pages where it maps by PTEs
     assert not calls(plan, "page_add_file_rmap")
     assert calls(plan, "folio_add_file_rmap_range") == [
-        (given(1), given(3), given(2), given(4), number(0xFF))
+        (given(1), given(3), given(2), given(4), number(0xFF), known(0))
     ]
     (probe,) = [p for p in plan.probes if p.function == "folio_add_file_rmap_range"]
     assert probe.handler == "on_point_by_flags"

@@ -5,7 +5,7 @@ import pytest
 
 import mapcount
 from analysis.doubt import BOOKED
-from probes.groups import ALWAYS, GROUPS, groups_option, left_out, only, only_programs
+from probes.groups import ALWAYS, GROUPS, WHERE, groups_option, left_out, only, only_programs
 from probes.hooks import HOOKS
 from probes.plan import KPROBE, Plan
 from probes.record import Recording, Request
@@ -32,8 +32,9 @@ PLAN = (
 
 
 def test_each_probe_of_the_catalogue_has_a_group_that_can_be_chosen():
-    # GIVEN the catalogue THEN its groups are those of --only, and the one that always is
-    assert {hook.group for hook in HOOKS} == {ALWAYS, *GROUPS}
+    # GIVEN the catalogue THEN its groups are those of --only, the one that always is, and the one
+    # of --where
+    assert {hook.group for hook in HOOKS} == {ALWAYS, WHERE, *GROUPS}
 
 
 def test_all_probes_when_no_group_is_chosen():

@@ -94,9 +94,11 @@ def test_plan_when_the_kernel_has_the_page_functions(tmp_path):
     plan = plan_of(tmp_path, OLD)
     # THEN a PMD mapping is told by the function's own argument
     assert calls(plan, "page_remove_rmap") == [
-        ("on_point_by_flags", (given(0), given(1), known(1), given(2), number(0xFF)))
+        ("on_point_by_flags", (given(0), given(1), known(1), given(2), number(0xFF), known(0)))
     ]
-    assert calls(plan, "page_add_anon_rmap")[0][1][-2:] == (given(3), number(2))
+    assert calls(plan, "page_add_anon_rmap")[0][1][-3:-1] == (given(3), number(2))
+    # AND the address is an argument, or follows from the folio's index (0)
+    assert calls(plan, "page_add_anon_rmap")[0][1][-1] == given(2)
     # AND one function that serves several operations is attached once
     assert len(calls(plan, "page_add_anon_rmap")) == 1
     # AND the PMD split declares its own change
@@ -112,7 +114,7 @@ def test_plan_when_the_kernel_has_the_folio_functions(tmp_path):
     plan = plan_of(tmp_path, NEW, double_map=None)
     # THEN batches carry their number of pages
     assert calls(plan, "folio_remove_rmap_ptes") == [
-        ("on_point", (given(1), given(3), given(2), constant("PTE")))
+        ("on_point", (given(1), given(3), given(2), constant("PTE"), known(0)))
     ]
     # AND the PMD split declares nothing: its parts are records of their own
     assert [p.delta for p in plan.probes if p.op == "split_pmd"] == [0, 0]

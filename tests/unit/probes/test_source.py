@@ -59,7 +59,10 @@ STUBS = [
     (KRETPROBE, (RESULT, constant("PMD")), "struct pt_regs", "ctx->ax, PMD"),
     (FENTRY, (argument(0), argument(2)), "void", "argument(ctx, 0), argument(ctx, 2)"),
     (FENTRY, (given(1), known(0)), "void", "given(ctx, 1), known(0)"),
-    (KPROBE, (given(1), known(0)), "struct pt_regs", "known(ctx->si), known(0)"),
+    (
+        *(KPROBE, (given(1), known(0)), "struct pt_regs"),
+        "given_at(ctx, __builtin_offsetof(struct pt_regs, si)), known(0)",
+    ),
     (FEXIT, (RESULT,), "void", "returned(ctx)"),
     (RAW_TRACEPOINT, (argument(1),), "struct bpf_raw_tracepoint_args", "ctx->args[1]"),
 ]

@@ -126,10 +126,12 @@ def test_mappers_when_two_processes_share_an_address_space(shared, monkeypatch):
     entries_of(monkeypatch, walked)
     # WHEN their page tables are walked
     mms, found = _mappers([1024], [11, 12, 13], Published())
-    # THEN what is shared was walked once, and the trace says through whom
+    # THEN what is shared was walked once, and the trace says through whom, and in which mapping the
+    # page lies
     assert walked == [12, 11]
     assert found[0] == 2
-    assert mms == [{"tasks": [12]}, {"tasks": [11, 13]}]
+    assert [mm["tasks"] for mm in mms] == [[12], [11, 13]]
+    assert all(mm["vmas"] == [(0, 4096, "rw-p", "")] for mm in mms)
 
 
 def test_mappers_when_the_kernel_does_not_tell_who_shares(no_kcmp):

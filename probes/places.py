@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What `record --where` cannot tell on a kernel: which functions do not say where they map."""
+
+from __future__ import annotations
+
+from typing import List, Tuple
+
+from probes.layout import Layout
+from probes.plan import NONE, Missing, Plan
+from probes.probe import Probe, known, number
+
+#: The operation of the probe that sees page-table entries moved.
+MOVED = "moved"
+LOST = "for which address space, and where in it"
+#: Where the values of a handler have the mapping, or the bracket that knows it.
+_VMA = {"on_point": 1, "on_point_by_flags": 1, "on_pmd_enter": 1}
+_BRACKET = 4
+
+
+def unplaced(plan: Plan, layout: Layout) -> List[Missing]:
+    """What of a plan's operations on mappings stays without a place."""
+    probes = [probe for probe in plan.probes if probe.op in ("map", "unmap", "dup", "split_pmd")]
+    needed = {"vm_start", "vm_pgoff"} <= set(layout.task)
+    if layout.fields.get("index") is None or not needed:
+        reason = "neither struct folio nor struct page has a field index"
+        return [_missing(probe.op, probe.function, reason) for probe in probes[:1]]
+    found = [
+        _missing(probe.op, probe.function, reason)
+        for probe in probes
+        for reason in [_why_not(probe)]
+        if reason
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _missing(op: str, function: str, reason: str) -> Missing:
+    return Missing(op, (function,), reason, LOST)
+
+
+def _why_not(probe: Probe) -> str:
+    """Why a probe cannot tell the address space that it is on; hugetlb's are not asked for."""
+    values: Tuple[object, ...] = probe.values
+    if probe.handler == "on_site":
+        hugetlb = values[3] != NONE
+        return "" if hugetlb or values[_BRACKET] != number(-1) else "nothing tells whom it is for"
+    if probe.handler == "on_pmd_enter" and probe.op == "dup":
+        return "" if values[3] != known(0) else "it has no argument dst_vma"
+    at = _VMA.get(probe.handler)
+    return "it has no argument vma" if at is not None and values[at] == known(0) else ""
