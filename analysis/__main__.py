@@ -10,7 +10,8 @@ from importlib import import_module
 from probes import cli
 
 COMMANDS = (
-    "stats", "dump", "lives", "timeline", "audit", "verify", "waste", "report", "slice", "export",
+    "stats", "dump", "lives", "timeline", "audit", "verify", "where", "waste", "report", "slice",
+    "export",
 )  # fmt: skip
 
 

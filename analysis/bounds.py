@@ -18,6 +18,8 @@ HEADER = {
     "layout": dict, "filters": dict, "clock": dict, "slice": dict,
     "ring_bytes": int,
 }  # fmt: skip
+#: Any address of the kernel's.
+WORD = (1 << 64) - 1
 
 
 def whole(value: Any, low: int, high: int) -> int:
@@ -86,6 +88,11 @@ def tasks(content: Any) -> Iterable[tuple[int, int, str]]:
         (whole(tid, 0, limits.TASK), whole(pid, 0, limits.TASK), text(comm))
         for tid, pid, comm in content
     )
+
+
+def spaces(content: Any) -> Iterable[tuple[int, int]]:
+    """A SPACES block's JSON."""
+    return ((whole(pid, 0, limits.TASK), whole(mm, 0, WORD)) for pid, mm in content)
 
 
 def frames(content: Any) -> list[tuple[str, str]]:

@@ -12,9 +12,9 @@ from analysis.arrays import Ints, Records, changes
 from analysis.errors import AnalysisError
 from analysis.losses import NUMBERS
 from analysis.plan import ENTER, OP, Plan
-from analysis.records import joined, picked
+from analysis.records import MOVES, PLACED, is_beside, joined, picked, words
 from probes import limits
-from probes.events import MARK_FIRST, OWNER
+from probes.events import MARK_FIRST, MOVED, NO_ADDRESS, PLACE
 
 #: The order of the smallest span of memory that records are counted for.
 FRAME_SHIFT = 9
@@ -60,7 +60,7 @@ class Census:
 def is_common(records: Records, plan: Plan) -> Ints:
     """Rows of the records that belong to no page."""
     probe = records["probe"]
-    apart = (probe >= MARK_FIRST) & (probe != OWNER)
+    apart = (probe >= MARK_FIRST) & ~is_beside(probe)
     return np.flatnonzero(apart | (plan.op[probe] == OP["oops"]))
 
 
@@ -183,10 +183,20 @@ def _check(batch: Records) -> None:
     if int(max(batch["ts"].max(), batch["pfn"].max())) > limits.EVER:
         raise AnalysisError("a record's time or page lies beyond what any kernel has")
     # In the place of the page a record about a task has its thread and process.
-    tasks = (batch["probe"] > MARK_FIRST) & (batch["probe"] != OWNER)
+    tasks = (batch["probe"] > MARK_FIRST) & ~is_beside(batch["probe"])
     about = batch["pfn"][tasks] & np.uint64(0xFFFFFFFF)
     if int(max(batch["tid"].max(), batch["pid"].max(), about.max(initial=0))) > limits.TASK:
         raise AnalysisError("a record is of a thread or process beyond what any kernel has")
+
+
+def _check_places(batch: Records) -> None:
+    """The same for virtual addresses."""
+    address = words(batch, np.flatnonzero(batch["probe"] == PLACE), PLACED)["address"]
+    moves = words(batch, np.flatnonzero(batch["probe"] == MOVED), MOVES)
+    known = address[address != np.uint64(NO_ADDRESS)]
+    for told in (known, moves["begin"], moves["to"], moves["bytes"]):
+        if int(told.max(initial=0)) > limits.EVER:
+            raise AnalysisError("a record's virtual address lies beyond what any kernel has")
 
 
 def census(batches: Iterable[Records], plan: Plan) -> Census:
@@ -200,6 +210,7 @@ def census(batches: Iterable[Records], plan: Plan) -> Census:
     first_ts, last_ts, order = np.iinfo(np.int64).max, 0, 0
     for batch in (batch for batch in batches if len(batch)):
         _check(batch)
+        _check_places(batch)
         ts = batch["ts"].astype(np.int64)
         first_ts, last_ts = min(first_ts, int(ts.min())), max(last_ts, int(ts.max()))
         probes += np.bincount(batch["probe"], minlength=PROBES)

@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.arrays import Bools, Ints
+from analysis.arrays import Bools
 
 
-def integers(values: Ints, valid: Bools, dtype: type = np.int32) -> pd.arrays.IntegerArray:
+def integers(
+    values: npt.NDArray[Any], valid: Bools, dtype: type = np.int32
+) -> pd.arrays.IntegerArray:
     """Integers with NA where they are not valid."""
     return pd.arrays.IntegerArray(values.astype(dtype), ~valid)
 

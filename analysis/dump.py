@@ -20,8 +20,14 @@ from probes.events import (
     LEVELS,
     MARK_FIRST,
     MARKS,
+    MOVED,
+    MOVED_WORDS,
+    NAMED_WORDS,
+    NO_ADDRESS,
     OWNER,
     OWNER_COLUMNS,
+    PLACE,
+    PLACE_WORDS,
     RECORD,
     RING_BUSY,
     RING_DISCARD,
@@ -143,11 +149,20 @@ class Dump:
         if value["probe"] == OWNER:
             told = " ".join(f"{name}={value[column]}" for name, column in OWNED)
             return f"{head} owner pfn={value['pfn']:#x} {told}"
+        if value["probe"] == PLACE:
+            mm, address = PLACE_WORDS.unpack(data[TEXT_OFFSET:])
+            at = "?" if address == NO_ADDRESS else f"{address:#x}"
+            return f"{head} place pfn={value['pfn']:#x} mm={mm:#x} address={at}"
+        if value["probe"] == MOVED:
+            mm, begin, to, size = MOVED_WORDS.unpack(data[TEXT_OFFSET:])
+            return f"{head} moved mm={mm:#x} from={begin:#x} to={to:#x} bytes={size}"
         if value["probe"] >= MARK_FIRST:
             name = MARKS.get(value["probe"], f"mark {value['probe']:#x}")
             raw = bytes(data[TEXT_OFFSET : TEXT_OFFSET + TEXT_SIZE]).split(b"\0")[0]
             child = f" new={value['pfn'] & 0xFFFFFFFF}" if name == "task_new" else ""
-            return f"{head} {name}{child} {raw.decode(errors='replace')!r}"
+            _, mm = NAMED_WORDS.unpack(data[TEXT_OFFSET:])
+            space = f" mm={mm:#x}" if mm and name != "mark" else ""
+            return f"{head} {name}{child}{space} {raw.decode(errors='replace')!r}"
         what = self._plan.get(value["probe"], f"probe {value['probe']}")
         level = LEVELS[min((value["bits"] >> LEVEL_SHIFT) & 3, len(LEVELS) - 1)]
         flags = ",".join(name for bit, name in BITS if value["bits"] & bit)

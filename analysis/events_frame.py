@@ -50,6 +50,8 @@ def events_frame(
         kept = valid & (row.name in counters)
         flag = row.unit == "flag"
         columns[row.name] = flags(values > 0, kept) if flag else integers(values, kept)
+    columns["mm"] = integers(*log.mm, np.uint64)
+    columns["address"] = integers(*log.address, np.uint64)
     columns["refcount"] = integers(log.raw["refcount"].astype(np.int64), log.read)
     columns["flags"] = integers(log.raw["flags"].astype(np.int64), log.read, np.int64)
     columns["anon"] = log.anon

@@ -119,6 +119,11 @@ def verify_json(trace: Trace, result: Verification) -> Row:
     }
 
 
+def where_json(frame: pd.DataFrame) -> list[Row]:
+    """Rows of ``Trace.df_where``; an address space is a name, and no number to reckon with."""
+    return rows(frame.assign(mm=[f"{mm:#x}" for mm in frame["mm"]]))
+
+
 def audit_json(audit: Audit) -> list[Row]:
     """The findings, as ``Trace.df_findings`` has them."""
     return rows(audit.findings)

@@ -51,11 +51,23 @@ def life_table(log: Log, lives: Lives, windows: Windows) -> Table:
         "events": _per_life(lives, of_life),
         "changes": _per_life(lives, among(log.op, RMAP) & (log.delta != 0)),
         "tasks": np.bincount(actors, minlength=len(lives)),
+        "mms": _address_spaces(log, lives),
         "reads": np.bincount(windows.life[seen], minlength=len(lives)),
         "raced_reads": np.bincount(windows.life[raced], minlength=len(lives)),
         "stayed": stayed,
         "deadly": deadly,
     }
+
+
+def _address_spaces(log: Log, lives: Lives) -> Ints:
+    """How many address spaces each life was mapped into; -1 where that was not recorded."""
+    if not log.plan.where:
+        return np.full(len(lives), -1, dtype=np.int64)
+    mm, there = log.mm
+    rows = np.flatnonzero(there & (lives.of >= 0))
+    number = np.unique(mm[rows], return_inverse=True)[1].astype(np.int64)
+    pairs = distinct(lives.of[rows] << 32 | number) >> 32
+    return np.bincount(pairs, minlength=len(lives)).astype(np.int64)
 
 
 def _per_life(lives: Lives, rows: Bools) -> Ints:

@@ -22,10 +22,9 @@ def lives_frame(table: Table) -> pd.DataFrame:
             "death": category(table["death"], DEATHS),
             "death_ts": integers(table["death_ts"], table["dead"], np.int64),
             "parent": integers(table["parent"], table["parent"] >= 0, np.int64),
-            **{
-                name: table[name]
-                for name in ("events", "changes", "tasks", "reads", "raced_reads")
-            },
+            **{name: table[name] for name in ("events", "changes", "tasks")},
+            "mms": integers(table["mms"], table["mms"] >= 0, np.int64),
+            **{name: table[name] for name in ("reads", "raced_reads")},
         }
     ).astype({"order": np.int16})  # fmt: skip
     frame.index.name = "life"

@@ -7,9 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from analysis.arrays import Bools, Ints, pair_returns
+from analysis.arrays import Bools, Ints, Words, pair_returns
 from analysis.plan import ENTER, OP, RETURN, Plan, among
-from analysis.records import RECORD, Chunk, joined, picked
+from analysis.records import PLACED, RECORD, Chunk, is_beside, joined, picked, words
 from analysis.time_order import Rank, following
 from analysis.total_mapped import pmd_mappings
 from probes.counters import COUNTERS
@@ -21,9 +21,11 @@ from probes.events import (
     BIT_UNREAD,
     LEVEL_SHIFT,
     MARK_FIRST,
+    NO_ADDRESS,
     NO_STACK,
     OWNER,
     OWNER_COLUMNS,
+    PLACE,
     TEXT_OFFSET,
     TEXT_SIZE,
 )
@@ -31,7 +33,7 @@ from probes.events import (
 #: By name, where a record has the counters.
 COLUMNS = {each.name: each for each in COUNTERS}
 
-#: Where a record may be from its owner record: as a rule it is the next one.
+#: Where a record may be from its owner or place record: as a rule it follows these.
 NEIGHBOURS = (1, 2, 3, -1, -2, -3)
 
 #: A raw map count below this is no count: the word holds a page type (buddy, table, slab).
@@ -100,17 +102,26 @@ class Log:
     @cached_property
     def is_text(self) -> Bools:
         """Marks and task records: bytes 32..63 are text, not counters."""
-        marks: Bools = (self.raw["probe"] >= MARK_FIRST) & (self.raw["probe"] != OWNER)
+        marks: Bools = (self.raw["probe"] >= MARK_FIRST) & ~is_beside(self.raw["probe"])
         return marks
 
     @cached_property
     def owner_of(self) -> Ints:
-        """For each record the row of its owner record, else -1.
+        """For each record the row of its owner record, else -1."""
+        return self._beside(OWNER)
+
+    @cached_property
+    def place_of(self) -> Ints:
+        """For each record the row of its place record, else -1."""
+        return self._beside(PLACE)
+
+    def _beside(self, probe: int) -> Ints:
+        """For each record the row of the one with ``probe`` that goes before it, else -1.
 
         They are of the same time, task and page, and neighbours but for records of other CPUs.
         """
         found = np.full(len(self), -1, dtype=np.int64)
-        rows = np.flatnonzero(self.raw["probe"] == OWNER)
+        rows = np.flatnonzero(self.raw["probe"] == probe)
         for away in NEIGHBOURS:
             other = rows + away
             inside = np.flatnonzero((other >= 0) & (other < len(self)))
@@ -129,6 +140,22 @@ class Log:
         there = self.owner_of >= 0
         value = self.raw[OWNER_COLUMNS[name]][self.owner_of].astype(np.int64)
         return np.where(there, value, 0), there
+
+    @cached_property
+    def mm(self) -> tuple[Words, Bools]:
+        """In which address space each operation is, and where that is known."""
+        there = self.place_of >= 0
+        mm = np.zeros(len(self), dtype=np.uint64)
+        mm[there] = words(self.raw, self.place_of[there], PLACED)["mm"]
+        return mm, there
+
+    @cached_property
+    def address(self) -> tuple[Words, Bools]:
+        """At which virtual address each record's page is, and where that is known."""
+        there = self.place_of >= 0
+        address = np.full(len(self), NO_ADDRESS, dtype=np.uint64)
+        address[there] = words(self.raw, self.place_of[there], PLACED)["address"]
+        return address, address != np.uint64(NO_ADDRESS)
 
     @cached_property
     def op(self) -> Ints:

@@ -38,6 +38,8 @@ class Plan:
         self.page_counts = "mapcount" in header.get("counters", ["mapcount"])
         #: Whole-folio mappings are not counted, but mapped pages are summed up.
         self.sums_pages = "total_mapped_pages" in header.get("counters", ())
+        #: Records of operations have a place (`record --where`).
+        self.where = bool((header.get("filters") or {}).get("where"))
         functions = [str(entry["function"]) for entry in self.entries]
         self.functions = list(dict.fromkeys([*functions, *MARKS.values()]))
         self.sites = list(dict.fromkeys(e["site"] for e in self.entries if e.get("site")))

@@ -29,6 +29,7 @@ from analysis.partition import PART, Partition, partition
 from analysis.plan import OP, Plan
 from analysis.records import batches
 from analysis.source import Source
+from analysis.spaces import Spaces
 from analysis.tasks import TaskNames
 from analysis.text import count
 from analysis.time_order import Rank, TimeOrder, time_order_of
@@ -60,6 +61,7 @@ class Recording:
         self.source = source
         self.chunks = list(source.chunks)
         self._tasks = list(source.tasks)
+        self._spaces = list(source.spaces)
         self._truth = list(source.truth)
         try:
             self.census: Census = census(self.batches(), self.plan)
@@ -144,6 +146,11 @@ class Recording:
         names = TaskNames(self._tasks)
         names.learn(self.common)
         return names
+
+    @cached_property
+    def spaces(self) -> Spaces:
+        """Which processes have which address space, over time."""
+        return Spaces(self._spaces, self.common)
 
     @cached_property
     def time_order(self) -> TimeOrder:

@@ -7,18 +7,36 @@ A record is copied as 64 opaque bytes: numpy copies a struct field by field, 20 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.arrays import Ints, Records
+from analysis.arrays import Bools, Ints, Records
 from analysis.errors import AnalysisError
 from probes import limits
-from probes.events import FIELDS, MARK_FIRST, OWNER, RECORD_SIZE, RING_BUSY, RING_DISCARD
+from probes.events import FIELDS, MARK_FIRST, OWNER, PLACE, RECORD_SIZE, RING_BUSY, RING_DISCARD
 from probes.tracefile import BLOCK_SIZE, Block, BlockType, File, TraceError
 
 RECORD = np.dtype([(name, code) for name, _, code, _ in FIELDS])
 SLOT = np.dtype([("length", "<u4"), ("page", "<u4"), ("record", RECORD)])
+
+
+def _words(**offsets: int) -> np.dtype[Any]:
+    return np.dtype(
+        {
+            "names": list(offsets),
+            "formats": ["<u8"] * len(offsets),
+            "offsets": list(offsets.values()),
+            "itemsize": RECORD_SIZE,
+        }
+    )
+
+
+#: What some records have in place of counters: a place record, that of a task, and of a move.
+PLACED = _words(mm=32, address=40)
+NAMED = _words(mm=48)
+MOVES = _words(mm=32, begin=40, to=48, bytes=56)
 #: Records that are looked at together: as many as caches hold.
 BATCH = 1 << 17
 #: Records in blocks that are passed before their memory is given back.
@@ -76,8 +94,20 @@ def check_orders(records: Records, offset: int) -> None:
     high = records["order"] > limits.ORDER
     # In the place of the order a mark has a letter.
     probe = records["probe"]
-    if high.any() and (high & ((probe < MARK_FIRST) | (probe == OWNER))).any():
+    if high.any() and (high & ((probe < MARK_FIRST) | is_beside(probe))).any():
         raise TraceError(f"block at byte {offset} has a folio of an order above {limits.ORDER}")
+
+
+def is_beside(probe: npt.NDArray[Any]) -> Bools:
+    """Which probes' records go before the record of an operation, and are of its page."""
+    found: Bools = (probe == OWNER) | (probe == PLACE)
+    return found
+
+
+def words(records: Records, rows: Ints, layout: np.dtype[Any]) -> Records:
+    """What some records have in place of counters."""
+    found: Records = picked(records, rows).view(layout)
+    return found
 
 
 def fetched(chunk: Chunk) -> Records:

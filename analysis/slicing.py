@@ -105,6 +105,8 @@ def write_slice(trace: Trace, output: str, wanted: Wanted) -> int:
     with Writer(output) as out:
         out.json(BlockType.HEADER, _header(trace, wanted))
         out.json(BlockType.TASKS, _tasks(trace, wanted))
+        if trace.plan.where:
+            out.json(BlockType.SPACES, _spaces(trace, wanted))
         if source.stacks:
             out.json(BlockType.STACKS, source.stacks)
         for payload in _truth(trace, wanted):
@@ -142,6 +144,12 @@ def _tasks(trace: Trace, wanted: Wanted) -> list[tuple[int, int, str]]:
         (tid, process[tid], names[code])
         for tid, code in zip(tids.tolist(), codes.tolist(), strict=True)
     ]
+
+
+def _spaces(trace: Trace, wanted: Wanted) -> list[tuple[int, int]]:
+    """The address space of each process when the slice begins."""
+    spaces = trace.recording.spaces.at(wanted.begin - 1)
+    return sorted((pid, mm) for mm, pids in spaces.items() for pid in pids)
 
 
 def _truth(trace: Trace, wanted: Wanted) -> Iterator[bytes]:

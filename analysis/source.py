@@ -56,6 +56,7 @@ class Source:
         self.header: dict[str, Any] = {}
         self.chunks: list[Chunk] = []
         self.tasks: list[tuple[int, int, str]] = []
+        self.spaces: list[tuple[int, int]] = []
         self.losses: list[dict[str, Any]] = []
         self.stacks: dict[int, list[tuple[str, str]]] = {}
         self.truth: list[bytes | memoryview] = []
@@ -108,6 +109,8 @@ class Source:
             self.header = _header(block)
         elif block.type == BlockType.TASKS:
             self.tasks += bounds.tasks(block.json())
+        elif block.type == BlockType.SPACES:
+            self.spaces += bounds.spaces(block.json())
         elif block.type == BlockType.LOSS:
             self.losses.append(bounds.loss(block.json()))
         elif block.type == BlockType.STACKS:

@@ -186,6 +186,9 @@ class Trace:
           the folio; observed by operations on mappings with CONFIG_MM_ID, else NA
         * ``maybe_mapped_shared``: boolean; likewise
         * ``double_map``: boolean, PG_double_map, observed; NA on kernels without it
+        * ``mm``: UInt64, the address space that is mapped into or unmapped from, by the address
+          of its struct; ``address``: UInt64, where in it the page is; NA without --where, and
+          where the function does not tell
         * ``anon``, ``hugetlb``, ``freed``: bool, what the folio was at that instant
         * ``stack``: Int32, key of ``stacks``; ``ret``: Int32, result of a return record
         * ``life``: int32, label in ``df_lives``; -1: belongs to no folio's life
@@ -203,7 +206,8 @@ class Trace:
         * ``death``: category: free, split, unseen (another folio took its place), alive
         * ``death_ts``: Int64, ns, NA while alive; ``parent``: Int64, label, NA: none
         * ``events``: int64, records; ``changes``: those that change a map count
-        * ``tasks``: int64, threads that appear in it
+        * ``tasks``: int64, threads that appear in it; ``mms``: Int64, address spaces that it
+          was mapped into or unmapped from; NA without --where
         * ``reads``: int64, readers' windows on it; ``raced_reads``: those in which the
           folio was freed or split
         """
@@ -406,6 +410,40 @@ class Trace:
         * ``doubt``: str, why all this may be wrong; "": nothing is known to be missing
         """
         return self.wasted.spans
+
+    @cached_property
+    def _where_frame(self) -> pd.DataFrame:
+        from analysis.where_frame import where_frame
+
+        return where_frame(self)
+
+    def df_where(self, mark: str | None = None) -> pd.DataFrame:
+        """Which process maps what of which folio, and where, at each snapshot and at the end; or
+        at those called ``mark`` alone, as a trace with very many must be asked.
+
+        From the records alone; AnalysisError where the trace was recorded without --where.  One
+        row for each run of pages of a folio that lie one after the other in a mapping (VMA) of an
+        address space; hugetlb is left out.
+
+        * ``snapshot``: int64, number in the order of time, and ``name``: str, start, end or a
+          mark's name; ``ts``: int64, ns
+        * ``mm``: uint64, the address space, by the address of its struct; ``pid``: Int64, a
+          process that has it (NA: not known), ``comm``: str
+        * ``vma_start``, ``vma_end``: UInt64, and ``vma``: str, its name in /proc/PID/maps; NA and
+          "" where the snapshot has none
+        * ``life``: int64, label in ``df_lives``; ``head_pfn``: int64; ``order``: int16;
+          ``anon``: bool
+        * ``kind``: str, how it lies there, as tools/mm/thpmaps of the kernel calls it:
+          anon-thp-pmd-aligned-2048kB, file-thp-pte-unaligned-64kB, anon-thp-pte-partial (not all
+          of its pages are mapped one after the other there); anon-page: a folio of one page
+        * ``address``: uint64, of the run's first page, which is ``first_page`` (int64) of the
+          folio; ``pages``, ``bytes``: int64, of the run; ``runs``: int64, how many the mapping has
+          of this folio
+        * ``pmd``: bool, a PMD maps it
+        """
+        from analysis.where_frame import where_frame
+
+        return self._where_frame if mark is None else where_frame(self, mark)
 
     def df_truth(self) -> pd.DataFrame:
         """The pages of all ground-truth snapshots, decoded.

@@ -7,14 +7,16 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from analysis import bounds
 from analysis.arrays import Bools, Ints, Records, number
 from analysis.log import LOWEST_COUNT
 from analysis.total_mapped import pmd_mappings
+from probes import limits
 from probes.tracefile import TraceError, decoded
 
 #: Pages of a frame, which is what a PMD maps, with pages of 4 and of 16 KiB.
@@ -73,6 +75,15 @@ class Layout:
             raise ValueError("no place of the page flags in the header's layout")
 
 
+class Vma(NamedTuple):
+    """A mapping of a process: a line of /proc/PID/maps; ``name``: the file's or the kernel's."""
+
+    start: int
+    end: int
+    flags: str
+    name: str
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """One snapshot: arrays have one row per frame and one column per page of it.
@@ -83,6 +94,7 @@ class Snapshot:
     why: they were not held still.
     ``runs`` (RUN) and ``areas`` (AREA): what the ``files`` of these tasks in /proc told of the
     frames' pages, and of the mappings that have some; of older recorders both are empty.
+    ``vmas``: by task these mappings, ascending; tasks of one address space have the same.
     """
 
     name: str
@@ -100,6 +112,7 @@ class Snapshot:
     files: frozenset[str]
     runs: Records
     areas: Records
+    vmas: dict[int, list[Vma]]
 
     def only(self, keep: Bools) -> Snapshot:
         """The same snapshot of some of its frames."""
@@ -251,6 +264,22 @@ def _torn(mms: list[dict[str, Any]]) -> dict[int, str]:
     return {number(pid): str(mm["torn"]) for mm in mms if mm.get("torn") for pid in mm["tasks"]}
 
 
+def _vmas(mms: list[dict[str, Any]]) -> dict[int, list[Vma]]:
+    found: dict[int, list[Vma]] = {}
+    for mm in mms:
+        listed = [
+            Vma(
+                bounds.whole(start, 0, limits.EVER),
+                bounds.whole(end, 0, limits.EVER),
+                bounds.text(flags),
+                bounds.text(name),
+            )
+            for start, end, flags, name in mm.get("vmas", [])
+        ]
+        found |= {number(pid): sorted(listed) for pid in mm["tasks"]}
+    return found
+
+
 def decode(payload: bytes | memoryview, layout: Layout) -> Snapshot:
     """Decode one TRUTH block; TraceError where its size does not fit its frames."""
     parts = _parts(payload, layout.struct_page)
@@ -271,4 +300,5 @@ def decode(payload: bytes | memoryview, layout: Layout) -> Snapshot:
         files=frozenset(map(str, head.get("published", {}).get("files", []))),
         runs=parts.runs,
         areas=parts.areas,
+        vmas=_vmas(head.get("mms", [])),
     )

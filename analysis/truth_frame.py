@@ -21,7 +21,7 @@ NO_PAGES = Snapshot(
     kpagecount=np.zeros((0, FRAME_SIZES[0]), np.int64),
     kpageflags=np.zeros((0, FRAME_SIZES[0]), np.uint64),
     mappers=np.zeros((0, FRAME_SIZES[0]), np.int64),
-    files=frozenset(), runs=np.zeros(0, RUN), areas=np.zeros(0, AREA),
+    files=frozenset(), runs=np.zeros(0, RUN), areas=np.zeros(0, AREA), vmas={},
 )  # fmt: skip
 
 

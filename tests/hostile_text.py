@@ -32,17 +32,23 @@ NAMES = {
     "has no glyph": "\u6c49\u5b57 \U0001f98a \U00012000",
 }
 TAME = "tame"
+#: A page of which it is told where it is mapped.
+PLACED = mock_stories.HEAD + (1 << 20)
 
 
 def forged(name: str) -> MockTrace:
     """A trace with findings, differences, losses and a death in which everything is called NAME."""
     trace = mock_stories.crash()
+    trace.where, trace.spaces = True, [(100, 1)]
     tame = trace.header()
     trace.tasks = [(tid, pid, name) for tid, pid, _ in trace.tasks]
     trace.task_rename(100, name)
     trace.mark(name)
     frame = mock_stories.HEAD
-    trace.truth(name, [frame], bytes(512 * 64), [0] * 512, [0] * 512)
+    trace.place(PLACED, 1, 1 << 40)
+    trace.record("map_new", PLACED, order=2, nr=4)
+    vmas = {100: [(1 << 40, 1 << 41, name, name)]}
+    trace.truth(name, [frame], bytes(512 * 64), [0] * 512, [0] * 512, tasks=[100], vmas=vmas)
     # The kernel's death was before: a snapshot is no record of its memory.
     assert trace.streamed is not None
     trace.items.insert(trace.streamed, trace.items.pop())

@@ -24,8 +24,13 @@ from probes.events import (
     LEVEL_SHIFT,
     LEVELS,
     MARKS,
+    MOVED,
+    MOVED_WORDS,
+    NAMED_WORDS,
     NO_STACK,
     OWNER,
+    PLACE,
+    PLACE_WORDS,
     RECORD,
     RING_HEADER_SIZE,
     TEXT_OFFSET,
@@ -143,6 +148,8 @@ class MockTrace:
         self.missing: list[dict[str, Any]] = []
         self.streamed: int | None = None
         self.words: list[str] = []
+        self.where = False
+        self.spaces: list[tuple[int, int]] = []
 
     def header(self) -> dict[str, Any]:
         """The header's JSON."""
@@ -162,7 +169,7 @@ class MockTrace:
             "layout": layout | LAYOUT[self.era] | {"compound_info": False},
             "counters": COUNTERS[self.era], "plan": plan, "missing": self.missing,
             "filters": {"pids": [100], "cgroup": None, "pfn": None, "min_order": 2,
-                        "stacks": False},
+                        "stacks": False, "where": self.where},
             "ring_bytes": 1 << 20,
         }  # fmt: skip
 
@@ -197,14 +204,14 @@ class MockTrace:
             )
         )  # fmt: skip
 
-    def _text(self, kind: str, text: str, tid: int, pfn: int = 0) -> None:
+    def _text(self, kind: str, text: str, tid: int, pfn: int = 0, mm: int = 0) -> None:
         self.tick()
         probe = next(number for number, name in MARKS.items() if name == kind)
         head = RECORD.pack(
             self.now, self._next_seq(0), 0, probe, tid, tid, pfn, *([0] * 10)
         )[:TEXT_OFFSET]  # fmt: skip
-        raw = text.encode("utf-8", "surrogatepass")
-        self._append(head + raw[:TEXT_SIZE].ljust(TEXT_SIZE, b"\0"))
+        raw = text.encode("utf-8", "surrogatepass")[:TEXT_SIZE].ljust(TEXT_SIZE, b"\0")
+        self._append(head + (NAMED_WORDS.pack(raw[:16], mm) if mm else raw))
 
     def owner(
         self, pfn: int, mm_id: int, tid: int = 100, cpu: int = 0, slots: Sequence[int] = (0,) * 4
@@ -220,21 +227,37 @@ class MockTrace:
             )
         )  # fmt: skip
 
+    def place(self, pfn: int, mm: int, address: int, tid: int = 100, cpu: int = 0) -> None:
+        """Say where the operation of the next record, which is by the same CPU, is."""
+        head = RECORD.pack(
+            self.now + 1000, self._next_seq(cpu), cpu, PLACE, tid, tid, pfn,
+            *([0] * 6), NO_STACK, 0, 0, 0,
+        )  # fmt: skip
+        self._append(head[:TEXT_OFFSET] + PLACE_WORDS.pack(mm, address)[:24] + head[-8:])
+
+    def moved(self, mm: int, begin: int, to: int, size: int, tid: int = 100) -> None:
+        """mremap moves page-table entries."""
+        self.tick()
+        head = RECORD.pack(
+            self.now, self._next_seq(0), 0, MOVED, tid, tid, 0, *([0] * 10)
+        )[:TEXT_OFFSET]  # fmt: skip
+        self._append(head + MOVED_WORDS.pack(mm, begin, to, size))
+
     def mark(self, name: str, tid: int = 100) -> None:
         """A named mark."""
         self._text("mark", name, tid)
 
-    def task_new(self, child: int, comm: str, tid: int = 100) -> None:
+    def task_new(self, child: int, comm: str, tid: int = 100, mm: int = 0) -> None:
         """A fork: ``child`` is a new process."""
-        self._text("task_new", comm, tid, child << 32 | child)
+        self._text("task_new", comm, tid, child << 32 | child, mm)
 
-    def task_rename(self, tid: int, comm: str) -> None:
-        """A thread's new name."""
-        self._text("task_rename", comm, tid)
+    def task_rename(self, tid: int, comm: str, mm: int = 0) -> None:
+        """A thread's new name; after an exec a new address space, too."""
+        self._text("task_rename", comm, tid, tid << 32 | tid, mm)
 
     def task_exit(self, tid: int, comm: str) -> None:
         """The end of a thread."""
-        self._text("task_exit", comm, tid)
+        self._text("task_exit", comm, tid, tid << 32 | tid)
 
     def loss(self, begin: int, end: int, lost: Iterable[tuple[int, str, int]]) -> None:
         """Events lost between two times: (cpu, probe name, number)."""
@@ -253,17 +276,20 @@ class MockTrace:
         mappers: list[int], tasks: Iterable[int] = (), torn: Mapping[int, str] | None = None,
         kpageflags: list[int] | None = None,
         runs: Sequence[tuple[int, ...]] = (), areas: Sequence[tuple[int, ...]] = (),
+        vmas: Mapping[int, Sequence[tuple[int, int, str, str]]] | None = None,
     ) -> None:  # fmt: skip
         """A snapshot of whole frames; the lists have a value for each page.
 
         Each task has an address space of its own; ``torn``: why that of a task was not held
-        still.  ``runs`` and ``areas``: what its files told, see probes/published.py.
+        still.  ``runs`` and ``areas``: what its files told, see probes/published.py.  ``vmas``:
+        (start, end, flags, name) of its mappings.
         """
         begin = self.now + 500
         self.tick(2000)
         head = {"name": name, "ts_begin": begin, "ts_end": begin + 900, "frames": frames,
                 "frame_pages": self.frame_pages, "tasks": list(tasks), "skipped": 0,
                 "mms": [{"tasks": [pid]} | ({"torn": torn[pid]} if torn and pid in torn else {})
+                        | ({"vmas": vmas[pid]} if vmas and pid in vmas else {})
                         for pid in tasks],
                 "published": {"files": ["pagemap", "numa_maps", "smaps"],
                               "runs": len(runs), "areas": len(areas)}}  # fmt: skip
@@ -283,6 +309,8 @@ class MockTrace:
         with Writer(str(path)) as out:
             out.json(BlockType.HEADER, self.header())
             out.json(BlockType.TASKS, self.tasks)
+            if self.where:
+                out.json(BlockType.SPACES, self.spaces)
             pending: list[bytes] = []
             for kind, content in self.items[: self.streamed]:
                 if kind is BlockType.RECORDS:

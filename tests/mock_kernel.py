@@ -141,9 +141,11 @@ class MockKernel:
         return folio.nr_pages_mapped() if self._fields["nr_mapped"] else folio.total_mapped_pages()
 
     def emit(
-        self, name: str, folio: Folio, page: int = 0, mm: int | None = None, **more: object
-    ) -> None:
-        """Record what a probe sees of a folio now; ``mm``: for whom it is mapped or unmapped."""
+        self, name: str, folio: Folio, page: int = 0, mm: int | None = None,
+        at: int | None = None, **more: object,
+    ) -> None:  # fmt: skip
+        """Record what a probe sees of a folio now; ``mm``: for whom it is mapped or unmapped;
+        ``at``: in whose page tables, where that is another, see tests/mock_places.py."""
         if mm and folio.order and self.trace.era == "owners":
             tid = int(more["tid"])  # type: ignore[call-overload]
             self.trace.owner(folio.head + page, mm, tid, slots=folio.slots())
@@ -205,7 +207,7 @@ class MockKernel:
     def split_pmd(self, folio: Folio, pid: int, actor: int | None = None) -> None:
         """A PMD mapping becomes PTE mappings; a file's is only removed."""
         tid = actor or pid
-        self.emit("split_pmd", folio, nr=0, level="pmd", tid=tid)
+        self.emit("split_pmd", folio, at=pid, nr=0, level="pmd", tid=tid)
         every = {(pid, page) for page in range(folio.pages)}
         if not folio.anon:
             self.emit("unmap", folio, 0, pid, nr=0, level="pmd", tid=tid)
@@ -252,7 +254,7 @@ class MockKernel:
         small: dict[int, Folio] = {}
         for pid, page in mapped if folio.anon else []:
             one = small.setdefault(page, Folio(folio.head + page, 0, True, era=self.trace.era))
-            self.emit("map_anon", one, tid=actor)
+            self.emit("map_anon", one, at=pid, tid=actor)
             one.ptes.add((pid, 0))
         done = Folio(folio.head, 0, folio.anon, era=self.trace.era)
         self.emit("split_done", done, tid=actor, aux=0)

@@ -19,7 +19,16 @@ from tests.fuzz_reader import read
 ROOT = Path(__file__).parents[2]
 #: Seconds of CPU time and bytes of resident memory that one command may take.
 SECONDS, MEMORY = 10, 1 << 30
-COMMANDS = ("stats", "lives --all", "dump", "verify", "audit", "waste", "timeline -o t.png")
+COMMANDS = (
+    "stats",
+    "lives --all",
+    "dump",
+    "verify",
+    "audit",
+    "waste",
+    "where",
+    "timeline -o t.png",
+)
 #: These bring their own cost, so that not every file meets them in each run of the tests.
 SLOW = ("report -o t.html", "slice -o t.part", "export --to csv -o t.csv")
 #: To make frames of these takes as long as of all others together.

@@ -19,7 +19,7 @@ from probes import doctor
 from probes.layout import Layout
 from probes.plan import Missing, Plan
 from probes.tracefile import FLAG_ZLIB, BlockType, Reader, Writer
-from tests import mock_stories
+from tests import mock_places, mock_stories
 from tests.mock import MockTrace
 
 ROOT = Path(__file__).parents[2]
@@ -69,12 +69,18 @@ def wrong(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(story.write(tmp_path_factory.mktemp("t") / "t.mapcount"))
 
 
-@pytest.mark.parametrize("command", ["stats", "lives", "audit", "verify", "waste"])
+@pytest.fixture(scope="module")
+def placed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A trace that tells where pages are mapped."""
+    return str(mock_places.story().write(tmp_path_factory.mktemp("t") / "t.mapcount"))
+
+
+@pytest.mark.parametrize("command", ["stats", "lives", "audit", "verify", "waste", "where"])
 def test_each_key_is_documented(
-    command: str, wrong: str, capsys: pytest.CaptureFixture[str]
+    command: str, wrong: str, placed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # GIVEN a trace of a lab kernel, and one with findings
-    traces = (str(GOLDEN),) if command == "verify" else (str(GOLDEN), wrong)
+    traces = {"verify": (str(GOLDEN),), "where": (placed,)}.get(command, (str(GOLDEN), wrong))
     found = set()
     for trace in traces:
         # WHEN a command prints JSON THEN it is one value

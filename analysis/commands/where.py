@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Show which process maps which folios, at which addresses, at each mark."""
+
+from __future__ import annotations
+
+import argparse
+
+from analysis.commands.common import (
+    add_json_argument,
+    add_trace_arguments,
+    exit_code,
+    open_trace,
+)
+from probes import cli
+from probes.limits import TASK
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `where`."""
+    add_trace_arguments(parser)
+    parser.add_argument(
+        "--pid", type=cli.whole(0, TASK), metavar="P", help="only what process P maps"
+    )
+    parser.add_argument(
+        "--life", metavar="N", help="only this life, a number or id of `lives`: each place of it"
+    )
+    parser.add_argument(
+        "--mark", metavar="M", help="only at this mark; start and end are marks, too"
+    )
+    parser.add_argument("--all", action="store_true", help="every row of the tables")
+    add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a table for each mark."""
+    from analysis.json_form import where_json
+    from analysis.where_text import only, where_text
+
+    trace = open_trace(args)
+    life = trace.life_number(args.life) if args.life is not None else None
+    frame = only(trace.df_where(args.mark), args.pid, life)
+    if args.json:
+        cli.json_result(where_json(frame))
+    else:
+        cli.result(where_text(trace, frame, args.mark, life is not None, args.all))
+    return exit_code(args, trace)
