@@ -21,6 +21,8 @@ What the lab has to know of a run beside its status is a line of a file in $MAPC
 that is set (vm.job): why the kernel or the guest cannot run the workload (SKIPPED; the status is
 then not 0), and which part of it is left out, and why (PARTS_LEFT_OUT).
 
+places/NAME.toml is a table of another kind: which process maps what where, at every mark.
+
 The counts are those of page tables, so they hold for every kernel; how a kernel's fields encode
 them is its own affair.
 """
@@ -75,6 +77,9 @@ SCENARIOS = {
         ),
         Scenario(
             "exclusive-2025", "a huge page, parts of which a child drops, as /proc tells of it"
+        ),
+        Scenario(
+            "where", "huge pages moved, dropped in part and mapped twice", record=("--where",)
         ),
         # One for each family of operations; proven by `mapcount verify` at every mark.
         Scenario("anon-parts", "parts of anonymous huge pages: protected, dropped, moved, copied"),
@@ -136,6 +141,16 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Places:
+    """A mark's row of a table of places: by (process, start of the mapping, kind) how many folios
+    there are and how many KiB of them are mapped."""
+
+    name: str
+    why: str
+    maps: dict[tuple[str, int, str], tuple[int, int]]
+
+
+@dataclass(frozen=True)
 class Table:
     """What the kernel must count while a workload runs."""
 
@@ -162,3 +177,19 @@ def table(name: str) -> Table:
         Mark(**{**row, "ptes": tuple(tuple(run) for run in row["ptes"])}) for row in data["mark"]
     )
     return Table(data["kind"], data["address"], marks)
+
+
+def places(name: str) -> list[Places]:
+    """The table of places of scenario NAME."""
+    data = tomllib.loads((WORKLOADS / "places" / f"{name}.toml").read_text())
+    return [
+        Places(
+            mark["name"],
+            mark["why"],
+            {
+                (process, start, kind): (folios, kib)
+                for process, start, kind, folios, kib in mark["maps"]
+            },
+        )
+        for mark in data["mark"]
+    ]

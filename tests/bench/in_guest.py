@@ -167,6 +167,8 @@ def cost_tracers(other):
         "BCC perf callback": ([*CALLBACK, "perf", two, "/tmp/out"], armed),
         "mapcount, fentry, --stacks": ours("fentry", two, *every, "--stacks"),
         "mapcount, kprobe, --stacks": ours("kprobe", two, *every, "--stacks"),
+        "mapcount, fentry, --where": ours("fentry", two, *every, "--where"),
+        "mapcount, kprobe, --where": ours("kprobe", two, *every, "--where"),
         "mapcount, fentry, too small": ours("fentry", two, "--min-order", "9"),
         "mapcount, kprobe, too small": ours("kprobe", two, "--min-order", "9"),
         "mapcount, fentry, another task's": ours("fentry", two, *every, "--pid", other),

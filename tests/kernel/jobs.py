@@ -45,6 +45,11 @@ DOCTOR_AT_LANDING = ("complete", "no_btf", "no_symbols")
 FIRST = ("doctor", f"stories-{OTHER_KERNEL}", f"matrix-{KERNEL}")
 #: So many events of the killed guest must have reached the host.
 KILLED_EVENTS = 1000
+#: Workloads that are recorded with --where beside the one that is about it: each family of ways in
+#: which mappings come and go.
+PLACED = (
+    "lifecycle", "shmem-thp", "anon-parts", "fork-thp", "file-thp", "swap-thp", "shared-mm",
+)  # fmt: skip
 #: Programs of docs/trophies that say by their exit status what they see of a kernel.
 TROPHIES = ("t1-exclusive", "t2-mapmax")
 #: Seeds of the fuzz workload: FIRST:END, and then 60 operations each with a mark after 10.
@@ -115,6 +120,23 @@ def rings(kernel: str) -> Callable[[Path], Path]:
         assert run.returncode == 0, run.stdout + run.stderr
         for path in folder.glob("*.gz"):
             path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+        return folder
+
+    return job
+
+
+def places(kernel: str) -> Callable[[Path], Path]:
+    """The job of a guest that records workloads on KERNEL with --where: its folder, with
+    NAME.mapcount of each."""
+
+    def job(folder: Path) -> Path:
+        shutil.copy2(HERE / "places.sh", folder / "places.sh")
+        for name in PLACED:
+            shutil.copy2(build.workload(scenarios.find(name).source), folder / name)
+        run = lab_run(
+            "--kernel", kernel, "--no-record", "--", "sh", "./places.sh", *PLACED, cwd=folder
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
         return folder
 
     return job
@@ -208,6 +230,7 @@ def jobs() -> dict[str, Callable[[Path], Any]]:
         **{f"fuzz-{kernel}": fuzz(kernel) for kernel in LAB_KERNELS},
         **{f"published-{kernel}": published(kernel) for kernel in LAB_KERNELS},
         **{f"rings-{kernel}": rings(kernel) for kernel in LAB_KERNELS},
+        **{f"places-{kernel}": places(kernel) for kernel in LAB_KERNELS},
         "oracle": oracle,
         "crash": crash,
         "killed": killed,

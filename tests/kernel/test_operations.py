@@ -31,6 +31,7 @@ OPERATIONS = {
     "shared-mm": {"map", "unmap", "split_pmd"},
     "beside-marks": {"map", "unmap", "dup", "split_pmd"},
     "storm": {"map", "unmap", "dup", "fork", "split_pmd"},
+    "where": {"map", "unmap", "dup", "split_pmd", "place", "moved"},
 }
 #: In a workload's source: a mark, and the note on stderr where a step is left out.
 MARK = re.compile(r'\bmark\("([^"]+)"')

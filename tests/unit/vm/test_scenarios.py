@@ -60,6 +60,21 @@ def test_marks_fit_a_record_when_written_in_a_source(name: str) -> None:
     assert len(set(marks)) == len(marks)
 
 
+@pytest.mark.parametrize("path", sorted((scenarios.WORKLOADS / "places").glob("*.toml")))
+def test_places_have_a_row_for_every_mark_when_read_beside_the_source(path: Path) -> None:
+    # GIVEN a table of places and the marks in the order in which the C source sets them
+    source = scenarios.SCENARIOS[path.stem].source.read_text()
+    marks = scenarios.places(path.stem)
+    # WHEN the table is read THEN it has the same marks in the same order, and why
+    assert [mark.name for mark in marks] == re.findall(r'\bmark\("([^"]+)"', source)
+    assert all(mark.why.endswith(".") for mark in marks)
+    # AND what is mapped somewhere is a folio of 2 MiB, whole or in part
+    for mark in marks:
+        for (process, start, kind), (folios, kib) in mark.maps.items():
+            assert process in ("parent", "child") and start % 4096 == 0 and folios == 1
+            assert (kib < 2048) == kind.endswith("-thp-pte-partial")
+
+
 def test_counts_follow_the_runs_when_expanded() -> None:
     # GIVEN the row after one page of a child was unmapped
     mark = scenarios.table("lifecycle").marks[3]
