@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnalysisError", "__version__", "follow", "open_dataset", "open_trace", "plot_lives",
-    "plot_timeline",
+    "plot_timeline", "plot_where",
 ]  # fmt: skip
 
 
@@ -91,3 +91,16 @@ def plot_lives(trace: Trace, lives: Iterable[int | str] | None = None) -> Figure
     from analysis.plot.lives import plot_lives as plot
 
     return plot(trace, lives)
+
+
+def plot_where(trace: Trace, life: int | str | None = None, pid: int | None = None) -> Figure:
+    """Draw where folios are mapped over time in a new figure, a lane for each range of addresses.
+
+    ``life``: of one folio, a number or an id of ``df_lives``; ``pid``: in the address spaces that
+    this process has at any time; of many ranges the 40 with the most memory over time are drawn.
+    AnalysisError where the trace was recorded without --where.  Returns the figure, which pyplot
+    does not know of.
+    """
+    from analysis.plot.where import plot_where as plot
+
+    return plot(trace, life, pid)

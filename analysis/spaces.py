@@ -36,6 +36,11 @@ class Spaces:
         #: ts, process, thread, whether that is the thread's end, its mm.
         self._told = list(zip(*(column.tolist() for column in columns), strict=True))
 
+    def every(self) -> list[tuple[int, int]]:
+        """(address space, process) of all that there were, in the order of time."""
+        told = [(mm, pid) for _, pid, _, ends, mm in self._told if mm and not ends]
+        return list(dict.fromkeys([*((mm, pid) for pid, mm in self._alive), *told]))
+
     def at(self, ts: int) -> dict[int, list[int]]:
         """By address space the processes that have it, ascending.
 

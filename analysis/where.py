@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from analysis.records import MOVES, words
 
 #: The largest folio that is followed: what a PMD maps with pages of 64 KiB.  hugetlb is not.
 LARGEST = 13
+
+T = TypeVar("T", bound="Spaces")
 
 #: A folio in an address space: its life, and the address that its first page has there, or would
 #: have if it were mapped beside the others.
@@ -61,6 +64,8 @@ class Spaces:
 
     page_size: int
     of: dict[int, dict[Place, Mapping]] = field(default_factory=dict)
+    #: The time (ns) of the change that is being made.
+    now: int = 0
 
     def change(self, mm: int, place: Place, pages: int, on: int, off: int, pmd: int) -> None:
         """Map some pages (bits), unmap others, and let a PMD map all (1) or none (-1)."""
@@ -90,27 +95,90 @@ class Spaces:
             self.change(mm, (life, base + to - begin), pages, bits, 0, pmd)
 
 
+class Span(NamedTuple):
+    """Pages of a life that were mapped at an address from one time (ns) until another, by a PMD or
+    by PTEs."""
+
+    mm: int
+    life: int
+    address: int
+    pages: int
+    pmd: bool
+    begin: int
+    end: int
+
+
+class History(Spaces):
+    """Remembers what was mapped when."""
+
+    def __init__(self, page_size: int) -> None:
+        super().__init__(page_size)
+        self._over: list[Span] = []
+        self._since: dict[tuple[int, int, int, int, bool], int] = {}
+
+    def change(self, mm: int, place: Place, pages: int, on: int, off: int, pmd: int) -> None:
+        """As of any spaces."""
+        before = self._runs(mm, place)
+        super().change(mm, place, pages, on, off, pmd)
+        after = self._runs(mm, place)
+        for run in before - after:
+            self._over.append(Span(*run, self._since.pop(run), self.now))
+        for run in after - before:
+            self._since[run] = self.now
+
+    def _runs(self, mm: int, place: Place) -> set[tuple[int, int, int, int, bool]]:
+        mapping = self.of.get(mm, {}).get(place)
+        if mapping is None:
+            return set()
+        life, base = place
+        return {
+            (mm, life, base + first * self.page_size, length, mapping.pmd)
+            for first, length in mapping.mapped()
+        }
+
+    def until(self, end: int) -> list[Span]:
+        """All that was mapped, and until this time what still is."""
+        return self._over + [Span(*run, since, end) for run, since in self._since.items()]
+
+
+def spans_of(part: Part, end: int) -> list[Span]:
+    """What was mapped in the memory of a part from when until when."""
+    (found,) = replayed(part, History(page_size_of(part)), [end])
+    return found.until(end)
+
+
 def mapped_at(part: Part, times: Iterable[int]) -> Iterator[Spaces]:
     """What is mapped in the memory of a part at some times (ns, ascending).
 
     Only what records tell: a folio that is older than the recording may be mapped elsewhere, too.
     What is yielded is the same object each time, as it is then.
     """
-    spaces = Spaces(int(part.recording.meta.get("page_size", 4096)))
+    return replayed(part, Spaces(page_size_of(part)), times)
+
+
+def page_size_of(part: Part) -> int:
+    """Bytes of a page."""
+    return int(part.recording.meta.get("page_size", 4096))
+
+
+def replayed(part: Part, spaces: T, times: Iterable[int]) -> Iterator[T]:
+    """Make all changes in ``spaces``, and yield it at some times (ns, ascending)."""
     ts, steps = _steps(part, spaces.page_size)
+    when = ts.tolist()
     moves = iter(_moves(part))
     move = next(moves, None)
     done = 0
 
     def until(moment: int) -> int:
         end = int(np.searchsorted(ts, moment, "right"))
-        for step in steps[done:end]:
+        for spaces.now, step in zip(when[done:end], steps[done:end], strict=True):
             spaces.change(*step)
         return end
 
     for moment in times:
         while move and move[0] <= moment:
             done = until(move[0])
+            spaces.now = move[0]
             spaces.move(*move[1:])
             move = next(moves, None)
         done = until(moment)

@@ -6,13 +6,17 @@ from __future__ import annotations
 import argparse
 
 from analysis.commands.common import (
+    PICTURES,
     add_json_argument,
+    add_output_arguments,
     add_trace_arguments,
     exit_code,
     open_trace,
 )
 from probes import cli
 from probes.limits import TASK
+from probes.output import Output, check
+from probes.visible import visible
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,13 +33,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="every row of the tables")
     add_json_argument(parser)
+    add_output_arguments(parser, "FILE", "a picture: png, svg or pdf", PICTURES, required=False)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table for each mark."""
+    """Print a table for each mark, and draw the picture where one is wanted."""
+    import analysis
     from analysis.json_form import where_json
     from analysis.where_text import only, where_text
 
+    if args.output is not None:
+        check(args.output, args.force)
     trace = open_trace(args)
     life = trace.life_number(args.life) if args.life is not None else None
     frame = only(trace.df_where(args.mark), args.pid, life)
@@ -43,4 +51,9 @@ def run(args: argparse.Namespace) -> int:
         cli.json_result(where_json(frame))
     else:
         cli.result(where_text(trace, frame, args.mark, life is not None, args.all))
+    if args.output is not None:
+        figure = analysis.plot_where(trace, life, args.pid)
+        with Output(args.output, args.force, private=False) as output:
+            figure.savefig(output.part)
+        cli.tell("note", visible(f"wrote {args.output}"))
     return exit_code(args, trace)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,8 +12,9 @@ from matplotlib.figure import Figure
 from analysis.arrays import Ints
 from analysis.plot.figure import Picture
 from analysis.plot.labels import fitted
-from analysis.plot.shapes import bars, joined, uprights
+from analysis.plot.shapes import bars, joined
 from analysis.plot.style import DPI, GRID, LOSS, MARK, Floats
+from analysis.plot.whole import Times, draw_marks
 from analysis.text import count
 from analysis.trace import Trace
 from analysis.waste_frame import Wasted, by_process
@@ -36,8 +36,6 @@ FATES = {
 COLUMNS = 3000
 #: Points for a name beside the panels.
 LEGEND = 200.0
-#: Marks that have their names in the picture.
-NAMES = 24
 UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
@@ -52,7 +50,7 @@ def plot_waste(trace: Trace) -> Figure:
     ]
     kept = np.cumsum(found.change).max(initial=0)
     unit, size = next((one for one in UNITS if kept >= one[1]), UNITS[-1])
-    times = _Times(trace)
+    times = Times(trace)
     owners, named = _by_process(found)
     fates, colours = _by_fate(found)
     _stack(panels[0], found, times, owners, dict(zip(named, COLOURS, strict=False)), size)
@@ -61,23 +59,9 @@ def plot_waste(trace: Trace) -> Figure:
         _finish(panel, trace, times, title, unit)
     panels[0].tick_params(labelbottom=False)
     panels[1].set_xlabel(f"{times.unit} since the first record", fontsize=9)
-    _marks(panels, trace, times)
+    draw_marks(panels, trace, times)
     _title(figure, trace, found)
     return figure
-
-
-class _Times:
-    """The axis of time: s or ms since the first record."""
-
-    def __init__(self, trace: Trace) -> None:
-        self.zero = trace.census.first_ts
-        self.end = max(trace.census.last_ts, self.zero + 1)
-        seconds = self.end - self.zero >= 10**10
-        self.unit, self._size = ("s", 1e9) if seconds else ("ms", 1e6)
-
-    def x(self, ts: Ints) -> Floats:
-        """Places of times (ns)."""
-        return (ts - self.zero) / self._size
 
 
 def _by_process(found: Wasted) -> tuple[Ints, list[str]]:
@@ -105,7 +89,7 @@ def _by_fate(found: Wasted) -> tuple[Ints, dict[str, str]]:
 
 
 def _stack(
-    ax: Axes, found: Wasted, times: _Times, group: Ints, colours: dict[str, str], size: int
+    ax: Axes, found: Wasted, times: Times, group: Ints, colours: dict[str, str], size: int
 ) -> None:  # fmt: skip
     """What each group of spans keeps, one upon the other; ``colours``: by name, in order."""
     if not len(found.ts):
@@ -135,7 +119,7 @@ def _largest(x: Floats, total: Floats) -> Ints:
     return chosen
 
 
-def _finish(ax: Axes, trace: Trace, times: _Times, title: str, unit: str) -> None:
+def _finish(ax: Axes, trace: Trace, times: Times, title: str, unit: str) -> None:
     ax.set_xlim(0, float(times.x(np.array([times.end]))[0]))
     ax.set_ylim(bottom=0)
     ax.set_ylabel(f"kept and not mapped, {unit}", fontsize=9)
@@ -149,26 +133,6 @@ def _finish(ax: Axes, trace: Trace, times: _Times, title: str, unit: str) -> Non
     ax.set_axisbelow(True)
     lost = joined(times.x(trace.recording.lost[:, :2]))
     bars(ax, lost, color=LOSS, alpha=0.4, lw=0, zorder=0)
-
-
-def _marks(panels: Sequence[Axes], trace: Trace, times: _Times) -> None:
-    """A line for each mark, and its name above where there are few."""
-    rows, names = trace.common.texts("mark")
-    places = times.x(trace.common.ts[rows]).tolist()
-    for panel in panels:
-        uprights(panel, np.array(places), color=MARK, ls=(0, (4, 3)), lw=0.8, alpha=0.7)
-    if len(names) > NAMES:
-        return
-    _, high = panels[0].get_xlim()
-    free = -1.0
-    for place, name in zip(places, names, strict=True):
-        if place >= free:
-            panels[0].annotate(
-                fitted(name, 70, 8.5), (place, 1.0),
-                xycoords=("data", "axes fraction"), xytext=(1, 3), textcoords="offset points",
-                rotation=30, fontsize=8.5, color=MARK,
-            )  # fmt: skip
-            free = place + 0.022 * high
 
 
 def _title(figure: Figure, trace: Trace, found: Wasted) -> None:

@@ -30,7 +30,7 @@ from probes import cli
 from probes.tasks import descendants, running_tasks
 from probes.top import Folio
 from probes.visible import visible
-from tests import mock_stories
+from tests import mock_places, mock_stories
 from tests.hostile_text import NAMES, TAME, acts, forged
 from tests.mock import MockTrace
 from tests.mock_kernel import MockKernel
@@ -116,6 +116,7 @@ def wasteful(name: str) -> MockTrace:
 
 
 PICTURES = {
+    "where": (mock_places.story, analysis.plot_where),
     "timeline": (forged, lambda trace: analysis.plot_timeline(trace, 0)),
     "waste": (wasteful, plot_waste),
 }

@@ -32,6 +32,7 @@ WAYS = {
     "report": (["report"], "out.html", True),
     "timeline": (["timeline"], "out.png", True),
     "waste": (["waste"], "out.png", True),
+    "where": (["where"], "out.png", True),
 }
 DATASET = (["export", "--to", "parquet"], "out", False)
 
@@ -42,7 +43,9 @@ Way = tuple[list[str], str, bool]
 
 @pytest.fixture(scope="module")
 def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return mock_stories.seed_2015(rounds=2).write(tmp_path_factory.mktemp("t") / "t.mapcount")
+    story = mock_stories.seed_2015(rounds=2)
+    story.where = True
+    return story.write(tmp_path_factory.mktemp("t") / "t.mapcount")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from analysis.__main__ import main
 from analysis.errors import AnalysisError
 from analysis.slicing import Wanted, write_slice
 from analysis.trace import Trace
-from analysis.where import mapped_at
+from analysis.where import mapped_at, spans_of
 from probes.events import NO_ADDRESS
 from tests.mock import MockTrace
 from tests.mock_kernel import Folio
@@ -271,3 +271,57 @@ def test_where_command_when_there_are_too_many_places(
     assert main(["where", path]) == 1
     assert "more than 4 places at all marks: ask for one mark" in capsys.readouterr().err
     assert main(["where", path, "--mark", "whole"]) == 0
+
+
+def test_spans_when_parts_are_moved_and_dropped(tmp_path: Path) -> None:
+    # GIVEN the story WHEN it is asked what was mapped from when until when
+    trace = opened(tmp_path)
+    spans = spans_of(trace.whole, trace.census.last_ts)
+    # THEN each span begins and ends with what tables say: at each mark the same is mapped
+    for moment, frame in trace.df_where().groupby("ts"):
+        there = {
+            (one.mm, one.life, one.address + page * 4096, one.pmd)
+            for one in spans
+            if one.begin <= moment and (moment < one.end or one.end == trace.census.last_ts)
+            for page in range(one.pages)
+        }
+        rows = zip(
+            *(frame[name].tolist() for name in ("mm", "life", "address", "pmd", "pages")),
+            strict=True,
+        )
+        assert there == {
+            (mm, life, address + page * 4096, pmd)
+            for mm, life, address, pmd, pages in rows
+            for page in range(pages)
+        }
+    # AND none is empty
+    assert all(one.begin < one.end and one.pages > 0 for one in spans)
+
+
+def test_picture_when_a_life_or_a_process_is_drawn(tmp_path: Path) -> None:
+    # GIVEN the story WHEN all of it, a life, and a process are drawn
+    trace = opened(tmp_path)
+    every, life, process = (
+        [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        for figure in (
+            analysis.plot_where(trace),
+            analysis.plot_where(trace, life=1),
+            analysis.plot_where(trace, pid=100),
+        )
+    )
+    # THEN each range of addresses of each address space has a lane, in the order of time
+    ranges = [label.split()[2].split("-")[0] for label in every]
+    assert ranges == [f"{A:x}", f"{B + 4096:x}", f"{A:x}", f"{A + 0x5000:x}"]
+    assert life == every[3:] and process == every[:1]
+    # AND a name only shows
+    assert "\x1b" not in every[1] and "moved" in every[1]
+
+
+def test_picture_when_nothing_is_mapped(tmp_path: Path) -> None:
+    # GIVEN a trace with places, in which a process maps nothing THEN the picture says so
+    figure = analysis.plot_where(opened(tmp_path), pid=4711)
+    assert [text.get_text() for text in figure.axes[0].texts][0] == "nothing is mapped"
+    # AND where places were not recorded, there is none
+    plain = analysis.open_trace(str(MockTrace().write(tmp_path / "plain")))
+    with pytest.raises(AnalysisError, match="record with --where"):
+        analysis.plot_where(plain)
