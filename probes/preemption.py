@@ -28,6 +28,7 @@ from probes.probe import (
     Value,
     event_field,
 )
+from probes.stubs import FIELDS
 
 #: A kernel with one of these preempts what runs in it, unless it is told not to at boot.
 REAL_TIME = "CONFIG_PREEMPT_RT"
@@ -37,6 +38,14 @@ PREEMPTING = ("CONFIG_PREEMPT", "CONFIG_PREEMPT_LAZY", REAL_TIME)
 EVENTS = {
     "mm_page_alloc": ("kmem/mm_page_alloc", ("pfn", "order", "migratetype")),
     "mm_page_free": ("kmem/mm_page_free", ("pfn", "order")),
+}
+
+#: Tracepoints whose events lack what the handler takes, a struct task_struct: the function that
+#: runs beside it, for the same tasks, with the same first arguments.
+FUNCTIONS = {
+    "task_newtask": "wake_up_new_task",
+    "task_rename": "__set_task_comm",
+    "sched_process_exit": "taskstats_exit",
 }
 
 
@@ -53,10 +62,8 @@ def unpreempted(plan: Plan, btf: Btf) -> Plan:
 
 
 def _held(probe: Probe, btf: Btf, locked: bool) -> Probe:
-    if probe.attach == RAW_TRACEPOINT and probe.function in EVENTS and _may_be_preempted(btf):
-        # Without tracefs what is skipped is counted, as everywhere.
-        with contextlib.suppress(OSError, KeyError):
-            return replace(probe, attach=TRACEPOINT, values=_values(probe.function))
+    if probe.attach == RAW_TRACEPOINT and _may_be_preempted(btf):
+        return _held_tracepoint(probe, btf)
     if probe.group == "rmap" and locked:
         return probe
     if probe.attach == FENTRY:
@@ -64,6 +71,17 @@ def _held(probe: Probe, btf: Btf, locked: bool) -> Probe:
     if probe.attach == FEXIT:
         # kretprobes have room for a few tasks in the function: with many, returns are missed.
         return replace(probe, attach=KRETPROBE_MULTI)
+    return probe
+
+
+def _held_tracepoint(probe: Probe, btf: Btf) -> Probe:
+    """Where there is no other way, what is skipped is counted, as everywhere."""
+    function = FUNCTIONS.get(probe.function, "")
+    if function and btf.parameters(function):
+        return replace(probe, function=function, attach=KPROBE)
+    if probe.function in EVENTS:
+        with contextlib.suppress(OSError, KeyError):
+            return replace(probe, attach=TRACEPOINT, values=_values(probe.function))
     return probe
 
 
@@ -76,4 +94,6 @@ def _may_be_preempted(btf: Btf) -> bool:
 def _values(tracepoint: str) -> Tuple[Value, ...]:
     event, names = EVENTS[tracepoint]
     fields = tracefs.fields(event)
+    if not {fields[name][1] for name in names} <= set(FIELDS):
+        raise KeyError(f"{event} has fields of another size")
     return tuple(event_field(*fields[name], is_pfn=name == "pfn") for name in names)

@@ -28,6 +28,9 @@ _CONTEXTS = {
     TRACEPOINT: "struct trace_fields",
 }
 
+#: The fields of perf's record of a tracepoint, by their size (struct trace_fields of bpf/record.h).
+FIELDS = {8: "words", 4: "halves"}
+
 
 def name(probe: Probe) -> str:
     """The name of a probe's C function."""
@@ -55,9 +58,7 @@ def _expression(value: Value, attach: str, arch: Arch) -> str:
         )
     if value.kind in ("field", "pfn"):
         offset, size = map(int, str(value.what).split())
-        word, byte = divmod(offset, 8)
-        text = f"ctx->words[{word}] >> {8 * byte}" if byte else f"ctx->words[{word}]"
-        text = text if size == 8 else f"(u{8 * size})({text})"
+        text = f"ctx->{FIELDS[size]}[{offset // size}]"
         return f"PAGE({text})" if value.kind == "pfn" else text
     if value.kind == "given":
         if attach == FENTRY:

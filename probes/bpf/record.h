@@ -52,9 +52,15 @@ struct moved {
 	u64 bytes;
 };
 
-/* What a program that perf calls at a tracepoint is given: the record that perf has made. */
+/*
+ * What a program that perf calls at a tracepoint is given: the record that perf has made.  A field
+ * is loaded as large as it is: the kernel refuses a program that reads behind the last one.
+ */
 struct trace_fields {
-	u64 words[8];
+	union {
+		u64 words[8];
+		u32 halves[16];
+	};
 };
 
 struct record {

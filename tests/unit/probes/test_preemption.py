@@ -20,6 +20,7 @@ from probes.probe import (
     TRACEPOINT,
     Probe,
     argument,
+    constant,
     event_field,
 )
 
@@ -46,12 +47,15 @@ print fmt: "page=%p pfn=0x%lx", REC->pfn, REC->order
 class Types:
     """BTF of a kernel whose tracepoints hold preemption off, or do not."""
 
-    def __init__(self, preempted):
-        self.preempted = preempted
+    def __init__(self, preempted, functions=()):
+        self.preempted, self.functions = preempted, functions
 
     def offset(self, struct, field):
         asked = (struct, field) == ("tp_transition_snapshot", "srcu_gp")
         return 8 if asked and self.preempted else None
+
+    def parameters(self, function):
+        return ["task"] if function in self.functions else None
 
 
 @pytest.fixture
@@ -129,16 +133,41 @@ def test_tracepoint_when_it_may_be_preempted(monkeypatch, events, preempted):
     assert found.values == (event_field(8, 8, is_pfn=True), event_field(16, 4), event_field(44, 4))
     assert stubs.text(found, here()) == (
         "int probe_0(struct trace_fields *ctx) { return handler(ctx, 0, PAGE(ctx->words[1]), "
-        "(u32)(ctx->words[2]), (u32)(ctx->words[5] >> 32)); }"
+        "ctx->halves[4], ctx->halves[11]); }"
     )
     assert tracefs.number("kmem/mm_page_alloc") == 561
 
 
-@pytest.mark.parametrize("lacks", ["tracefs", "a field"])
+@pytest.mark.parametrize(("preempted", "there"), [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize(
+    ("tracepoint", "function"),
+    [
+        ("task_newtask", "wake_up_new_task"),
+        ("task_rename", "__set_task_comm"),
+        ("sched_process_exit", "taskstats_exit"),
+    ],
+)
+def test_tracepoint_when_its_event_has_no_task(monkeypatch, tracepoint, function, preempted, there):
+    # GIVEN a tracepoint of tasks, of which perf's event has numbers alone, on a kernel that may
+    # preempt there, and has a function beside it, or not
+    built(monkeypatch)
+    types = Types(preempted, [function] if there else [])
+    raw = probe(tracepoint, RAW_TRACEPOINT, "life", (constant("TASK"), argument(0)))
+    # WHEN it must not be preempted THEN the function is probed in its place, by the same arguments
+    (found,) = unpreempted(Plan([raw]), types).probes
+    other = preempted and there
+    assert (found.function, found.attach) == (
+        (function, KPROBE) if other else (tracepoint, RAW_TRACEPOINT)
+    )
+    assert found.values == raw.values
+
+
+@pytest.mark.parametrize("lacks", ["tracefs", "a field", "a field's size"])
 def test_tracepoint_when_perf_tells_nothing_of_it(monkeypatch, events, lacks):
     # GIVEN a kernel where tracefs is not mounted, or an event that lacks what is needed
     built(monkeypatch)
-    (events / "format").unlink() if lacks == "tracefs" else (events / "format").write_text("name\n")
+    text = {"a field": "name\n", "a field's size": ALLOC.replace("size:4", "size:2")}.get(lacks)
+    (events / "format").write_text(text) if text else (events / "format").unlink()
     raw = probe("mm_page_alloc", RAW_TRACEPOINT, "life")
     # THEN the program is attached as elsewhere
     assert unpreempted(Plan([raw]), Types(True)).probes == [raw]
