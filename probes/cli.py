@@ -107,6 +107,15 @@ def fewer_losses(ring_bytes: int) -> str:
     return f"record with {ring}fewer probes (--only GROUP[,GROUP])"
 
 
+def skipped(missed: int) -> str:
+    """That the kernel skipped probes so many times, why, and what to do about it."""
+    return (
+        f"the kernel skipped probes {missed} times, as it does while an interrupted or a preempted "
+        "task is in one on the same CPU: later counts may differ; record with fewer probes (--only "
+        "GROUP[,GROUP]) or fewer busy tasks on each CPU; `mapcount stats` shows which were skipped"
+    )
+
+
 def page_of(trace: str) -> str:
     """What makes a page of a trace that was just recorded, to be copied into a shell."""
     page = os.path.splitext(trace)[0] + ".html"

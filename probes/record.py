@@ -455,6 +455,23 @@ class Recording:
         missed = f", {self.misses.total} missed" if self.misses.total else ""
         return f"{self.drain.events} events, {self.losses.total} lost{missed}; {self.end}"
 
+    def incomplete(self) -> List[str]:
+        """What was not recorded, of each kind, and what to do about it."""
+        told = []
+        if self.losses.total:
+            told.append(
+                f"{self.losses.total} events were lost: counts after a loss may differ; "
+                f"{cli.fewer_losses(self.shape.all_ring_bytes)}"
+            )
+        if self.misses.total:
+            told.append(cli.skipped(self.misses.total))
+        if self.outside.total:
+            told.append(
+                f"{self.outside.total} folios lay in memory that came online after recording "
+                "began, and were not watched: record again"
+            )
+        return told
+
     def finish(self) -> None:
         """Detach, write what is left and the trailer."""
         if self.request.stacks:
@@ -501,16 +518,8 @@ def record(request: Request, output: str, force: bool = False) -> int:
     finally:
         status = command.end() if command else None
     say(f"{recording.told()}; wrote {output} ({writer.size} bytes)")
-    if recording.losses.total:
-        say(
-            f"warning: {recording.losses.total} events were lost: counts after a loss may differ; "
-            f"{cli.fewer_losses(recording.shape.all_ring_bytes)}"
-        )
-    if recording.outside.total:
-        say(
-            f"warning: {recording.outside.total} folios lay in memory that came online after "
-            "recording began, and were not watched: record again"
-        )
+    for what in recording.incomplete():
+        say(f"warning: {what}")
     if sys.stderr is not None and sys.stderr.isatty():
         # Who reads a log later, or the lab, sees the file elsewhere.
         cli.tell("note", cli.page_of(output))

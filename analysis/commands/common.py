@@ -89,9 +89,7 @@ def tell(trace: Trace) -> None:
         advice = cli.fewer_losses(trace.meta.get("ring_bytes", 0))
         warn(f"{lost} events were lost: counts after a loss may differ; {advice}")
     if missed:
-        warn(f"the kernel skipped probes {missed} times, as it does while an interrupted or a "
-             "preempted task is in the same one: later counts may differ, and fewer busy tasks on "
-             "each CPU help; `mapcount stats` shows which")  # fmt: skip
+        warn(cli.skipped(missed))
     if outside:
         warn(f"{outside} folios lay in memory that came online after recording began: what "
              "happened to them was not recorded")  # fmt: skip

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a recording makes of a kernel that refuses probes."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -105,3 +106,22 @@ def test_what_was_lost_is_written_before_the_snapshot_that_it_explains():
     recording._take(SimpleNamespace(processes=[], torn={}), "mark")
     # THEN what came before it is in the file, and a recorder that dies after it has told of both
     assert happened == ["drained", "snapshot", BlockType.LOSS, BlockType.LOSS, BlockType.TRUTH]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("losses", "7 events were lost: .*--buffer 32"),
+        ("misses", "skipped probes 7 times, .*interrupted.*--only GROUP.*mapcount stats"),
+        ("outside", "7 folios lay in memory that came online"),
+    ],
+)
+def test_a_recording_that_lacks_something_says_what_helps(kind, words):
+    # GIVEN a recording of which something was lost, skipped, or lay outside of the watch set
+    recording = Recording(Request(), writer=None)
+    recording.shape = SimpleNamespace(all_ring_bytes=8 << 20)
+    for each in ("losses", "misses", "outside"):
+        setattr(recording, each, SimpleNamespace(total=7 if each == kind else 0))
+    # WHEN it ends THEN that alone is told
+    (told,) = recording.incomplete()
+    assert re.search(words, told)
