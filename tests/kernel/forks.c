@@ -1,22 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * forks TASKS SECONDS: so many tasks fork for so long, each with a huge page of its own that its
- * child splits; every two seconds there is a mark.
+ * forks TASKS MARKS: so many tasks fork, each with a huge page of its own that its child splits, until
+ * there were so many marks, two seconds apart.
  */
 #include "../../vm/workloads/basics.h"
-#include <signal.h>
 #include <sys/wait.h>
-#include <time.h>
 
-static double now(void)
-{
-	struct timespec t;
+/* Shared by all tasks: there were enough marks. */
+static volatile int *ended;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-static void forks(double end)
+static void forks(void)
 {
 	char *area = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char *huge = (char *)(((unsigned long)area + HUGE - 1) & ~(HUGE - 1));
@@ -24,7 +17,7 @@ static void forks(double end)
 	must(area == MAP_FAILED, "mmap");
 	must(madvise(huge, HUGE, MADV_HUGEPAGE), "madvise");
 	*huge = 1;
-	while (now() < end) {
+	while (!*ended) {
 		pid_t child = fork();
 
 		must(child < 0, "fork");
@@ -38,24 +31,29 @@ static void forks(double end)
 
 int main(int argc, char **argv)
 {
-	int tasks = argc == 3 ? atoi(argv[1]) : 0, status, failed = 0;
-	double end = now() + (argc == 3 ? atof(argv[2]) : 0);
+	int tasks = argc == 3 ? atoi(argv[1]) : 0, marks = argc == 3 ? atoi(argv[2]) : 0;
+	int status, failed = 0;
 
-	if (!tasks)
-		die(2, "usage: forks TASKS SECONDS");
+	if (!tasks || !marks)
+		die(2, "usage: forks TASKS MARKS");
+	ended = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	must(ended == MAP_FAILED, "mmap");
 	for (int task = 0; task < tasks; task++) {
 		pid_t child = fork();
 
 		must(child < 0, "fork");
 		if (!child) {
-			forks(end);
+			/* Or the one that forks and marks hardly ran beside a hundred others. */
+			must(nice(10) < 0, "nice");
+			forks();
 			_exit(0);
 		}
 	}
-	while (now() < end) {
+	for (; marks; marks--) {
 		sleep(2);
 		mark("while they fork");
 	}
+	*ended = 1;
 	while (wait(&status) > 0)
 		failed |= status;
 	return failed ? 1 : 0;

@@ -17,7 +17,7 @@ case_() {
 
 python3 -m probes doctor >doctor.out
 case_ lifecycle -- ./lifecycle
-case_ forks -- ./forks 100 20
+case_ forks -- ./forks 100 5
 case_ preempts --min-order 0 -- ./preempts 0 6
 # Tasks that no ordinary one gets the better of: the recorder is above them, or (--nice) is not.
 case_ starved --min-order 0 -- ./preempts 5 4
