@@ -7,7 +7,7 @@ import os
 import platform
 from typing import Any, Callable, Dict, List, Optional
 
-from probes import arch, cli
+from probes import arch, cli, priority
 from probes.btf import Btf
 from probes.compiled import Compiled
 from probes.errors import ProbeError
@@ -107,6 +107,7 @@ def _examine(report: Report, programs: Programs) -> None:
     _check(report, "tracefs", _tracefs, "marks of workloads, and the counters at them")
     _check(report, "huge pages", _huge_pages, "folios other than those of hugetlb")
     _check(report, "ring buffers", _rings)
+    _check(report, "priority", _priority, "events that come while the recorder waits for a CPU")
     found: List[Optional[object]] = [None, None]
 
     def symbols() -> str:
@@ -231,6 +232,13 @@ def _rings() -> str:
         f"{number} of {size >> 10} KiB each, one for each CPU that is online: "
         f"{number * size >> 20} MiB by default (--buffer)"
     )
+
+
+def _priority() -> str:
+    refused = priority.refusal()
+    if refused:
+        raise ProbeError(f"the kernel refuses a real-time priority ({refused}): run as root")
+    return f"real-time, SCHED_FIFO {priority.PRIORITY}, while recording (--nice: none)"
 
 
 def _huge_pages() -> str:

@@ -21,3 +21,12 @@ def ask() -> Optional[str]:
     except OSError as error:
         return error.strerror
     return None
+
+
+def refusal() -> Optional[str]:
+    """Why the kernel would refuse it; the caller keeps the priority that it has."""
+    policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
+    why = ask()
+    if why is None:
+        os.sched_setscheduler(0, policy, parameter)
+    return why

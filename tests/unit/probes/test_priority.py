@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from probes import priority
+from probes import doctor, priority
 from probes.record import Recording, Request
 
 
@@ -44,3 +44,22 @@ def test_priority_when_it_is_not_wanted(monkeypatch, capsys, error):
     calls = asked(monkeypatch, error)
     Recording(Request(nice=True), None)._prioritize()
     assert calls == [] and capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (None, "ok     priority: real-time, SCHED_FIFO 10, while recording (--nice: none)"),
+        (PermissionError(1, "Operation not permitted"), "LACKS  priority: the kernel refuses"),
+    ],
+)
+def test_priority_when_doctor_looks(monkeypatch, capsys, error, line):
+    # GIVEN a kernel that gives it or not WHEN doctor looks
+    before = os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
+    calls = asked(monkeypatch, error)
+    report = doctor.Report(False)
+    doctor._check(report, "priority", doctor._priority, "events")
+    # THEN it says so, recording works all the same, and the priority is what it was
+    assert capsys.readouterr().out.startswith(line)
+    assert report.end() == 0
+    assert calls == [(0, os.SCHED_FIFO, 10), *([(0, *before)] if error is None else [])]
