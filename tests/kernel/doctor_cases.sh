@@ -12,15 +12,17 @@ build=/lib/modules/$(uname -r)/build
 empty=/run/empty
 mkdir -p $empty
 
-# Which options both get. Where what is hidden is needed to compile, they must not take what is
-# kept; everything else is the same either way.
-programs=--no-cache
+# Which options both get.
+programs=
+
+# wants NAME: is the case to be made?
+wants() { [ "$wanted" = "  " ] || [[ $wanted == *" $1 "* ]]; }
 
 # case NAME COMMAND...: COMMAND hides something, in a mount namespace of its own.
 case_() {
 	local name=$1
 	shift
-	[ "$wanted" = "  " ] || [[ $wanted == *" $name "* ]] || return 0
+	wants "$name" || return 0
 	# shellcheck disable=SC2016 # the inner shell expands it
 	unshare --mount sh -c '
 		name=$1 programs=$2
@@ -34,7 +36,22 @@ case_() {
 	' sh "$name" "$programs" "$@" || echo "the case $name cannot be made" >&2
 }
 
+# A cache of its own, where nothing is kept: so they have to compile. What they made is for the
+# other guests of this kernel, which would compile the same.
+shared=$MAPCOUNT_CACHE
+export MAPCOUNT_CACHE=$PWD/cache
 case_ complete true
+if wants complete; then
+	for made in cache/*.programs; do
+		cp -p "$made" "$shared/.${made##*/}.part" &&
+			mv "$shared/.${made##*/}.part" "$shared/${made##*/}"
+	done
+fi
+export MAPCOUNT_CACHE=$shared
+
+# Where what is hidden is needed to compile, they must not take what is kept; everything else is
+# the same either way.
+programs=--no-cache
 case_ no_btf mount --bind /dev/null /sys/kernel/btf/vmlinux
 case_ no_btf_no_headers sh -c "mount --bind /dev/null /sys/kernel/btf/vmlinux &&
 	mount --bind $empty $build && mount --bind $empty ${build%build}source"
@@ -59,11 +76,13 @@ bare="mount --bind $empty /usr/lib/python3/dist-packages && mount --bind $empty 
 	for library in /usr/lib/x86_64-linux-gnu/lib{bcc,bpf,clang,LLVM}*.so.*; do
 		[ ! -f \"\$library\" ] || mount --bind /dev/null \"\$library\" || exit 1
 	done"
-python3 -m probes compile -o this.programs 2>compile.err
+if wants kept || wants given || wants given_cut; then
+	python3 -m probes compile -o this.programs 2>compile.err
+fi
 case_ kept bash -c "$bare" # found by itself where the line above has kept it
 programs="--compiled this.programs"
 case_ given bash -c "$bare"
-head -c 1000 this.programs >cut.programs
+! wants given_cut || head -c 1000 this.programs >cut.programs
 programs="--compiled cut.programs"
 case_ given_cut true
 programs=

@@ -91,7 +91,7 @@ def test_doctor_when_nothing_is_hidden(case):
     assert not case("complete").lines
     assert case("complete").works
     # AND it said how the probes would come, and so they did
-    assert "ok     programs: will be compiled\n" in case("complete").text("doctor.out")
+    assert "ok     programs: will be compiled and kept in " in case("complete").text("doctor.out")
     assert case("complete").trace.meta["programs"]["from"] == "compiled"
 
 
