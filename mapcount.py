@@ -31,6 +31,7 @@ COMMANDS = {
     "audit": ("analysis", "check counters against operations and kernel rules, find races"),
     "verify": ("analysis", "compare the replay with the kernel's counters in the snapshots"),
     "where": ("analysis", "which process maps which folios, at which addresses, at each mark"),
+    "holders": ("analysis", "who holds folios: who maps, who pinned, what is unexplained"),
     "waste": ("analysis", "memory that partially mapped folios keep unmapped, and why"),
     "report": ("analysis", "findings, pictures and totals as one HTML page"),
     "slice": ("analysis", "cut a part out of a trace, or pack all of it"),

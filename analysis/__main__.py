@@ -10,8 +10,8 @@ from importlib import import_module
 from probes import cli
 
 COMMANDS = (
-    "stats", "dump", "lives", "timeline", "audit", "verify", "where", "waste", "report", "slice",
-    "export",
+    "stats", "dump", "lives", "timeline", "audit", "verify", "where", "waste", "holders", "report",
+    "slice", "export",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from analysis.arrays import Bools, Ints
 from analysis.owners import owners
+from analysis.pins import pincounts
 from analysis.replay import Replay
 from probes import counters as kept
 
@@ -94,6 +95,10 @@ def _nr_pages(folios: Replayed) -> Signal:
     return value, known & folios.entire_known
 
 
+def _pincount(folios: Replayed) -> Signal:
+    return pincounts(folios.run).at(folios.run, folios.position, folios.slot)
+
+
 def _slot(number: int) -> Callable[[Replayed], Signal]:
     """The formula of one of the slots' counters."""
 
@@ -154,6 +159,12 @@ COUNTERS = _table(
     *(
         Counter(slot, _slot(number), _no_hugetlb, late=True)
         for number, slot in enumerate(kept.SLOTS)
+    ),
+    # Pins come and go beside each other: records of two CPUs say nothing of their order.  Folios of
+    # two pages have this count since commit 5232c63f46fd ("mm: Make compound_pincount always
+    # available") (in v5.18).
+    Counter(
+        kept.PINCOUNT, _pincount, lambda folios: folios.order > 1, by_record=False, floor=False
     ),
 )
 #: Those of a folio of more than one page.

@@ -26,6 +26,8 @@ from probes.events import (
     NO_ADDRESS,
     OWNER,
     OWNER_COLUMNS,
+    PIN_COLUMNS,
+    PIN_OPS,
     PLACE,
     PLACE_WORDS,
     RECORD,
@@ -64,6 +66,7 @@ class Dump:
         self.warnings: list[str] = []
         self.losses = 0
         self._plan: dict[int, str] = {}
+        self._pins: set[int] = set()
         self._ended = False
 
     def lines(self) -> Iterator[str]:
@@ -112,6 +115,8 @@ class Dump:
         if type_ == BlockType.HEADER:
             for entry in content.get("plan", []):
                 place = f"{entry['function']}{entry.get('site') or ''}"
+                if entry["op"] in PIN_OPS:
+                    self._pins.add(entry["id"])
                 self._plan[entry["id"]] = f"{entry['op']} {place} {entry.get('phase', 'point')}"
         elif type_ == BlockType.LOSS:
             self.losses += sum(number for _, _, number in content["lost"])
@@ -166,10 +171,11 @@ class Dump:
         what = self._plan.get(value["probe"], f"probe {value['probe']}")
         level = LEVELS[min((value["bits"] >> LEVEL_SHIFT) & 3, len(LEVELS) - 1)]
         flags = ",".join(name for bit, name in BITS if value["bits"] & bit)
-        counters = " ".join(
-            f"{name}={value[name]}"
-            for name in ("nr", "mapcount", "entire", "nr_mapped", "large", "refcount", "aux")
-        )
+        names = ["nr", "mapcount", "entire", "nr_mapped", "large", "refcount", "aux"]
+        shown = [(name, name) for name in names]
+        if value["probe"] in self._pins:
+            shown = [*PIN_COLUMNS.items(), ("refcount", "refcount"), ("aux", "aux")]
+        counters = " ".join(f"{name}={value[column]}" for name, column in shown)
         return (
             f"{head} {what} pfn={value['pfn']:#x} order={value['order']} level={level} "
             f"{counters} flags={value['flags']:#x} [{flags}]"

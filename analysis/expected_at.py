@@ -16,6 +16,7 @@ from analysis.log import Log
 from analysis.plan import OP, among
 from analysis.replay import Replay
 from analysis.truth import Snapshot
+from probes.events import PIN_OPS
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def _unfinished(log: Log, lives: Lives, shot: Snapshot, begin: int) -> Ints:
     since = int(np.searchsorted(log.ts, shot.ts_begin - IN_FLIGHT_NS, "right"))
     _, place = np.unique(log.raw["cpu"][since:begin][::-1], return_index=True)
     last = begin - 1 - place
-    free = among(log.op[last], RMAP) & np.isin(log.pid[last], shot.tasks, invert=True)
+    free = among(log.op[last], (*RMAP, *PIN_OPS)) & np.isin(log.pid[last], shot.tasks, invert=True)
     # Other parts of the trace may have a later one.
     next_rank = int(log.rank[begin] if begin < len(log) else log.rank[-1] + 1)
     last = last[free & (log.following[last] >= next_rank)]

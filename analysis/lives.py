@@ -16,14 +16,18 @@ from analysis.arrays import Bools, Ints, changes, distinct, first_of
 from analysis.life_index import LifeIndex
 from analysis.log import Log
 from analysis.plan import ENTER, OP, RETURN, among
+from probes.events import PIN_OPS
 
 BIRTHS = ("alloc", "split", "first sight")
 DEATHS = ("free", "split", "unseen", "alive")
 
+#: What a migration tries: told of the folio that it moves, or not.
+MOVES = ("unmap_to_move", "move")
+
 #: Operations on a folio that somebody holds, so that its order is certain.  A reader
 #: holds nothing: what it sees may be stale and must not cut a life.
 CUTTING = ("map", "unmap", "dup", "split_pmd", "split_folio", "deferred_split", "migrate",
-           "alloc", "free")  # fmt: skip
+           "alloc", "free", *PIN_OPS)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ def _attach(log: Log, lives: LifeIndex, death_row: Ints, of: Ints) -> None:
     dead = (death_row[life] >= 0) & (rows > death_row[life])
     of[rows[~dead]] = life[~dead]
     # What a function that began on a folio returns belongs to that folio.
-    returns = np.flatnonzero((log.enter_of >= 0) & among(log.op, ("split_folio", "read")))
+    returns = np.flatnonzero((log.enter_of >= 0) & among(log.op, ("split_folio", "read", *MOVES)))
     of[returns] = of[log.enter_of[returns]]
 
 

@@ -25,6 +25,8 @@ from probes.events import (
     NO_STACK,
     OWNER,
     OWNER_COLUMNS,
+    PIN_COLUMNS,
+    PIN_OPS,
     PLACE,
     TEXT_OFFSET,
     TEXT_SIZE,
@@ -42,7 +44,8 @@ LOWEST_COUNT = -100
 #: Operations whose record is about one folio.
 FOLIO_OPS = (
     "map", "unmap", "dup", "split_pmd", "split_folio", "deferred_split", "collapse",
-    "migrate", "alloc", "free", "read",
+    "migrate", "alloc", "free", "read", *PIN_OPS,
+    "unmap_to_move", "move",
 )  # fmt: skip
 
 
@@ -263,11 +266,13 @@ class Log:
         return self._counters[name]
 
     def _counter(self, name: str) -> tuple[Ints, Bools]:
-        whole = self.read & (self.order > 0)
+        of_pins = among(self.op, PIN_OPS)
+        counted = self.read & ~of_pins
+        whole = counted & (self.order > 0)
         if name == "mapcount":
             raw = self._column("mapcount")
             kept = (self.order == 0) | self.plan.page_counts
-            return raw + 1, self.read & kept & (raw >= LOWEST_COUNT) & ~self.hugetlb
+            return raw + 1, counted & kept & (raw >= LOWEST_COUNT) & ~self.hugetlb
         if name == "entire_mapcount":
             return self._entire(whole)
         if name == "double_map":
@@ -275,6 +280,8 @@ class Log:
         if name == "total_mapped_pages":
             whole = whole & ~self.hugetlb
         row = COLUMNS[name]
+        if row.pins:
+            return self._column(PIN_COLUMNS["pincount"]), self.read & of_pins & (self.order > 0)
         if row.owner:
             there = self.owner_of >= 0
             return row.logical(self._column(row.column)[self.owner_of]), whole & there

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from analysis.arrays import Bools, Ints
-from probes.events import MARK_FIRST, MARKS, OPS, PHASES
+from probes.events import MARK_FIRST, MARKS, OPS, PHASES, PIN_OPS
 
 OP = {name: code for code, name in enumerate(OPS)}
 POINT, ENTER, RETURN = range(len(PHASES))
@@ -45,6 +45,14 @@ class Plan:
         self.sites = list(dict.fromkeys(e["site"] for e in self.entries if e.get("site")))
         function_code = {name: code for code, name in enumerate(self.functions)}
         site_code = {name: code for code, name in enumerate(self.sites)}
+        ops = {entry["op"] for entry in self.entries}
+        gaps = [gap for gap in self.missing if gap.get("op") in PIN_OPS]
+        #: Who takes pins and who drops them was recorded by all probes that it takes; of files'
+        #: folios, too.  memfd_pin_folios() pins no others.
+        self.tells_file_pins = ops >= set(PIN_OPS) and not gaps
+        self.tells_pins = ops >= set(PIN_OPS) and all(
+            list(gap.get("functions", ())) == ["memfd_pin_folios"] for gap in gaps
+        )
         self._by_id = {entry["id"]: entry for entry in reversed(self.entries)}
         size = 1 << 16
         self.op = np.full(size, -1, np.int8)

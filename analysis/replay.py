@@ -14,9 +14,9 @@ import numpy as np
 
 from analysis.arrays import Bools, Ints, changes, expand, first_of, segment_cumsum
 from analysis.effects import Effects, effects
-from analysis.lives import Lives
+from analysis.lives import MOVES, Lives
 from analysis.log import Log
-from analysis.plan import OP, RETURN
+from analysis.plan import OP, RETURN, among
 
 #: "Not known at any row", as a position.
 NEVER = np.iinfo(np.int64).max
@@ -109,9 +109,10 @@ def replay(
     """Replay the lives ``which`` of a log; ``counters``: what the kernel has."""
     slot_of = np.full(len(lives) + 1, -1, dtype=np.int64)
     slot_of[which] = np.arange(len(which))
-    # Readers may see a stale folio, and a split returns when the folio is no more.
+    # Readers may see a stale folio, a split returns when the folio is no more, and what a migration
+    # tries changes nothing itself.
     split_done = (log.op == OP["split_folio"]) & (log.phase == RETURN)
-    told = (log.op != OP["read"]) & ~split_done
+    told = ~among(log.op, ("read", *MOVES)) & ~split_done
     rows = np.flatnonzero((slot_of[lives.of] >= 0) & told)
     rows = rows[np.argsort(slot_of[lives.of[rows]], kind="stable")]
     slot = slot_of[lives.of[rows]]

@@ -46,7 +46,10 @@ def _silent(trace: Trace) -> list[str]:
     return [
         trace.plan.label(entry["id"])
         for entry in trace.plan.entries
-        if entry["id"] not in fired and entry["op"] not in told
+        if entry["id"] not in fired
+        and entry["op"] not in told
+        # Of a pin one record is made, at the return.
+        and not (entry["op"] == "pin" and entry.get("phase") == "enter")
     ]
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.audit import Audit
+    from analysis.holders_frame import Held
     from analysis.waste_frame import Wasted
 
 
@@ -151,6 +152,13 @@ class Trace:
         return wasted(self)
 
     @cached_property
+    def held(self) -> Held:
+        """What holds folios at the snapshots, see ``analysis.holders_frame``."""
+        from analysis.holders_frame import held
+
+        return held(self)
+
+    @cached_property
     def _events(self) -> pd.DataFrame:
         from analysis.events_frame import events_frame
 
@@ -180,7 +188,8 @@ class Trace:
         * ``delta``: int8, declared change of each mapping; 0 where the function failed
         * ``mapcount`` (of the page), ``entire_mapcount``, ``nr_pages_mapped``,
           ``large_mapcount``, ``total_mapped_pages``, ``refcount``: Int32, observed; NA where
-          the kernel or the page has none or it could not be read
+          the kernel or the page has none or it could not be read, and all but the last for a pin
+        * ``pincount``: Int32, likewise, observed by pins alone, after a pin and before an unpin
         * ``flags``: Int64, low 32 bits of the head's page flags
         * ``mm_id_mapcount_0``, ``mm_id_mapcount_1``, ``mm_id_0``, ``mm_id_1``: Int32, who maps
           the folio; observed by operations on mappings with CONFIG_MM_ID, else NA
@@ -285,7 +294,7 @@ class Trace:
         * ``counter``: category: entire_mapcount, mapcount (a page's, logical),
           pte_mappings (a page's PTE mappings alone), double_map, nr_pages_mapped,
           large_mapcount, total_mapped_pages, mm_id_mapcount_0 and _1, mm_id_0 and _1,
-          maybe_mapped_shared
+          maybe_mapped_shared, pincount
         * ``subpage``: int32, page within the folio; -1: a counter of the folio
         * ``value``: Int64, replayed: AFTER the event; observed: what the record read,
           which for a probe at a function's entry is BEFORE the event
@@ -445,6 +454,62 @@ class Trace:
 
         return self._where_frame if mark is None else where_frame(self, mark)
 
+    def df_references(self) -> pd.DataFrame:
+        """What the reference counts of folios are made of at each snapshot, one row per folio.
+
+        ``references`` are ``mappings`` + ``page_cache`` + ``swap_cache`` + ``private`` + what its
+        pins count (1 each, 1024 in a page of order 0) + ``unexplained``.
+
+        * ``snapshot``: int64, number; ``name``: str; ``ts``: int64, ns, when it began
+        * ``life``: int64, label in ``df_lives``; ``head_pfn``: int64; ``order``: int16
+        * ``references``, ``mappings``, ``page_cache``, ``unexplained``: int64;
+          ``swap_cache``, ``private``: Int64, NA where /proc/kpageflags did not tell
+        * ``pins``: Int64, as the kernel counts them, of a page of order 0 as far as its references
+          hold 1024; NA: the kernel has no such count, or an older recorder did not tell where
+        * ``pins_seen``: Int64, the same by the records, NA without `record --pins`, for a page of
+          order 0, and for a folio older than the recording that nobody pinned or unpinned since
+        * ``lru``: boolean, it is on a list of folios that may be reclaimed
+        * ``doubt``: str, why it may be torn; "": it is not
+        """
+        return self.held.references
+
+    def df_holders(self) -> pd.DataFrame:
+        """Who holds folios at each snapshot.
+
+        * ``snapshot``, ``name``, ``life``: as in ``df_references``
+        * ``kind``: category: maps (by the page tables of the traced tasks), pinned (FOLL_PIN, and
+          did not let go), got (by get_user_pages() since the last snapshot that left nothing of
+          the folio unexplained; when such a reference is dropped is not seen)
+        * ``number``: int64, pages that are mapped, pins, or references
+        * ``comm``: str, ``tid``, ``pid``: int64: who; of a mapping the process
+        * ``function``: str, ``stack``: Int32, ``since_ts``, ``last_ts``: Int64, ns: by which it
+          took them, first and last; "" and NA for a mapping
+        """
+        return self.held.holders
+
+    def df_refusals(self) -> pd.DataFrame:
+        """Splits and migrations that gave up because a folio was held, in the order of time.
+
+        Migrations are seen with `record --pins`.  Tries of a task that follow each other on a
+        folio, with the same answer, are one row; its numbers are those of the last one.
+
+        * ``life``: int64, label in ``df_lives``; ``head_pfn``: int64; ``order``: int16
+        * ``what``: category: split_folio, unmap_to_move (a migration left it mapped, as a pinned
+          page that is exclusive to a process is) or move; ``tries``: int64; ``from_ts``, ``ts``:
+          int64, ns, of the first and the last; ``result``: Int64, -EAGAIN or -EBUSY, NA of
+          unmap_to_move
+        * ``function``: str, ``comm``: str, ``tid``, ``pid``: int64, ``stack``: Int32: who tried
+        * ``references``: int64; ``mappings``: Int64, by the records, NA: not known;
+          ``page_cache``: int64; ``pins``: Int64, by the records, NA: not known
+        * ``beyond``: Int64, references that are none of these, nor of who tried: pins are among
+          them, and the swap cache's; NA: not known
+        * ``held_by``: str, who pinned (FOLL_PIN) and did not let go, or got references by
+          get_user_pages(), of which the end is not seen: the first eight of them
+        """
+        from analysis.refusals_frame import refusals_frame
+
+        return refusals_frame(self)
+
     def df_truth(self) -> pd.DataFrame:
         """The pages of all ground-truth snapshots, decoded.
 
@@ -452,8 +517,8 @@ class Trace:
         * ``ts_begin``, ``ts_end``: int64, ns, span in which the pages were read
         * ``pfn``, ``head_pfn``: int64; ``order``: int16, of the folio
         * ``mapcount``, ``entire_mapcount``, ``nr_pages_mapped``, ``large_mapcount``,
-          ``total_mapped_pages``: Int32, logical; NA where there is none; the folio's on each
-          of its pages
+          ``total_mapped_pages``, ``pincount``: Int32, logical; NA where there is none; the
+          folio's on each of its pages
         * ``mm_id_mapcount_0``, ``mm_id_mapcount_1``, ``mm_id_0``, ``mm_id_1``: Int32; likewise
         * ``double_map``, ``maybe_mapped_shared``: boolean
         * ``kpagecount``: int64; ``kpageflags``: uint64, as /proc had them

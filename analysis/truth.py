@@ -22,7 +22,7 @@ from probes.tracefile import TraceError, decoded
 #: Pages of a frame, which is what a PMD maps, with pages of 4 and of 16 KiB.
 FRAME_SIZES = (512, 2048)
 #: What every snapshot is read by, of each page; folio counters are where the kernel has them.
-OF_PAGES = ("flags", "compound_head", "mapping", "mapcount")
+OF_PAGES = ("flags", "compound_head", "mapping", "mapcount", "refcount")
 #: A folio's fields lie in its first pages.
 FOLIO_PAGES = 4
 #: Entries of a process's pagemap: each page of a run has the next pfn and the same bits.

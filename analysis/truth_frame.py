@@ -16,7 +16,7 @@ OF = {each.name: each for each in FOLIO}
 #: A frame without rows has the columns of this one.
 NO_PAGES = Snapshot(
     name="", ts_begin=0, ts_end=0, frames=np.zeros(0, np.int64), tasks=[], torn={}, skipped=0,
-    layout=Layout(64, dict.fromkeys((*OF_PAGES, "flags_1"), 0), {"head": 0}),
+    layout=Layout(64, dict.fromkeys((*OF_PAGES, "flags_1", "entire"), 0), {"head": 0}),
     pages=np.zeros((0, FRAME_SIZES[0], 64), np.uint8),
     kpagecount=np.zeros((0, FRAME_SIZES[0]), np.int64),
     kpageflags=np.zeros((0, FRAME_SIZES[0]), np.uint64),
@@ -70,8 +70,9 @@ def _one(number: int, shot: Snapshot, counters: frozenset[str]) -> pd.DataFrame:
         "order": order.astype(np.int16),
         "mapcount": integers(value.ravel(), kept),
     }
-    large = np.flatnonzero(order > 0)
     for counter, row in OF.items():
+        # The count of pins may lie in the third page.
+        large = np.flatnonzero(order > row.pins)
         values = np.zeros(len(frame), dtype=np.int64)
         known = np.zeros(len(frame), dtype=bool)
         if has_counter(shot, counter, counters):

@@ -160,6 +160,11 @@ def parser() -> cli.Parser:
         help="record in which address space and at which address each mapping is, for "
         "`mapcount where`",
     )
+    rec.add_argument(
+        "--pins",
+        action="store_true",
+        help="record who takes and drops pins (pin_user_pages()), too; for `mapcount holders`",
+    )
     live = commands.add_parser(
         "top",
         help="show the busiest folios live (needs root)",
@@ -247,7 +252,13 @@ def _run(options: argparse.Namespace) -> int:
 
         # It looks at each record in Python: others should not have to wait for that.
         return top(replace(what, nice=True), options.delay)
-    what = replace(what, stacks=options.stacks, where=options.where, nice=options.nice)
+    what = replace(
+        what,
+        stacks=options.stacks,
+        where=options.where,
+        pins=options.pins,
+        nice=options.nice,
+    )
     return record(what, options.output, options.force)
 
 

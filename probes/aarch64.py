@@ -93,6 +93,15 @@ def instruction(text: bytes, at: int) -> bytes:
     return text[at : at + _INSN.size]
 
 
+def calls(text: bytes, start: int, function: int) -> bool:
+    """Whether text that lies at ``start`` calls a function or jumps there: bl, or b."""
+    return any(
+        word >> 26 in (_B, _BL)
+        and start + 4 * (at + (word & 0x1FFFFFF) - (word & 0x2000000)) == function
+        for at, word in enumerate(_words(text))
+    )
+
+
 def same_update(kept: bytes, there: bytes) -> bool:
     """Whether what is there ends with the kept update and runs it: a boot changes the branch
     before it alone, and what was compiled on a CPU with LSE atomics may be used on one without."""

@@ -41,6 +41,9 @@ class Arch(Protocol):
     def instruction(self, text: bytes, at: int) -> bytes:
         """The bytes of the update that updates() found at a position."""
 
+    def calls(self, text: bytes, start: int, function: int) -> bool:
+        """Whether text that lies at an address calls the function at another, or jumps there."""
+
     #: How many bytes before an update may say that the processor passes it by.
     LEAD: int
 

@@ -7,11 +7,12 @@ The reading is libbpf's, which bcc brings along; this module only walks its answ
 from __future__ import annotations
 
 import ctypes
+import struct
 from typing import Any, Dict, List, Optional, Tuple
 
 from probes.errors import ProbeError
 
-_STRUCT, _UNION, _ENUM, _FUNC, _ENUM64 = 4, 5, 6, 12, 19
+_PTR, _STRUCT, _UNION, _ENUM, _FUNC, _ENUM64 = 2, 4, 5, 6, 12, 19
 _MODIFIERS = {8, 9, 10, 11, 18}  # typedef, volatile, const, restrict, type tag
 #: libbpf.so.1 is what Debian has from bookworm on, .so.0 before.
 _LIBRARIES = ("libbpf.so.1", "libbpf.so.0")
@@ -159,6 +160,46 @@ class Btf:
             name_off, low, *high = (ctypes.c_uint32 * words).from_address(at + 4 * words * i)
             found[self._name(name_off)] = low | sum(high) << 32
         return found
+
+    def enumerator(self, name: str) -> Optional[int]:
+        """Value of an enumerator like FOLL_PIN, whose enum may have no name; None if there is none.
+
+        Found by its bytes, for a walk over all types takes seconds: an enum has pairs of name and
+        value, and beside it others of its prefix.
+        """
+        size = ctypes.c_uint32(0)
+        data = self._first("btf__raw_data", "btf__get_raw_data")(self._btf, ctypes.byref(size))
+        raw = ctypes.string_at(data, size.value)
+        header, types, types_size, strings, strings_size = struct.unpack_from("<5I", raw, 4)
+        texts = raw[header + strings : header + strings + strings_size]
+        prefix = name[: name.index("_") + 1].encode()
+
+        def kin(at: int) -> bool:
+            (text,) = struct.unpack_from("<I", raw, at)
+            return texts[text : text + len(prefix)] == prefix
+
+        text = texts.find(b"\0%s\0" % name.encode()) + 1
+        own = struct.pack("<I", text)
+        first, end = header + types, header + types + types_size
+        at = raw.find(own, first, end) if text else -1
+        while at >= 0:
+            if (at - first) % 4 == 0 and (kin(at - 8) or kin(at + 8)):
+                return int(struct.unpack_from("<I", raw, at + 4)[0])
+            at = raw.find(own, at + 1, end)
+        return None
+
+    def returns(self, function: str) -> str:
+        """What a function returns: void, bool, pointer, int (any other number); "": not known."""
+        id_ = self._find(function, _FUNC)
+        if not id_:
+            return ""
+        id_ = int(self._type(int(self._type(id_)[0].size_or_type))[0].size_or_type)
+        if id_ == 0:
+            return "void"
+        type_, _ = self._type(self._resolve(id_))
+        if type_.kind == _PTR:
+            return "pointer"
+        return "bool" if self._name(type_.name_off) == "_Bool" else "int"
 
     def function_id(self, function: str) -> int:
         """The id of a function's type, 0 if BTF does not know it."""

@@ -15,13 +15,15 @@ class Counter(NamedTuple):
 
     name:   as traces, data frames and findings call it.
     field:  as the layout in a trace's header calls its place; of a page flag, its bit.
-    places: (struct, field) of the kernel's types, newest first.
+    places: (struct, field) of the kernel's types, newest first; "page" is the folio's second page,
+            "page[2]" its third.
     column: of the record (probes/events.py).
     bias:   what has to be added to the kernel's word.
-    unit:   "mappings", "pages", "id" or "flag".
+    unit:   "mappings", "pages", "pins", "id" or "flag".
     at:     of an element of an array, its distance from the field's beginning.
     mask:   the bits of the word that are the counter; 0: all.
     owner:  it is kept with CONFIG_MM_ID, and in owner records.
+    pins:   it counts pins, not mappings, and is in records of pins alone.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Counter(NamedTuple):
     at: int = 0
     mask: int = 0
     owner: bool = False
+    pins: bool = False
 
     @property
     def is_page_flag(self) -> bool:
@@ -96,5 +99,18 @@ SLOTS = (
     Counter("maybe_mapped_shared", "mm_id", _ID, "refcount", 0, "flag", 4, _SHARED_MASK, True),
 )
 
-FOLIO = (ENTIRE, DOUBLE_MAP, NR_PAGES_MAPPED, LARGE, TOTAL, *SLOTS)
+# In page[2] since commit 47e29d32afba ("mm/gup: page->hpage_pinned_refcount: exact pin counts for
+# huge pages") (in v5.7), in page[1] since commit 5232c63f46fd ("mm: Make compound_pincount always
+# available") (in v5.18).
+PINCOUNT = Counter(
+    "pincount",
+    "pincount",
+    (("folio", "_pincount"), ("page", "compound_pincount"), ("page[2]", "hpage_pinned_refcount")),
+    "nr_mapped",
+    0,
+    "pins",
+    pins=True,
+)
+
+FOLIO = (ENTIRE, DOUBLE_MAP, NR_PAGES_MAPPED, LARGE, TOTAL, *SLOTS, PINCOUNT)
 COUNTERS = (MAPCOUNT, *FOLIO)

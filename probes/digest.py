@@ -14,6 +14,7 @@ SOURCES = (
     "bpf/folio.h",
     "bpf/given.h",
     "bpf/handlers.h",
+    "bpf/pins.h",
     "bpf/record.h",
     "bpf/watch.h",
     "bpf/x86_64.h",

@@ -79,6 +79,12 @@ MOVED_WORDS = struct.Struct("<QQQQ")
 #: In place of an address that could not be had.
 NO_ADDRESS = (1 << 64) - 1
 
+#: A record of a pin or an unpin has in the place of three counters: how many references the call
+#: is for; whether they are pins (FOLL_PIN; else FOLL_GET); how many pins the folio has, after a pin
+#: and before an unpin (0 for a page of no folio).
+PIN_OPS = ("pin", "unpin")
+PIN_COLUMNS = {"references": "mapcount", "pinned": "entire", "pincount": "nr_mapped"}
+
 BIT_DOUBLE_MAP = 0x01  # PG_double_map was set in page[1] (compound_mapcount era)
 BIT_ANON = 0x02  # bit 0 of the head's mapping was set
 BIT_HUGETLB = 0x04  # the folio is hugetlb
@@ -114,6 +120,10 @@ OPS = (
     "owner",  # no operation: see OWNER
     "place",  # likewise: see PLACE
     "moved",  # mremap moves page-table entries: see MOVED
+    "pin",  # get_user_pages() or pin_user_pages() has taken references, see PIN_COLUMNS
+    "unpin",  # pins are about to be dropped
+    "unmap_to_move",  # a migration is to unmap the folio; where it still is mapped, it gives up
+    "move",  # a migration is to move the folio; the return has the result
 )
 
 #: ``point``: recorded once, on entry of the function or at an instruction, before the

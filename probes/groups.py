@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The groups of probes that `record --only` selects, and what is invisible without each."""
+"""The groups of probes that `record --only` and `--pins` select, and what is invisible without."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Dict, List, Tuple
 
 from probes.compiled import Compiled
+from probes.events import PIN_OPS
 from probes.places import MOVED, unplaced
 from probes.plan import Missing, Plan
 
@@ -24,6 +25,10 @@ GROUPS = {
     "readers": "readers of /proc/kpageflags and /proc/kpagecount",
     "crash": "oopses and panics",
 }
+
+#: Attached for `record --pins` alone, with the operations that they tell of.
+PINS = "pins"
+OF_PINS = (*PIN_OPS, "unmap_to_move", "move")
 
 Groups = Tuple[str, ...]
 
@@ -44,8 +49,12 @@ def left_out(groups: Groups) -> List[str]:
     return [name for name in GROUPS if groups and name not in groups]
 
 
-def only(plan: Plan, groups: Groups) -> Plan:
-    """The probes of some groups; what is left out is missing."""
+def only(plan: Plan, groups: Groups, pins: bool = False) -> Plan:
+    """The probes of some groups; what is left out is missing.  Without ``pins`` nobody asked for
+    those that tell of pins, so that they are not missed."""
+    if not pins:
+        probes = [probe for probe in plan.probes if probe.group != PINS]
+        plan = Plan(probes, [gap for gap in plan.missing if gap.op not in OF_PINS])
     out = left_out(groups)
     functions: Dict[Tuple[str, str], List[str]] = {}
     for probe in plan.probes:
@@ -59,12 +68,15 @@ def only(plan: Plan, groups: Groups) -> Plan:
     return Plan(kept, [*plan.missing, *missing])
 
 
-def only_programs(made: Compiled, groups: Groups, where: bool = False) -> Compiled:
+def only_programs(
+    made: Compiled, groups: Groups, where: bool = False, pins: bool = False
+) -> Compiled:
     """The compiled programs of some groups; their probes keep their ids.
 
-    WHERE: with those that follow where pages are mapped, and what of it cannot be told.
+    WHERE: with those that follow where pages are mapped, and what of it cannot be told.  PINS: with
+    those that tell of pins.
     """
-    plan = only(made.plan, groups)
+    plan = only(made.plan, groups, pins)
     if where:
         plan.missing += unplaced(plan, made.layout)
     else:

@@ -119,6 +119,10 @@ class HeaderTypes(Btf):
         with loaded(program(headers)) as descriptor:
             super().__init__(descriptor)
 
+    def enumerator(self, name: str) -> Optional[int]:
+        """Not known: mm/internal.h, which may have it, is no header for others."""
+        return None
+
     def _read_parameters(self, function: str) -> Optional[List[str]]:
         return parameters(self._text, function)
 

@@ -27,6 +27,10 @@ class Candidate:
     moves:     those that say which mapping is moved, from where and where to; or the one structure
                (struct pagetable_move_control) that does.
     known:     its first parameters, where it is static: then no header declares it.
+    flags:     the parameter that has FOLL_PIN or FOLL_GET, where it may be either.
+    beside:    a function without which this one does not do all that the hook is about.
+    inlines:   a function that another row has: only a copy of it that was inlined in this one
+               makes it worth a probe.
     """
 
     function: str
@@ -37,6 +41,9 @@ class Candidate:
     only: str = ""
     moves: Tuple[str, ...] = ()
     known: Tuple[str, ...] = ()
+    flags: str = ""
+    beside: str = ""
+    inlines: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,8 @@ class Hook:
 
     kind:     the handler: "point", "folio" or "pmd" (entry and return), "read", "bracket",
               "once" (an entry without a page, in whatever task), "mm_free" (no record), "move"
-              (a record at the return, of places alone).
+              (a record at the return, of places alone), "pin" (entry and return, one record if it
+              succeeded), "unpin" (an entry).
     delta:    the declared change of the map counts by this operation, if it is its own.
     where:    for delta: "enter", "return", or "doublemap": on enter, and only in the era
               of PG_double_map, where the PMD split changes the counters itself.
@@ -369,6 +377,100 @@ HOOKS: Tuple[Hook, ...] = (
         (C("panic"),),
         "the time of a panic",
     ),
+    # mm/gup.c: references that get_user_pages() and pin_user_pages() take, and pins that go.
+    # What FOLL_GET took goes by put_page(), which is inlined everywhere.
+    Hook(
+        "pin",
+        "pin",
+        "pins",
+        (
+            # commit f442fa614137 ("mm: gup: stop abusing try_grab_folio") (in v6.10)
+            C("try_grab_folio", page="folio", nr="refs", flags="flags"),
+            C("try_grab_page", page="page", flags="flags"),
+        ),
+        "pins taken with the page-table lock held",
+    ),
+    Hook(
+        "pin",
+        "pin",
+        "pins",
+        (
+            # The same commit: before it, one function of that name was for this alone.
+            C("try_grab_folio_fast", page="page", nr="refs", flags="flags"),
+            C("try_grab_folio", page="page", nr="refs", flags="flags"),
+            C("try_grab_compound_head", page="page", nr="refs", flags="flags"),
+        ),
+        "pins taken without a lock (pin_user_pages_fast())",
+    ),
+    Hook(
+        "pin",
+        "pin",
+        "pins",
+        # commit 1101fb8f89e5 ("mm: Provide a function to get an additional pin on a page")
+        # (in v6.5)
+        (C("folio_add_pin", page="folio"),),
+        "pins added to pinned folios",
+        optional=True,
+    ),
+    Hook(
+        "pin",
+        "pin",
+        "pins",
+        (C("folio_add_pins", page="folio", nr="pins", inlines="try_grab_folio"),),
+        "pins added to pinned folios, several at once",
+        optional=True,
+    ),
+    # mm/rmap.c, mm/migrate.c: a migration gives up on a folio that is held, as soon as its mappings
+    # are to go (a pinned page that is exclusive to a process keeps them), or else with EAGAIN.
+    Hook(
+        "unmap_to_move",
+        "folio",
+        "pins",
+        # commit a98a2f0c8ce1 ("mm/rmap: split migration into its own function") (in v5.14)
+        (C("try_to_migrate", page="folio"), C("try_to_migrate", page="page")),
+        "migrations that give up on a folio that stays mapped",
+        optional=True,
+    ),
+    Hook(
+        "move",
+        "folio",
+        "pins",
+        (
+            # commit e7e3ffeb274f ("mm/migrate: convert move_to_new_page() into
+            # move_to_new_folio()") (in v6.0)
+            C("move_to_new_folio", page="src", known=("dst", "src")),
+            C("move_to_new_page", page="page", known=("newpage", "page")),
+        ),
+        "migrations that give up",
+    ),
+    Hook(
+        "unpin",
+        "unpin",
+        "pins",
+        (
+            # commit d8ddc099c6b3 ("mm/gup: Add gup_put_folio()") (in v5.18)
+            C("gup_put_folio", page="folio", nr="refs", flags="flags"),
+            # Of the series of commit 458a4f788f86 ("mm/gup: add a range variant of
+            # unpin_user_pages_dirty_lock()") (in v5.13): since then all pins go here.
+            C(
+                "put_compound_head",
+                page="page",
+                nr="refs",
+                flags="flags",
+                beside="unpin_user_page_range_dirty_lock",
+            ),
+            C("unpin_user_page", page="page"),
+        ),
+        "pins dropped",
+    ),
+    *(
+        Hook("unpin", "unpin", "pins", (candidate,), "pins dropped", optional=True)
+        for candidate in (
+            C("unpin_user_page", page="page", inlines="gup_put_folio"),
+            C("unpin_folio", page="folio", inlines="gup_put_folio"),
+            C("unpin_user_folio", page="folio", nr="npages", inlines="gup_put_folio"),
+        )
+    ),
     # kernel/fork.c: an address space ends; what is followed is told by its address.
     Hook(
         "task_exit",
@@ -378,6 +480,12 @@ HOOKS: Tuple[Hook, ...] = (
         "the end of address spaces: a later one may be taken for a traced one",
     ),
 )
+
+
+#: It pins many folios, of memory files alone: where try_grab_folio() is inlined in it, no probe
+#: can tell which.  commit 89c1905d9c14 ("mm/gup: introduce memfd_pin_folios() for pinning memfd
+#: folios") (in v6.11)
+MEMFD = C("memfd_pin_folios", inlines="try_grab_folio")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ OF_PAGES = ("mapcount", "nr_pages_mapped")
 #: Fields of struct pagetable_move_control, in which newer kernels say what is moved.
 MOVE_CONTROL = {"move_old": "old", "move_old_addr": "old_addr", "move_new_addr": "new_addr"}
 
+#: Flags of a head that tell of references to it.
+REFERRING = ("lru", "swapbacked", "swapcache", "private", "private_2")
+
 #: Macros of include/linux/page-flags.h, in kernels where no type tells them.
 PAGE_TYPE_BASE, PG_HUGETLB = 0xF0000000, 0x00000800
 
@@ -82,8 +85,12 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Memory) -> Layout:
         # Another name of a flag, so enumerators have it: commit 6c287605fd56 ("mm: remember
         # exclusively mapped anonymous pages with PG_anon_exclusive") (in v5.19).
         "anon_exclusive": flags.get("PG_anon_exclusive"),
+        "reserved": flags.get("PG_reserved"),
+        # What holds a reference beside mappings and pins, and whether a folio is on an LRU list.
+        **{name: flags.get(f"PG_{name}") for name in REFERRING},
         **{each.field: flags.get(each.places[0][1]) for each in FOLIO if each.is_page_flag},
         **_hugetlb_bits(btf, flags),
+        **_gup_flags(btf),
     }
     if bits["head"] is None:
         raise ProbeError("enum pageflags has no PG_head: this kernel's layout is unknown")
@@ -108,6 +115,17 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Memory) -> Layout:
         },
         page_counts=_page_counts(fields, kcore, base, size),
     )
+
+
+def _gup_flags(btf: Btf) -> Dict[str, Optional[int]]:
+    """What get_user_pages() takes a reference or a pin by."""
+    flags = {f"foll_{name}": btf.enumerator(f"FOLL_{name.upper()}") for name in ("get", "pin")}
+    if btf.source == "btf" and flags["foll_pin"] is None:
+        # Macros until commit b5054174ac7c ("mm: move FOLL_* defs to mm_types.h") (in v6.3), and of
+        # these values since FOLL_PIN is there: commit eddb1c228f79 ("mm/gup: introduce
+        # pin_user_pages*() and FOLL_PIN") (in v5.6).
+        return {"foll_get": 0x04, "foll_pin": 0x40000}
+    return flags
 
 
 def _hugetlb_bits(btf: Btf, flags: Dict[str, int]) -> Dict[str, Optional[int]]:
@@ -151,11 +169,13 @@ def _compound_fields(btf: Btf, size: int) -> Dict[str, Optional[int]]:
     The whole-folio count and the order have names in both in some kernels, for the same place.
     """
 
+    before = {"folio": 0, "page": size, "page[2]": 2 * size}
+
     def find(*names: Tuple[str, str]) -> Optional[int]:
         for struct, field in names:
-            offset = btf.offset(struct, field)
+            offset = btf.offset(struct.partition("[")[0], field)
             if offset is not None:
-                return offset + (size if struct == "page" else 0)
+                return offset + before[struct]
         return None
 
     fields = {

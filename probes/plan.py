@@ -9,7 +9,17 @@ from typing import Any, Dict, List, Sequence, Tuple
 from probes import arch, limits
 from probes.btf import Btf
 from probes.errors import ProbeError
-from probes.hooks import HOOKS, MARK_FUNCTION, MARK_OPS, SITES, TRACEPOINTS, Candidate, Hook, Site
+from probes.hooks import (
+    HOOKS,
+    MARK_FUNCTION,
+    MARK_OPS,
+    MEMFD,
+    SITES,
+    TRACEPOINTS,
+    Candidate,
+    Hook,
+    Site,
+)
 from probes.kernel import Memory, Symbols
 from probes.layout import MOVE_CONTROL, Layout
 from probes.probe import (
@@ -125,7 +135,11 @@ def resolve(btf: Btf, symbols: Symbols, kcore: Memory, layout: Layout) -> Plan:
     plan = Plan()
     taken: Dict[Tuple[str, str], bool] = {}
     for hook in HOOKS:
-        _resolve_hook(plan, hook, taken, btf, symbols, layout)
+        _resolve_hook(plan, hook, taken, btf, symbols, kcore, layout)
+    if _has_inlined(MEMFD, symbols, kcore):
+        reason = f"{MEMFD.inlines} is inlined in it"
+        lost = "pins of memory files' folios (udmabuf, iommufd)"
+        plan.missing.append(Missing("pin", (MEMFD.function,), reason, lost))
     _resolve_sites(plan, symbols, kcore, layout)
     if not layout.page_counts:
         plan.missing += _without_page_counts(layout)
@@ -162,15 +176,18 @@ def _resolve_hook(
     taken: Dict[Tuple[str, str], bool],
     btf: Btf,
     symbols: Symbols,
+    kcore: Memory,
     layout: Layout,
 ) -> None:
     reasons = []
     for candidate in hook.candidates:
         names = symbols.functions(candidate.function)
-        if not names:
+        if not names or (candidate.beside and not symbols.functions(candidate.beside)):
             reasons.append(NO_SYMBOL)
             continue
         if taken.get((hook.op, candidate.function)):
+            return
+        if candidate.inlines and not _has_inlined(candidate, symbols, kcore):
             return
         refused = [reason for reason in map(symbols.unprobed, names) if reason]
         if refused:
@@ -180,17 +197,31 @@ def _resolve_hook(
             arguments = _Arguments(candidate, _parameters(btf, candidate, names))
             if len(candidate.moves) == 1 and not set(MOVE_CONTROL) <= set(layout.task):
                 raise _Unfit("struct pagetable_move_control has other fields")
+            returned = _returned(hook, candidate, btf, layout)
         except _Unfit as unfit:
             reasons.append(str(unfit))
             continue
         for name in names:
-            _add(plan, hook, candidate, name, arguments, layout)
+            _add(plan, hook, candidate, name, arguments, layout, returned)
         taken[hook.op, candidate.function] = True
         return
     if not hook.optional:
         functions = tuple(dict.fromkeys(c.function for c in hook.candidates))
         telling = [r for r in reasons if r != NO_SYMBOL] or reasons
         plan.missing.append(Missing(hook.op, functions, telling[0], hook.lost))
+
+
+def _has_inlined(candidate: Candidate, symbols: Symbols, kcore: Memory) -> bool:
+    """Whether a function of the kernel has a copy of the one that it ``inlines``, which the kernel
+    has, too: then it does not call it."""
+    machine = arch.here()
+    inlined = symbols.functions(candidate.inlines)
+    for name in symbols.functions(candidate.function) if inlined else ():
+        start = symbols.address[name]
+        text = kcore.read(start, symbols.end_of(name) - start)
+        if not any(machine.calls(text, start, symbols.address[each]) for each in inlined):
+            return True
+    return False
 
 
 def _parameters(btf: Btf, candidate: Candidate, names: List[str]) -> List[str]:
@@ -222,6 +253,7 @@ class _Arguments:
         #: Where in the mapping the page, or the PMD, is; 0: the folio's index tells it.
         self.address = self._first("address", "addr", "haddr")
         self.level, self.flags = self._level(candidate.level)
+        self.foll = self._get(candidate.flags) if candidate.flags else constant("GUP_PIN")
         if self.level in (PMD, PUD):
             self.nr = known(0)  # the whole folio
 
@@ -254,8 +286,29 @@ class _Arguments:
         return NONE, (self._given(name), number(int(bits, 0)))
 
 
+def _returned(hook: Hook, candidate: Candidate, btf: Btf, layout: Layout) -> str:
+    """What the return of a function that takes pins is told by, "" of another.
+
+    Raises _Unfit where it cannot be told.
+    """
+    if hook.kind not in ("pin", "unpin"):
+        return btf.returns(candidate.function) if hook.group == "pins" else ""
+    if layout.bits.get("foll_pin") is None:
+        raise _Unfit(f"the kernel's {btf.source} do not tell FOLL_PIN")
+    told = btf.returns(candidate.function)
+    if hook.kind == "pin" and not told:
+        raise _Unfit("what it returns is not known")
+    return told
+
+
 def _add(
-    plan: Plan, hook: Hook, candidate: Candidate, name: str, args: _Arguments, layout: Layout
+    plan: Plan,
+    hook: Hook,
+    candidate: Candidate,
+    name: str,
+    args: _Arguments,
+    layout: Layout,
+    returned: str,
 ) -> None:
     common = {"function": name, "offset": 0, "op": hook.op, "group": hook.group}
     if hook.kind == "point":
@@ -273,6 +326,9 @@ def _add(
         values = (argument(0),) if hook.kind == "mm_free" else ()
         plan.add(attach=KPROBE, handler=f"on_{hook.kind}", values=values, phase="point", **common)
         return
+    if hook.kind in ("pin", "unpin"):
+        _add_pin(plan, hook, args, common, returned)
+        return
     entered = number(len(plan.probes))
     if hook.kind == "move":
         handler = "on_move_enter_by" if len(args.moves) == 1 else "on_move_enter"
@@ -284,7 +340,7 @@ def _add(
     enter, leave = {
         "folio": (
             ("on_enter", args.page, args.vma),
-            ("on_return", RESULT, entered, PTE, NO),
+            ("on_return", NONE if returned == "void" else RESULT, entered, PTE, NO),
         ),
         "pmd": (
             (
@@ -324,6 +380,27 @@ def _add(
         phase="return",
         delta=hook.delta if on_return else 0,
         after=on_return,
+        **common,
+    )
+
+
+def _add_pin(
+    plan: Plan, hook: Hook, args: _Arguments, common: Dict[str, Any], returned: str
+) -> None:
+    """A record of references that were taken is made at the return, with what was given at the
+    entry; of those that go, at the entry."""
+    asked = (args.page, args.nr, args.foll)
+    if hook.kind == "unpin":
+        plan.add(attach=KPROBE, handler="on_unpin", values=asked, phase="point", **common)
+        return
+    entered = number(len(plan.probes))
+    plan.add(attach=KPROBE, handler="on_grab", values=asked, phase="enter", **common)
+    plan.add(
+        attach=KRETPROBE,
+        handler="on_grabbed",
+        values=(RESULT, entered, constant(f"RETURNS_{returned.upper()}")),
+        phase="point",
+        after=True,
         **common,
     )
 

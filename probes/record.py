@@ -63,6 +63,7 @@ class Request:
     buffer: Optional[int] = None
     nice: bool = False
     only: Groups = ()
+    pins: bool = False
     compiled: Optional[str] = None
     cache: bool = True
     command: Tuple[str, ...] = ()
@@ -155,7 +156,7 @@ class Recording:
         """Load and attach the programs, with what this boot and this recording put into them."""
         self.made = found.made
         request = self.request
-        made = only_programs(found.made, request.only, request.where)
+        made = only_programs(found.made, request.only, where=request.where, pins=request.pins)
         self._left_out = [gap for gap in made.plan.missing if "--only" in gap.reason]
         self.way = found.way
         self.boot = Boot(made, self.kcore)
@@ -282,6 +283,7 @@ class Recording:
                 "stacks": request.stacks,
                 "where": request.where,
                 "only": list(request.only) or None,
+                "pins": request.pins,
             },
             "ring_bytes": self.shape.all_ring_bytes,
             "rings": self._told("where the rings lie in memory", self.rings.where),

@@ -31,7 +31,7 @@ from probes.plan import Plan
 from probes.probe import FENTRY, FEXIT
 
 #: In the order of their use; "" stands for that of the machine.  What they include is for editors.
-SOURCES = ("record.h", "given.h", "folio.h", "", "watch.h", "handlers.h")
+SOURCES = ("record.h", "given.h", "folio.h", "", "watch.h", "handlers.h", "pins.h")
 MARK_PREFIX = b"mapcount: "
 MIGRATE_MOVABLE = 1
 
@@ -114,7 +114,10 @@ def source(plan: Plan, layout: Layout, cgroups: bool = True) -> str:
         "OFF_TASK_TGID": layout.task["tgid"],
         "OFF_TASK_COMM": layout.task["comm"],
         "PG_HEAD": layout.bits["head"],
+        "PG_RESERVED": layout.bits.get("reserved"),
         "PG_DOUBLE_MAP": layout.bits["double_map"],
+        "GUP_GET": layout.bits.get("foll_get"),
+        "GUP_PIN": layout.bits.get("foll_pin"),
         "PG_HUGETLB": layout.bits.get("hugetlb_flag"),
         "HUGETLB_DTOR": layout.bits["hugetlb_dtor"],
         "HUGETLB_TYPE": layout.bits["hugetlb_type"],
@@ -169,7 +172,9 @@ def _reads(layout: Layout) -> Dict[str, Optional[int]]:
         second_flags = layout.struct_page + words(field("flags")) - 8
     page = words(*map(field, ("flags", "compound_head", "mapping", "mapcount", "refcount")))
     folio = words(
-        second_flags, *map(field, ("order", "dtor")), *(field(each.field) for each in FOLIO)
+        second_flags,
+        *map(field, ("order", "dtor")),
+        *(field(each.field) for each in FOLIO if not each.pins),
     )
     return {
         "LINK_BYTES": words(field("flags"), field("compound_head")),

@@ -98,6 +98,16 @@ def instruction(text: bytes, at: int) -> bytes:
     return text[at:end]
 
 
+def calls(text: bytes, start: int, function: int) -> bool:
+    """Whether text that lies at ``start`` calls a function or jumps there: E8 or E9 and the
+    distance, from the end of the instruction on."""
+    return any(
+        start + at.start() + 5 + int.from_bytes(at.group(1), "little", signed=True) == function
+        # Looked for at each byte: where an instruction begins is not known.
+        for at in re.finditer(b"(?=[\xe8\xe9](.{4}))", text, re.DOTALL)
+    )
+
+
 def same_update(kept: bytes, there: bytes) -> bool:
     """Whether what is there is the kept update, on a machine with one CPU or with more."""
     return there[1:] == kept[1:] and re.match(_LOCK, there[:1], re.DOTALL) is not None

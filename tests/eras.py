@@ -179,8 +179,9 @@ ANNOUNCED = replace(
     release="announced in April 2026",
     folio={"_flags_1": 64, "_pincount": 80, "_total_mapped_pages": 88, "_mm_id_mapcount": 96,
            "_mm_id": 104, "_large_mapcount": 112},
-    fields=MASKED.fields | {"entire": None, "nr_mapped": None, "total": 88, "large": 112},
-    counters=["large_mapcount", "total_mapped_pages", *SLOTS],
+    fields=MASKED.fields | {"entire": None, "nr_mapped": None, "total": 88, "large": 112,
+                            "pincount": 80},
+    counters=["large_mapcount", "total_mapped_pages", *SLOTS, "pincount"],
 )  # fmt: skip
 
 ERAS = (SUBPAGES, IN_FOLIO, BATCHED, LEVELS, TYPED, LARGE, RESERVED, ONE_TYPE, OWNERS, MASKED,

@@ -51,7 +51,7 @@ SECONDS, MEMORY = 10, 1 << 30
 #: takes a second, what prints some hundredths of one.
 SPECIAL = {
     "lives --all": 8, "slice -o OUT": 8, "timeline -o OUT.png": 1, "report -o OUT.html": 1,
-    "waste": 8, "waste -o OUT.png": 1, "where": 8, "where -o OUT.png": 1,
+    "holders": 8, "waste": 8, "waste -o OUT.png": 1, "where": 8, "where -o OUT.png": 1,
     "export --to csv -o OUT": 4, "export --to perfetto -o OUT": 4, "export --to parquet -o OUT": 4,
 }  # fmt: skip
 PLAIN = set(offline.COMMANDS) - {command.split()[0] for command in SPECIAL}

@@ -54,6 +54,18 @@ COMMON: dict[str, Probe] = {
     "migrate": ("migrate_folio", "migrate", "point", 0, {}),
     "oops": ("oops_enter", "oops", "point", 0, {}),
 }
+#: Those of `record --pins`.
+PINS: dict[str, Probe] = {
+    "grab": ("try_grab_folio", "pin", "enter", 0, {}),
+    "pin": ("try_grab_folio", "pin", "point", 0, {"after": True}),
+    "unpin": ("gup_put_folio", "unpin", "point", 0, {}),
+    "unmap_to_move": ("try_to_migrate", "unmap_to_move", "enter", 0, {}),
+    "unmap_to_move_done": ("try_to_migrate", "unmap_to_move", "return", 0, {}),
+    "move": ("move_to_new_folio", "move", "enter", 0, {}),
+    "move_done": ("move_to_new_folio", "move", "return", 0, {}),
+}
+#: In the third page, as in 5.10, where no era has anything else.
+PINCOUNT_AT = 160
 PROBES: dict[str, dict[str, Probe]] = {
     "double_map": {
         "map_new": ("page_add_new_anon_rmap", "map", "point", 1, {}),
@@ -136,12 +148,14 @@ START_NS = 1_000_000_000_000
 class MockTrace:
     """Collects records and blocks in file order; ``now`` is the clock in ns."""
 
-    def __init__(self, era: str = "double_map", page_size: int = 4096) -> None:
+    def __init__(self, era: str = "double_map", page_size: int = 4096, pins: bool = False) -> None:
         self.era = era
+        self.pins = pins
         self.page_size = page_size
         self.frame_pages = page_size // 8
         self.now = START_NS
-        self.probes = {name: number for number, name in enumerate(PROBES[era], start=1)}
+        self._planned = PROBES[era] | (PINS if pins else {})
+        self.probes = {name: number for number, name in enumerate(self._planned, start=1)}
         self.items: list[tuple[BlockType, Any]] = []
         self.seq = {0: 0, 1: 0}
         self.tasks: list[tuple[int, int, str]] = [(100, 100, "workload")]
@@ -155,10 +169,13 @@ class MockTrace:
         """The header's JSON."""
         plan = []
         for name, number in self.probes.items():
-            function, op, phase, delta, more = PROBES[self.era][name]
+            function, op, phase, delta, more = self._planned[name]
             entry = {"id": number, "function": function, "op": op, "phase": phase}
             plan.append(entry | {"delta": delta, "group": "mock", "site": None} | more)
         layout = {"source": "btf", "struct_page": 64, "vmemmap": 0xFFFFEA0000000000}
+        layout |= LAYOUT[self.era]
+        if self.pins:
+            layout["fields"] = layout["fields"] | {"pincount": PINCOUNT_AT}
         return {
             "tool": "mapcount 0.1.0",
             "kernel": {"release": RELEASE[self.era], "version": "#1 mock", "machine": "x86_64",
@@ -166,8 +183,9 @@ class MockTrace:
             "boot_id": "mock", "command": ["./workload"], "nr_cpus": 2,
             "page_size": self.page_size, "pmd_order": self.frame_pages.bit_length() - 1,
             "clock": {"monotonic_ns": START_NS, "realtime_ns": 0},
-            "layout": layout | LAYOUT[self.era] | {"compound_info": False},
-            "counters": COUNTERS[self.era], "plan": plan, "missing": self.missing,
+            "layout": layout | {"compound_info": False},
+            "counters": COUNTERS[self.era] + ["pincount"] * self.pins,
+            "plan": plan, "missing": self.missing,
             "filters": {"pids": [100], "cgroup": None, "pfn": None, "min_order": 2,
                         "stacks": False, "where": self.where},
             "ring_bytes": 1 << 20,

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from itertools import product
 
-from tests.mock import ANON_EXCLUSIVE, LAYOUT, PAGE_BY_PAGE, MockTrace
+from tests.mock import ANON_EXCLUSIVE, LAYOUT, PAGE_BY_PAGE, PINCOUNT_AT, MockTrace
 
 FRAME_PAGES = 512
 Numbers = tuple[int, ...]
@@ -34,6 +34,9 @@ class Folio:
     marked: set[int] = field(default_factory=set)  # pages with PG_anon_exclusive
     mapping: int = 0xFFFF8000
     lru: bool = True
+    pins: int = 0  # taken by pin_user_pages()
+    extra: int = 0  # references of who is not known
+    kpf: int = 0  # more bits of /proc/kpageflags
 
     @property
     def pages(self) -> int:
@@ -71,7 +74,7 @@ class Folio:
     def kpageflags(self, page: int) -> int:
         mapped = bool(self.pmds or self.ptes)
         flags = mapped << 11 | (mapped and self.called_anon) << 12 | (self.order > 0) << 22
-        return flags | self.lru << 5
+        return flags | self.lru << 5 | self.kpf
 
     def exclusive(self, page: int) -> bool:
         """Bit 56 of a pagemap's entry."""
@@ -109,6 +112,13 @@ class Folio:
         """The four words of that, the ids as signed numbers."""
         second = self.mm_id[1] - (self.shared << 31)
         return (*self.mm_id_mapcount, self.mm_id[0], second)  # type: ignore[return-value]
+
+    def refcount(self) -> int:
+        """All references to it, as the kernel counts them."""
+        of_pins = self.pins if self.order else 1024 * self.pins
+        cached = self.pages * (not self.anon or self.kpf >> 13 & 1)
+        private = self.kpf >> 36 & 1
+        return self.large_mapcount() + of_pins + cached + private + self.extra
 
     def large_mapcount(self) -> int:
         return len(self.pmds) + len(self.ptes)
@@ -234,6 +244,32 @@ class MockKernel:
             folio.ptes.add((child, page))
             folio.track(child, 1)
 
+    def pin(
+        self, folio: Folio, tid: int, number: int = 1, pinned: bool = True, **more: int
+    ) -> None:
+        """get_user_pages() or pin_user_pages() takes references."""
+        folio.pins += number * pinned
+        folio.extra += number * (not pinned)
+        self._emit_pin("pin", folio, tid, number, pinned, **more)
+
+    def unpin(self, folio: Folio, tid: int, number: int = 1, **more: int) -> None:
+        self._emit_pin("unpin", folio, tid, number, True, **more)
+        folio.pins -= number
+
+    def _emit_pin(
+        self, name: str, folio: Folio, tid: int, number: int, pinned: bool, **more: int
+    ) -> None:
+        # The words of PIN_COLUMNS; the mock adds the bias of what else they are.
+        words = {"mapcount": number + 1, "entire": pinned + 1}
+        pincount = folio.pins if folio.order else 0
+        seen = {**words, "nr_mapped": pincount, "refcount": folio.refcount(), "nr": 0, **more}
+        self.emit(name, folio, tid=tid, **seen)
+
+    def refuse(self, name: str, folio: Folio, tid: int, result: int) -> None:
+        """A split or a move gives up: the counters are its own reference's, too."""
+        self.emit(name, folio, nr=0, tid=tid, refcount=folio.refcount() + 1)
+        self.emit(f"{name}_done", folio, nr=0, tid=tid, aux=result, refcount=folio.refcount() + 1)
+
     def exit(self, folio: Folio, pid: int) -> None:
         while pid in folio.pmds:
             self.unmap_pmd(folio, pid)
@@ -317,6 +353,9 @@ class MockKernel:
             struct.pack_into("<i", raw, at + page * 64 + 48, folio.mapcount(page) - 1)
             if page:
                 struct.pack_into("<Q", raw, at + page * 64 + 8, 0xFFFF0001)
+        struct.pack_into("<i", raw, at + 52, folio.refcount())
+        if self.trace.pins and folio.order > 1:
+            struct.pack_into("<i", raw, at + PINCOUNT_AT, folio.pins)
         struct.pack_into("<Q", raw, at + 24, folio.mapping and folio.mapping | folio.anon)
         for page in folio.marked:
             struct.pack_into("<Q", raw, at + page * 64, 1 << ANON_EXCLUSIVE)

@@ -109,6 +109,7 @@ void bpf_ringbuf_submit(void *data, u64 flags);
 #define OFF_TOTAL 88
 #define OFF_MM_ID 104
 #define OFF_MM_ID_MAPCOUNT 96
+#define OFF_PINCOUNT 92
 #define OFF_ORDER 64
 #define OFF_DTOR 80
 #define OFF_VM_MM 16
@@ -123,6 +124,9 @@ void bpf_ringbuf_submit(void *data, u64 flags);
 #define OFF_TASK_TGID 2452
 #define OFF_TASK_COMM 3000
 #define OFF_FILE_F_OP 16
+#define GUP_GET 2
+#define GUP_PIN 0x80000
+#define PG_RESERVED 13
 #define PG_HEAD 6
 #define PG_DOUBLE_MAP 9
 #define PG_HUGETLB 8

@@ -27,6 +27,7 @@ COMMANDS = (
     "audit",
     "waste",
     "where",
+    "holders",
     "timeline -o t.png",
 )
 #: These bring their own cost, so that not every file meets them in each run of the tests.

@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[2]
 #: The commands that print, and how.
 PRINTING = (
     ["stats"], ["dump"], ["lives", "--all"], ["audit", "--all"], ["audit", "--json"], ["verify"],
-    ["waste", "--all"], ["where", "--all"],
+    ["waste", "--all"], ["where", "--all"], ["holders", "--all"],
 )  # fmt: skip
 ALL = " ".join(NAMES.values())
 

@@ -75,7 +75,9 @@ def placed(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(mock_places.story().write(tmp_path_factory.mktemp("t") / "t.mapcount"))
 
 
-@pytest.mark.parametrize("command", ["stats", "lives", "audit", "verify", "waste", "where"])
+@pytest.mark.parametrize(
+    "command", ["stats", "lives", "audit", "verify", "waste", "where", "holders"]
+)
 def test_each_key_is_documented(
     command: str, wrong: str, placed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,7 @@ WAYS = {
     "timeline": (["timeline"], "out.png", True),
     "waste": (["waste"], "out.png", True),
     "where": (["where"], "out.png", True),
+    "holders": (["holders"], "out.png", True),
 }
 DATASET = (["export", "--to", "parquet"], "out", False)
 

@@ -121,3 +121,14 @@ def test_fence_when_the_processor_reorders_loads(monkeypatch):
     fence.fence()
     # AND the other for a fence on this CPU
     assert made == [(283, 2)]
+
+
+@pytest.mark.parametrize("distance", [1, 3, -2])
+@pytest.mark.parametrize("opcode", [0x94000000, 0x14000000])
+def test_calls_when_a_function_is_called_or_jumped_to(opcode, distance):
+    # GIVEN text with a call at its second instruction
+    text = code(NOP, opcode | distance & 0x3FFFFFF)
+    # THEN it calls what lies so far from there, and nothing else
+    start = 0xFFFF800080000000
+    assert aarch64.calls(text, start, start + 4 + 4 * distance)
+    assert not aarch64.calls(text, start, start + 4 * distance)

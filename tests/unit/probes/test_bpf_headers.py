@@ -17,12 +17,13 @@ BPF = Path(probes.source.__file__).parent / "bpf"
 HEADERS = sorted(path.name for path in BPF.glob("*.h"))
 #: Of an era that has everything at once: so each part of the text is looked at.
 ALL_FIELDS = {"entire": 84, "nr_mapped": 88, "large": 80, "total": 88, "order": 64, "dtor": 80}
-ALL_FIELDS |= {"mm_id": 104, "mm_id_mapcount": 96, "index": 32}
+ALL_FIELDS |= {"mm_id": 104, "mm_id_mapcount": 96, "index": 32, "pincount": 92}
 ALL_TASK = TASK | {"mm_id": 8, "vm_start": 0, "vm_pgoff": 120}
 ALL_TASK |= {"move_old": 0, "move_old_addr": 16, "move_new_addr": 32}
 ALL_BITS = {
     **{"head": 6, "double_map": 9, "hugetlb_flag": 8, "hugetlb_dtor": 2},
     **{"hugetlb_type": 0xF4 << 24, "hugetlb_type_mask": 0xFF << 24},
+    **{"reserved": 13, "foll_get": 2, "foll_pin": 0x80000},
 }
 
 

@@ -61,3 +61,48 @@ def test_enumerators_when_the_enum_has_64_bits():
 
 def test_enumerators_when_there_is_no_such_enum():
     assert Made(section(ENUM, 4, {}, words=1)).enumerators("pageflags") == {}
+
+
+PTR, FUNC, FUNC_PROTO, INT = 2, 12, 13, 1
+
+
+def whole(names, *types):
+    """BTF of some types, each its fields; a name stands for its place among the names."""
+    text = b"\0" + b"".join(name.encode() + b"\0" for name in names)
+    place = {name: text.index(b"\0%s\0" % name.encode()) + 1 for name in names}
+    data = b"".join(struct.pack("<I", place.get(word, word)) for type_ in types for word in type_)
+    head = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(data), len(data), len(text))
+    return head + data + text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("FOLL_PIN", 1 << 19), ("FOLL_GET", 2), ("FOLL_X", None)]
+)
+def test_enumerator_when_its_enum_has_no_name(name, value):
+    # GIVEN an enum without a name, as that of the flags of get_user_pages()
+    names = ("FOLL_GET", "FOLL_PIN", "pagetype")
+    raw = whole(
+        names,
+        (0, ENUM << 24 | 2, 4, "FOLL_GET", 2, "FOLL_PIN", 1 << 19),
+        # AND a type whose number looks like the name of one
+        ("pagetype", INT << 24, 4, 32),
+    )
+    # THEN each of its values is found by name, and no other
+    assert Made(raw).enumerator(name) == value
+
+
+def test_returns_when_functions_differ():
+    # GIVEN functions that return nothing, a pointer, a bool and an int
+    names = ("f_void", "f_pointer", "f_bool", "f_int", "_Bool", "int")
+    raw = whole(
+        names,
+        ("_Bool", INT << 24, 1, 4 << 24 | 8),
+        ("int", INT << 24, 4, 1 << 24 | 32),
+        (0, PTR << 24, 2),
+        *((0, FUNC_PROTO << 24, type_) for type_ in (0, 3, 1, 2)),
+        *((name, FUNC << 24, 4 + number) for number, name in enumerate(names[:4])),
+    )
+    made = Made(raw)
+    # THEN each is told
+    assert [made.returns(name) for name in names[:4]] == ["void", "pointer", "bool", "int"]
+    assert made.returns("f_other") == ""

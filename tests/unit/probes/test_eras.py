@@ -38,6 +38,9 @@ class EraTypes:
     def enumerators(self, enum):
         return self.era.enums.get(enum, {})
 
+    def enumerator(self, name):
+        return None
+
     def parameters(self, function):
         return self.era.functions.get(function)
 

@@ -1,13 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """`record --only`: fewer probes, and the trace tells what is invisible for that."""
 
+from dataclasses import replace
+
 import pytest
 
 import mapcount
 from analysis.doubt import BOOKED
-from probes.groups import ALWAYS, GROUPS, WHERE, groups_option, left_out, only, only_programs
+from probes.groups import (
+    ALWAYS,
+    GROUPS,
+    PINS,
+    WHERE,
+    groups_option,
+    left_out,
+    only,
+    only_programs,
+)
 from probes.hooks import HOOKS
-from probes.plan import KPROBE, Plan
+from probes.plan import KPROBE, Missing, Plan
 from probes.record import Recording, Request
 from tests.unit.probes.programs import compiled
 from tests.unit.probes.test_record import FakeProgram
@@ -32,9 +43,9 @@ PLAN = (
 
 
 def test_each_probe_of_the_catalogue_has_a_group_that_can_be_chosen():
-    # GIVEN the catalogue THEN its groups are those of --only, the one that always is, and the one
-    # of --where
-    assert {hook.group for hook in HOOKS} == {ALWAYS, WHERE, *GROUPS}
+    # GIVEN the catalogue THEN its groups are those of --only, the one that always is, and those of
+    # --where and of --pins
+    assert {hook.group for hook in HOOKS} == {ALWAYS, WHERE, PINS, *GROUPS}
 
 
 def test_all_probes_when_no_group_is_chosen():
@@ -92,3 +103,39 @@ def test_an_unknown_group_is_refused_in_one_line(text, command, capsys):
 
 def test_groups_when_there_is_a_blank_between_them():
     assert groups_option("rmap, dup") == ("rmap", "dup")
+
+
+PINNED = (
+    ("map", "page_add_anon_rmap", "rmap"), ("pin", "try_grab_folio", "pins"),
+    ("move", "move_to_new_folio", "pins"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("pins", "ops"), [(False, ["map"]), (True, ["map", "pin", "move"])])
+@pytest.mark.parametrize("groups", [(), ("rmap",)])
+def test_probes_of_pins_when_they_are_asked_for(groups, pins, ops):
+    # GIVEN a plan with probes of pins, of which one is missing
+    plan = plan_of(*PINNED)
+    plan.missing.append(Missing("unpin", ("gup_put_folio",), "no such symbol", "pins dropped"))
+    # WHEN they are asked for, or not
+    chosen = only(plan, groups, pins)
+    # THEN they are attached for that alone, whatever groups there are
+    assert [probe.op for probe in chosen.probes] == ops
+    # AND nobody misses what was not asked for
+    assert [gap.op for gap in chosen.missing] == ["unpin"] * pins
+
+
+@pytest.mark.parametrize("pins", [False, True])
+@pytest.mark.parametrize("where", [False, True])
+def test_programs_when_places_or_pins_are_asked_for(where, pins):
+    # GIVEN compiled programs, one for places alone and one for pins alone
+    made = compiled()
+    first, second = made.plan.probes
+    made.plan.probes[:] = [
+        replace(first, group=WHERE, op="moved"),
+        replace(second, group=PINS, op="pin"),
+    ]
+    # WHEN either is asked for, or both THEN each is loaded for its own option
+    chosen = only_programs(made, (), where=where, pins=pins)
+    asked = [first.id] * where + [second.id] * pins
+    assert [function.probe for function in chosen.functions] == asked

@@ -41,6 +41,9 @@ class FakeTypes:
     def enumerators(self, enum):
         return {k: v for k, v in ENUMS.get(enum, {}).items() if k not in self.without}
 
+    def enumerator(self, name):
+        return {"FOLL_GET": 2, "FOLL_PIN": 0x80000}.get(name)
+
 
 class FakeSymbols:
     address = {"vmemmap_base": 0x1000}

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from probes import limits
+from probes import arch, limits, x86_64
 from probes.errors import ProbeError
+from probes.events import PIN_OPS
 from probes.hooks import HOOKS, SITES
 from probes.kernel import Symbols
 from probes.layout import Layout
@@ -16,6 +17,8 @@ from probes.probe import (
     FEXIT,
     KPROBE,
     KRETPROBE,
+    RESULT,
+    argument,
     constant,
     given,
     known,
@@ -43,6 +46,26 @@ NEW = {
 }
 
 
+#: Functions that take and drop pins, as 7.2 has them, and older ones; and what they return.
+PINS = {
+    "try_grab_folio": ["folio", "refs", "flags"],
+    "try_grab_folio_fast": ["page", "refs", "flags"],
+    "folio_add_pin": ["folio"],
+    "folio_add_pins": ["folio", "pins"],
+    "gup_put_folio": ["folio", "refs", "flags"],
+    "unpin_user_page": ["page"],
+    "unpin_user_folio": ["folio", "npages"],
+}
+OLD_PINS = {
+    "try_grab_folio": ["page", "refs", "flags"],
+    "try_grab_page": ["page", "flags"],
+    "gup_put_folio": ["folio", "refs", "flags"],
+}
+RETURNS = {
+    **{"try_grab_folio": "int", "try_grab_folio_fast": "pointer", "try_grab_page": "bool"},
+    **{"folio_add_pin": "void", "folio_add_pins": "int"},
+}
+
 HELPERS = {"BPF_FUNC_get_func_arg": 183, "BPF_FUNC_get_func_ret": 184}
 
 
@@ -59,6 +82,9 @@ class FakeBtf:
 
     def parameters(self, function):
         return self.functions.get(function)
+
+    def returns(self, function):
+        return RETURNS.get(function, "")
 
 
 class FakeKcore:
@@ -77,7 +103,8 @@ def symbols_of(tmp_path, names):
 
 def layout_of(double_map, page_counts=True):
     fields = {"mapcount": 48, "entire": 84}
-    return Layout("btf", 64, 0, fields, {"double_map": double_map}, False, {}, page_counts)
+    bits = {"double_map": double_map, "foll_pin": 0x80000}
+    return Layout("btf", 64, 0, fields, bits, False, {}, page_counts)
 
 
 def plan_of(tmp_path, functions, double_map=6, more=()):
@@ -306,3 +333,117 @@ def test_plan_when_no_trace_takes_more():
     # WHEN one more is added THEN nothing is recorded that no reader would take
     with pytest.raises(ProbeError, match="more than 4096 probes"):
         plan.add(**what, handler="on_point", values=(), phase="point", group="rmap")
+
+
+class CallingKcore(FakeKcore):
+    """Text of functions at which nothing is but a call of another; ``calls``: by address."""
+
+    def __init__(self, symbols, calls):
+        self.target = {symbols.address[a]: symbols.address[b] for a, b in calls.items()}
+
+    def read(self, address, size):
+        if address not in self.target:
+            return super().read(address, size)
+        distance = self.target[address] - (address + 5)
+        return (b"\xe8" + distance.to_bytes(4, "little", signed=True)).ljust(size, b"\x90")
+
+
+def pins_of(tmp_path, functions, **calls_of):
+    symbols = symbols_of(tmp_path, functions)
+    kcore = CallingKcore(symbols, calls_of)
+    plan = resolve(FakeBtf(functions), symbols, kcore, layout_of(None))
+    return plan, [probe for probe in plan.probes if probe.group == "pins"]
+
+
+def test_pins_when_the_kernel_inlines_nothing(tmp_path, monkeypatch):
+    # GIVEN functions that call those which take and drop pins
+    monkeypatch.setattr(arch, "here", lambda: x86_64)
+    plan, probes = pins_of(
+        tmp_path, PINS, folio_add_pins="try_grab_folio", unpin_user_page="gup_put_folio",
+        unpin_user_folio="gup_put_folio",
+    )  # fmt: skip
+    # THEN these alone are attached; what was asked for is told at the return, if it was had
+    assert [(p.function, p.handler, p.phase, p.after) for p in probes] == [
+        ("try_grab_folio", "on_grab", "enter", False),
+        ("try_grab_folio", "on_grabbed", "point", True),
+        ("try_grab_folio_fast", "on_grab", "enter", False),
+        ("try_grab_folio_fast", "on_grabbed", "point", True),
+        ("folio_add_pin", "on_grab", "enter", False),
+        ("folio_add_pin", "on_grabbed", "point", True),
+        ("gup_put_folio", "on_unpin", "point", False),
+    ]
+    # AND each is asked by what it returns
+    returns = [p.values[2].what for p in probes if p.handler == "on_grabbed"]
+    assert returns == ["RETURNS_INT", "RETURNS_POINTER", "RETURNS_VOID"]
+    # AND where nothing says whether it is a pin, it is one
+    assert probes[4].values == (given(0), known(1), constant("GUP_PIN"))
+    assert probes[6].values == (given(0), given(1), argument(2))
+    assert not any(gap.op in PIN_OPS for gap in plan.missing)
+
+
+def test_pins_when_the_kernel_inlines_some(tmp_path, monkeypatch):
+    # GIVEN callers that have a copy of them instead
+    monkeypatch.setattr(arch, "here", lambda: x86_64)
+    plan, probes = pins_of(
+        tmp_path, {**PINS, "memfd_pin_folios": ["memfd"]}, unpin_user_page="gup_put_folio"
+    )
+    # THEN they are attached themselves
+    attached = {(probe.function, probe.handler) for probe in probes}
+    assert ("folio_add_pins", "on_grabbed") in attached
+    assert ("unpin_user_folio", "on_unpin") in attached
+    assert ("unpin_user_page", "on_unpin") not in attached
+    # AND the one that pins many folios at once is named
+    (gap,) = (gap for gap in plan.missing if gap.op == "pin")
+    assert gap.functions == ("memfd_pin_folios",) and "inlined" in gap.reason
+
+
+def test_pins_when_the_kernel_is_older(tmp_path, monkeypatch):
+    # GIVEN functions by their former names
+    monkeypatch.setattr(arch, "here", lambda: x86_64)
+    _, probes = pins_of(tmp_path, OLD_PINS)
+    found = [(p.function, p.values[2].what) for p in probes if p.handler == "on_grabbed"]
+    # THEN each is attached once, and asked by what it returned then
+    assert [name for name, _ in found] == ["try_grab_page", "try_grab_folio"]
+    assert found[0][1] == "RETURNS_BOOL"
+
+
+@pytest.mark.parametrize(
+    ("more", "attached"),
+    [
+        ({}, "unpin_user_page"),
+        ({"unpin_user_page_range_dirty_lock": ["page"]}, "put_compound_head"),
+    ],
+)
+def test_unpins_when_a_function_is_not_for_all_of_them(tmp_path, monkeypatch, more, attached):
+    # GIVEN put_compound_head(), which drops the pins of all only from some version on
+    monkeypatch.setattr(arch, "here", lambda: x86_64)
+    functions = {"put_compound_head": ["page", "refs", "flags"], "unpin_user_page": ["page"]}
+    _, probes = pins_of(tmp_path, functions | more)
+    # THEN what else the kernel has decides
+    assert [probe.function for probe in probes] == [attached]
+
+
+def test_pins_when_types_do_not_tell_the_flag(tmp_path):
+    # GIVEN a kernel of which FOLL_PIN is not known
+    layout = replace(layout_of(None), bits={"double_map": None})
+    plan = resolve(FakeBtf(PINS), symbols_of(tmp_path, PINS), FakeKcore(), layout)
+    # THEN no pin can be told from a reference, and that is said
+    assert not any(probe.op in PIN_OPS for probe in plan.probes)
+    assert {gap.op for gap in plan.missing} >= set(PIN_OPS)
+    assert any("FOLL_PIN" in gap.reason for gap in plan.missing)
+
+
+@pytest.mark.parametrize(
+    ("returns", "result"), [("void", number(0)), ("int", RESULT)], ids=["void", "int"]
+)
+def test_moves_when_a_function_returns_nothing(tmp_path, monkeypatch, returns, result):
+    # GIVEN functions by which a migration unmaps and moves a folio
+    functions = {"try_to_migrate": ["folio", "flags"], "move_to_new_folio": ["dst", "src", "mode"]}
+    monkeypatch.setitem(RETURNS, "try_to_migrate", returns)
+    _, probes = pins_of(tmp_path, functions)
+    by_function = {
+        name: [(p.handler, p.values[0]) for p in probes if p.function == name] for name in functions
+    }
+    # THEN the folio is the one that is to go, and what returns nothing has no result
+    assert by_function["try_to_migrate"] == [("on_enter", given(0)), ("on_return", result)]
+    assert by_function["move_to_new_folio"] == [("on_enter", given(1)), ("on_return", RESULT)]

@@ -3,6 +3,7 @@
 
 import pytest
 
+from probes import x86_64
 from probes.x86_64 import instruction, same_update, updates
 
 
@@ -61,3 +62,14 @@ def test_instruction_when_other_code_follows(update):
     # BUT not where another breakpoint sits, or where anything else is another
     assert not same_update(update, b"\xcc" + update[1:])
     assert not same_update(update, update[:-1] + bytes([update[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("distance", [0x100, -0x100, 0x0A0A0A0A])
+@pytest.mark.parametrize("opcode", [b"\xe8", b"\xe9"])
+def test_calls_when_a_function_is_called_or_jumped_to(opcode, distance):
+    # GIVEN text with a call behind another byte that looks like one
+    text = b"\xe8\x90" + opcode + distance.to_bytes(4, "little", signed=True) + b"\x90"
+    start = 0xFFFFFFFF81000000
+    # THEN it calls what lies so far from its end, and nothing else
+    assert x86_64.calls(text, start, start + 7 + distance)
+    assert not x86_64.calls(text, start, start + 8 + distance)
