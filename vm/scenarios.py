@@ -104,6 +104,11 @@ SCENARIOS = {
             boot=("hugepagesz=1G", "hugepages=1"),
             memory=4,
         ),
+        Scenario(
+            "holders",
+            "folios that are pinned, in a pipe, or in a CPU's batch: splits of them fail",
+            record=("--pins", "--stacks", "--min-order", "0"),
+        ),
         Scenario("mthp", "anonymous folios of 16 KiB to 1 MiB"),
         Scenario("shared-mm", "processes that share an address space: clone(CLONE_VM), vfork"),
         Scenario(

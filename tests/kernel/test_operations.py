@@ -27,6 +27,7 @@ OPERATIONS = {
     "uffd": {"map", "unmap"},
     "file-thp": {"map", "unmap", "split_pmd", "split_folio"},
     "hugetlb": {"map", "unmap", "dup"},
+    "holders": {"pin", "unpin", "split_folio", "unmap_to_move"},
     "mthp": {"map", "unmap", "dup", "split_folio"},
     "shared-mm": {"map", "unmap", "split_pmd"},
     "beside-marks": {"map", "unmap", "dup", "split_pmd"},

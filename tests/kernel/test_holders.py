@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Who holds a folio, on real kernels: the `holders` workload's known answers, at each mark.
+
+MAPCOUNT_KERNEL names another kernel than the usual one.
+"""
+
+import pytest
+
+import analysis
+from analysis.verify import verify
+from tests.kernel.jobs import KERNEL
+
+#: By mark: order of the folio that the workload is about, its mappings, the pins (None: as many as
+#: the kernel counted, which is the number in the mark's name), what is unexplained, and whether
+#: it is on an LRU list.  io_uring keeps one pin for a folio, or one for each page.
+HUGE, SMALL = 9, 0
+MARKS = {
+    "mapped": (HUGE, 1, 0, 0, True),
+    "shared": (HUGE, 2, 0, 0, True),
+    "pinned": (HUGE, 1, None, 0, True),
+    "split_refused": (HUGE, 1, None, 0, True),
+    "unpinned": (HUGE, 1, 0, 0, True),
+    "spliced": (HUGE, 1, 0, 3, True),
+    "splice_refused": (HUGE, 1, 0, 3, True),
+    "drained": (HUGE, 1, 0, 0, True),
+    "batched": (SMALL, 1, 0, 1, False),
+    "on_list": (SMALL, 1, 0, 0, True),
+    "small_pinned": (SMALL, 1, None, 0, True),
+    "small_unpinned": (SMALL, 1, 0, 0, True),
+    "block_pinned": (HUGE, 1, None, 0, True),
+    "offline_refused": (HUGE, 1, None, 0, True),
+}
+#: (what gave up, the mark before it, references beyond the mappings: None: as many as the pins)
+REFUSALS = (
+    ("split_folio", "pinned", None),
+    ("split_folio", "spliced", 3),
+    ("unmap_to_move", "block_pinned", None),
+)
+
+KERNELS = [
+    pytest.param(
+        kernel,
+        marks=[pytest.mark.guest(f"matrix-{kernel}")]
+        + ([] if kernel == KERNEL else [pytest.mark.truth]),
+    )
+    for kernel in ("6.1", "6.12", "7.x")
+]
+pytestmark = pytest.mark.parametrize("kernel", KERNELS)
+
+
+@pytest.fixture
+def trace(guests, kernel):
+    cell = guests(f"matrix-{kernel}")
+    return analysis.open_trace(str(cell.trace("holders")))
+
+
+def marks(trace):
+    """By mark, its number among the snapshots, and the pins that /proc/vmstat told in its name."""
+    found = {}
+    for number, shot in enumerate(trace.snapshots):
+        name, _, pins = shot.name.partition(" ")
+        if pins:
+            found[name] = number, int(pins)
+    return found
+
+
+def folio_at(trace, mark, order):
+    """The row of the folio that a mark is about: the one that is held or, where none is, was or
+    will be, among those of the order that the workload maps."""
+    found = trace.df_references()
+    holders = trace.df_holders()
+    number, _ = marks(trace)[mark]
+    here = found[(found["snapshot"] == number) & (found["order"] == order)]
+    if order == SMALL:
+        pinned = holders[(holders["name"] == "small_pinned 1") & (holders["kind"] == "pinned")]
+        return here[here["life"].isin(pinned["life"])].iloc[0]
+    here = here[(here["mappings"] > 0) & (here["page_cache"] == 0)]
+    return here.sort_values(["pins", "life"], ascending=[False, True]).iloc[0]
+
+
+def test_references_at_each_mark(trace):
+    # GIVEN the workload as the kernel ran it
+    told = marks(trace)
+    missing = set(MARKS) - set(told)
+    assert missing <= {"block_pinned", "offline_refused"}, missing  # see its notes
+    for mark in set(MARKS) & set(told):
+        order, mappings, pins, unexplained, lru = MARKS[mark]
+        row = folio_at(trace, mark, order)
+        _, by_vmstat = told[mark]
+        # THEN its folio's references are what the table says, and its pins those of /proc/vmstat
+        assert row["mappings"] == mappings, mark
+        assert row["pins"] == (by_vmstat if pins is None else pins), mark
+        assert (pins is None) == (by_vmstat > 0), mark
+        assert row["unexplained"] == unexplained, mark
+        assert row["lru"] == lru, mark
+        # AND they add up to the kernel's own count
+        of_pins = row["pins"] * (1024 if order == SMALL else 1)
+        assert row["references"] == mappings + of_pins + unexplained, mark
+        # AND the records of pins give the same
+        assert order == SMALL or row["pins_seen"] == row["pins"], mark
+
+
+def test_holders_at_each_mark(trace):
+    # GIVEN the folio of each mark
+    holders = trace.df_holders()
+    for mark, (number, pins) in marks(trace).items():
+        if mark not in MARKS:
+            continue
+        order, _, pinned, unexplained, _ = MARKS[mark]
+        row = folio_at(trace, mark, order)
+        here = holders[(holders["snapshot"] == number) & (holders["life"] == row["life"])]
+        # THEN the workload maps it
+        assert "holders" in set(here[here["kind"] == "maps"]["comm"]), mark
+        # AND who pinned it and did not let go is named, with as many as the kernel counts
+        who = here[here["kind"] == "pinned"]
+        assert who["number"].sum() == (pins if pinned is None else 0), mark
+        assert set(who["comm"]) <= {"holders"}, mark
+        # AND who has the pages in a pipe, by a stack that tells how
+        got = here[(here["kind"] == "got") & (here["comm"] == "holders")]
+        if mark == "spliced":
+            assert got["number"].sum() >= unexplained
+            stacks = {text for one in got["stack"] for text, _ in trace.stacks.get(int(one), [])}
+            assert any("vmsplice" in name for name in stacks), stacks
+
+
+def test_refusals_name_who_held_the_folio(trace):
+    # GIVEN splits and moves of what was held
+    found = trace.df_refusals()
+    told = marks(trace)
+    begins = {name: trace.snapshots[number].ts_begin for name, (number, _) in told.items()}
+    names = list(begins)
+    for what, mark, beyond in REFUSALS:
+        if mark not in begins:
+            continue
+        after = begins[names[names.index(mark) + 1]]
+        during = (found["ts"] > begins[mark]) & (found["from_ts"] < after)
+        rows = found[during & (found["what"] == what) & (found["order"] == HUGE)]
+        # THEN each gave up once at least, for what was beyond the mappings, and names the workload
+        assert len(rows), (what, mark, found.to_string())
+        want = told[mark][1] if beyond is None else beyond
+        assert (rows["beyond"] == want).all(), rows.to_string()
+        assert rows["held_by"].str.contains("holders/").all(), rows.to_string()
+
+
+def test_books_balance_where_folios_are_held(trace):
+    # GIVEN the same trace THEN pins were compared at the marks, and nothing differs
+    result = verify(trace)
+    assert result.table["pincount"].sum() > 0
+    assert result.differences.empty, result.differences.to_string()
+    # AND the audit has no finding: a held folio is no fault
+    assert trace.df_findings().empty
