@@ -54,6 +54,8 @@ COST_COLUMNS = {
     "of trace-cmd": "ratio to trace-cmd",
     "path": "the rest: the probe, its record, and the interrupts and switches of the consumer",
     "scan": "instructions per page that is read from /proc/kpageflags above those of no tracer",
+    "pin": "instructions of the task that pins per pin that it takes or drops (pages registered "
+    "with io_uring) above those of no tracer",
     "ready": "seconds of guest time from the command to tracing",
     "bytes": "bytes of the tracer's file for each page mapped or unmapped",
     "lost": "events that the tracer says it lost, as a share of all: lost events cost nothing",
@@ -159,6 +161,8 @@ def cost_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
     """One row a tracer, with its cost per event above that of none."""
     none = statistics.median(ns for _, ns, _ in results["none"]["runs"])
     scanned = statistics.median(ns for _, ns in results["none"]["scan"])
+    by_pin = [ns / pins for pins, ns in results["none"].get("pin", ())]
+    pinned = statistics.median(by_pin) if by_pin else None
     rows: list[dict[str, Any]] = []
     for name, result in results.items():
         if "error" in result:
@@ -174,6 +178,9 @@ def cost_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
         row["path"] = row["instructions"] - row["consumer"]
         scans = [(ns - scanned) / pages for pages, ns in result["scan"]]
         row["scan"] = round(statistics.median(scans))
+        if pinned is not None and "pin" in result:
+            pins = [ns / pins - pinned for pins, ns in result["pin"]]
+            row["pin"] = round(statistics.median(pins))
         row["ready"] = round(result["ready"], 1) if "ready" in result else None
         made = EVENTS_PER_PAGE * result["touched"]
         row["bytes"] = round(result["bytes"] / made, 1) if "bytes" in result else None

@@ -11,7 +11,9 @@ Everything of a tracer but its result lies in memory (/tmp), so that no disk is 
 """
 
 import contextlib
+import ctypes
 import json
+import mmap
 import os
 import re
 import shutil
@@ -32,6 +34,8 @@ FUNCTIONS = ("page_add_new_anon_rmap", "page_remove_rmap")
 ROUNDS = 20
 #: Which pages a reader of /proc/kpageflags reads: memory that nobody has asked to watch.
 SCAN_FROM, SCAN_PAGES = 0x10000, 0x4000
+#: How many pages are pinned; io_uring_setup() and io_uring_register() on every machine.
+PIN_PAGES, IO_URING_SETUP, IO_URING_REGISTER = 1024, 425, 427
 REPEATS = 5
 STARTS = 3
 READY_SECONDS = 300
@@ -174,6 +178,7 @@ def cost_tracers(other):
         "mapcount, fentry, another task's": ours("fentry", two, *every, "--pid", other),
         "mapcount, kprobe, another task's": ours("kprobe", two, *every, "--pid", other),
         "mapcount, all probes": ours("fentry", "all", *every),
+        "mapcount, all probes, --pins": ours("fentry", "all", *every, "--pins"),
         "mapcount, all probes, another task's": ours("fentry", "all", "--pid", other),
         "mapcount, all kprobes, another task's": ours("kprobe", "all", "--pid", other),
     }
@@ -211,10 +216,32 @@ def scan():
     return runs[1:]
 
 
+def pin():
+    """(pins and unpins, ns) of some pages that are registered with io_uring and given back, for
+    each of some.  The time is that of the task alone: io_uring waits for a grace period, too."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    area = mmap.mmap(-1, PIN_PAGES * mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    area.madvise(mmap.MADV_NOHUGEPAGE)
+    for at in range(0, len(area), mmap.PAGESIZE):
+        area[at] = 1
+    ring = libc.syscall(IO_URING_SETUP, 1, ctypes.create_string_buffer(120))
+    span = (ctypes.c_ulong * 2)(ctypes.addressof(ctypes.c_char.from_buffer(area)), len(area))
+    runs = []
+    for _ in range(REPEATS + 1):
+        start = time.thread_time_ns()
+        failed = libc.syscall(IO_URING_REGISTER, ring, 0, span, 1)
+        failed = failed or libc.syscall(IO_URING_REGISTER, ring, 1, None, 0)
+        runs.append((2 * PIN_PAGES, time.thread_time_ns() - start))
+        if failed:
+            raise RuntimeError(f"io_uring: {os.strerror(ctypes.get_errno())}")
+    os.close(ring)
+    return runs[1:]
+
+
 def cost(wanted):
     """(name, result) of each tracer."""
     other = subprocess.Popen(["sleep", "100000"])
-    yield "none", {**measure(), "scan": scan()}
+    yield "none", {**measure(), "scan": scan(), "pin": pin()}
     for name, (command, ready) in cost_tracers(str(other.pid)).items():
         if not wanted or name in wanted:
             yield name, one_cost(name, command, ready)
@@ -230,7 +257,7 @@ def one_cost(name, command, ready):
         tracer.wait(ready)
         ready_after = (time.monotonic_ns() - tracer.started) / 1e9
         time.sleep(1)
-        result = {**measure(tracer), "scan": scan(), "ready": ready_after}
+        result = {**measure(tracer), "scan": scan(), "pin": pin(), "ready": ready_after}
         tracer.end()
         result["bytes"] = tracer.out.stat().st_size
         if not peer_events:

@@ -17,11 +17,17 @@ from tests.bench.guest import HERE, cost_rows, loss_rows, start_rows
 def test_cost_rows_when_one_tracer_failed():
     # GIVEN runs of 10 pages (20 events) and readings of 4 pages, and a tracer that did not start
     results = {
-        "none": {"runs": [(10, 1000, 0)], "scan": [(4, 400)], "touched": 10},
+        "none": {
+            "runs": [(10, 1000, 0)],
+            "scan": [(4, 400)],
+            "pin": [(8, 800)],
+            "touched": 10,
+        },
         "bpftrace": {"runs": [(10, 3000, 600)], "scan": [(4, 400)], "ready": 1.0, "touched": 10},
         "mapcount": {
             "runs": [(10, 1200, 40), (10, 1160, 40), (10, 1240, 80)],
             "scan": [(4, 440)],
+            "pin": [(8, 1600), (8, 1608)],
             "ready": 2.0,
             "touched": 40,
             "bytes": 800,
@@ -36,6 +42,7 @@ def test_cost_rows_when_one_tracer_failed():
     assert rows["mapcount"]["repeats"] == 3
     assert (rows["mapcount"]["consumer"], rows["mapcount"]["path"]) == (2, 8)
     assert rows["mapcount"]["scan"] == 10
+    assert (rows["mapcount"]["pin"], "pin" in rows["bpftrace"]) == (100, False)
     assert (rows["mapcount"]["bytes"], rows["bpftrace"]["bytes"]) == (10.0, None)
     assert rows["mapcount"]["of bpftrace"] == 0.1
     # AND what did not run has no row
