@@ -18,7 +18,7 @@ from analysis.errors import AnalysisError
 from analysis.life_table import Table, some_of
 from analysis.lives import DEATHS
 from analysis.plot.annotate import ENDINGS
-from analysis.plot.figure import Picture
+from analysis.plot.figure import Picture, recorded
 from analysis.plot.labels import fitted
 from analysis.plot.style import DPI, GRID, LOSS, MARK, OPS, PMD, PTE, RACE, UNKNOWN, WRONG, Floats
 from analysis.text import count
@@ -27,7 +27,7 @@ from analysis.trace import Trace
 #: Lives that are drawn where none are asked for, the busiest; and what a figure can hold.
 FEW, MOST = 40, 400
 #: Inches: width, margins and the height of a lane.
-WIDTH, LEFT, RIGHT, TOP, BOTTOM, LANE = 12.0, 2.2, 0.3, 0.55, 0.95, 0.22
+WIDTH, LEFT, RIGHT, TOP, BOTTOM, LANE = 12.0, 2.2, 0.3, 0.75, 0.95, 0.22
 #: A lane's upper half tells of PMD mappings, its lower half of PTE mappings.
 UPPER, LOWER, HALF = -0.36, 0.02, 0.34
 
@@ -54,10 +54,12 @@ def plot_lives(trace: Trace, lives: Iterable[int | str] | None = None) -> Figure
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
     all_of_them = count(sum(trace.totals.orders.values()), "life", "lives")
-    release = trace.meta.get("kernel", {}).get("release", "?")
-    room = (WIDTH - LEFT - RIGHT) * 72
-    title = fitted(f"{number} of {all_of_them}, Linux {release}", room, 11, bold=True)
+    title = f"{number} of {all_of_them}"
     figure.text(LEFT / WIDTH, 1 - 0.3 / high, title, fontsize=11, fontweight="bold", va="center")
+    words = fitted(recorded(trace.recording), (WIDTH - LEFT - RIGHT) * 72, 9.5)
+    figure.text(
+        LEFT / WIDTH, 1 - 0.55 / high, words, fontsize=9.5, color="#444444", va="center"
+    )  # fmt: skip
     figure.legend(handles=_legend(), loc="lower center", ncols=8, fontsize=8, frameon=False)
     return figure
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -23,7 +22,7 @@ from analysis.plot.annotate import (
 )
 from analysis.plot.counters import draw_counters
 from analysis.plot.discrepancies import draw_page_findings
-from analysis.plot.figure import Picture
+from analysis.plot.figure import Picture, recorded
 from analysis.plot.labels import Panel, fitted
 from analysis.plot.lanes import draw_lanes, lane_count
 from analysis.plot.pages import draw_pages
@@ -174,9 +173,7 @@ def _title(figure: Figure, scene: Scene) -> None:
     if scene.first > scene.begin or scene.last < scene.end:
         shown = duration(scene.last - scene.first)
         words += f"; {shown} of it shown, from {duration(scene.first - scene.begin)} on"
-    words += f"; Linux {trace.meta.get('kernel', {}).get('release', '?')}"
-    command = shlex.join(trace.meta.get("command") or [])
-    words += f"; recorded: {command}" if command else ""
+    words += f"; {recorded(trace.recording)}"
     figure.text(
         LEFT / WIDTH, 1 - 0.55 / high, fitted(words, room, 9.5), fontsize=9.5, color="#444444",
         va="center",

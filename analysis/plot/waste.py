@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import shlex
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.arrays import Ints
-from analysis.plot.figure import Picture
+from analysis.plot.figure import Picture, recorded
 from analysis.plot.labels import fitted
 from analysis.plot.shapes import bars, joined
 from analysis.plot.style import DPI, GRID, LOSS, MARK, Floats
@@ -141,9 +139,7 @@ def _title(figure: Figure, trace: Trace, found: Wasted) -> None:
         LEFT / WIDTH, 1 - 0.3 / HEIGHT, f"Kept and not mapped: {folios} partially mapped",
         fontsize=14, fontweight="bold", va="center",
     )  # fmt: skip
-    words = f"Linux {trace.meta.get('kernel', {}).get('release', '?')}"
-    command = shlex.join(trace.meta.get("command") or [])
-    words += f"; recorded: {command}" if command else ""
+    words = recorded(trace.recording)
     words += "; events were lost (grey)" if trace.losses else ""
     figure.text(
         LEFT / WIDTH, 1 - 0.55 / HEIGHT, fitted(words, (WIDTH - LEFT - 0.3) * 72, 9.5),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from matplotlib import pyplot
 
 import analysis
 import probes
+from analysis.plot.waste import plot_waste
 from analysis.trace import Trace
 from probes.tracefile import BlockType
 from tests import mock_stories
@@ -144,7 +146,21 @@ def test_names_are_text_when_a_trace_is_shown(name: str, tmp_path: Path) -> None
     for shown in (repr(trace), trace._repr_html_()):
         assert not acts(shown)
     assert "<script" not in trace._repr_html_()
-    analysis.plot_lives(trace).savefig(tmp_path / "t.png")
+    # AND Python has nothing to warn of, whatever the font lacks
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for figure in (analysis.plot_lives(trace), analysis.plot_timeline(trace, 0)):
+            figure.savefig(tmp_path / "t.png")
+
+
+def test_a_picture_tells_of_which_recording_it_is(lifecycle: Trace) -> None:
+    # GIVEN a trace WHEN any picture of it is drawn THEN it names the kernel and the command
+    told = "Linux 6.1.0-56-amd64; recorded: /mapcount/out/lifecycle"
+    pictures = (
+        analysis.plot_lives(lifecycle), analysis.plot_timeline(lifecycle, 0), plot_waste(lifecycle),
+    )  # fmt: skip
+    for figure in pictures:
+        assert [text for text in figure.texts if told in text.get_text()]
 
 
 def test_a_trace_is_the_same_when_it_was_pickled(lifecycle: Trace) -> None:
