@@ -231,7 +231,8 @@ def _make(root: Path, out: Path, log: Path, what: str, *words: str) -> None:
 
 def in_root(root: Path, log: Path, what: str, *command: str) -> None:
     """Run COMMAND in the build root, where nothing of this machine's environment is seen."""
-    # A process space of its own: when we are killed, so is everything that it has started.
-    jail = ["unshare", "--fork", "--pid", "--kill-child", "--mount-proc", f"--root={root}"]
+    # A process space of its own: when we end, however, so does everything that it has started.
+    jail = ["setpriv", "--pdeathsig", "KILL"]
+    jail += ["unshare", "--fork", "--pid", "--kill-child", "--mount-proc", f"--root={root}"]
     clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
     procs.run_logged([*jail, *clean, *command], log, what)

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Tests of vm.kbuild: edits that must match, trees brought back, builds that can be resumed."""
 
+import contextlib
 import os
 import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from vm import chroot, guest, kbuild
 from vm.kbuild import Edit
 from vm.say import LabError
 
+ROOT = Path(__file__).parents[3]
 RMAP = """\
 // not the kernel's text, only its style
 static void helper(struct page *page);
@@ -263,3 +268,33 @@ def test_configuration_ends_with_the_recipes_options_when_it_begins_with_makes(
     assert (root / "targets").read_text().split() == [
         *("defconfig", "debug.config", "olddefconfig", "bzImage")
     ]
+
+
+def _running(command: list[str]) -> bool:
+    """Whether a process with these words is there."""
+    wanted = "\0".join([*command, ""]).encode()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if path.read_bytes() == wanted:
+                return True
+    return False
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a build root is entered as root")
+def test_build_ends_when_what_runs_it_is_killed(tmp_path: Path) -> None:
+    # GIVEN something that is built by a program that handles no signals
+    command = ["sleep", f"{9000 + os.getpid()}.25"]
+    call = f"kbuild.in_root(Path('/'), Path({str(tmp_path / 'log')!r}), 'waiting', *{command})"
+    text = f"from pathlib import Path; from vm import kbuild; {call}"
+    with subprocess.Popen([sys.executable, "-c", text], cwd=ROOT) as lab:
+        _until(lambda: _running(command))
+        # WHEN that is ended as `kill` does it THEN nothing of the build is left
+        lab.terminate()
+    _until(lambda: not _running(command))
+
+
+def _until(done: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < until, "it did not come"
+        time.sleep(0.1)
