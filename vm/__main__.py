@@ -113,14 +113,7 @@ def parser() -> cli.Parser:
     every.add_argument(
         "--workload", nargs="+", action="extend", metavar="W", help="only these workloads"
     )
-    every.add_argument(
-        "-o",
-        "--output",
-        default="out/matrix",
-        metavar="DIR",
-        help="where the traces and matrix.json go (default: out/matrix)",
-    )
-    every.add_argument("-f", "--force", action="store_true", help="overwrite older results")
+    _results(every, "out/matrix", "traces and matrix.json")
     every.add_argument(
         "--seconds-per-guest",
         type=cli.seconds,
@@ -146,11 +139,7 @@ def parser() -> cli.Parser:
         "--program", nargs="+", action="extend", metavar="P",
         help=f"only these programs (default: {', '.join(wild.PROGRAMS)})",
     )  # fmt: skip
-    foreign.add_argument(
-        "-o", "--output", default="out/wild", metavar="DIR",
-        help="where the traces and matrix.json go (default: out/wild)",
-    )  # fmt: skip
-    foreign.add_argument("-f", "--force", action="store_true", help="overwrite older results")
+    _results(foreign, "out/wild", "traces and matrix.json")
     hunting = command(
         "hunt",
         help="look for kernel bugs with random programs, selftests and stress-ng",
@@ -175,11 +164,7 @@ def parser() -> cli.Parser:
         "--anew", action="store_true",
         help="also report the known bugs of docs/trophies.md",
     )  # fmt: skip
-    hunting.add_argument(
-        "-o", "--output", default="out/hunt", metavar="DIR",
-        help="where the reports and hunt.json go (default: out/hunt)",
-    )  # fmt: skip
-    hunting.add_argument("-f", "--force", action="store_true", help="overwrite older results")
+    _results(hunting, "out/hunt", "reports and hunt.json")
     bugs = command(
         "mutants",
         help="audit kernels with planted accounting bugs: is each found and named?",
@@ -198,14 +183,7 @@ def parser() -> cli.Parser:
     bugs.add_argument(
         "--mutant", nargs="+", action="extend", default=[], metavar="NAME", help="only these bugs"
     )
-    bugs.add_argument(
-        "-o",
-        "--output",
-        default="out/mutants",
-        metavar="DIR",
-        help="where the traces and mutants.json go (default: out/mutants)",
-    )
-    bugs.add_argument("-f", "--force", action="store_true", help="overwrite older results")
+    _results(bugs, "out/mutants", "traces and mutants.json")
     forms = command(
         "thread",
         help="measure four forms of stable_page_flags(): crashes, wrong answers, cost",
@@ -220,15 +198,17 @@ def parser() -> cli.Parser:
         choices=[form.name for form in thread.FORMS],
         help="only these forms",
     )
-    forms.add_argument(
-        "-o",
-        "--output",
-        default="out/thread",
-        metavar="DIR",
-        help="where the traces and thread.json go (default: out/thread)",
-    )
-    forms.add_argument("-f", "--force", action="store_true", help="overwrite older results")
+    _results(forms, "out/thread", "traces and thread.json")
     return top
+
+
+def _results(parser: argparse.ArgumentParser, folder: str, what: str) -> None:
+    """-o and -f of an experiment, which leaves what it made in a folder."""
+    parser.add_argument(
+        "-o", "--output", default=folder, metavar="DIR",
+        help=f"where the {what} go (default: {folder})",
+    )  # fmt: skip
+    parser.add_argument("-f", "--force", action="store_true", help="overwrite older results")
 
 
 def _guest_options(parser: argparse.ArgumentParser) -> None:
