@@ -61,10 +61,11 @@ class Cell:
 
     @property
     def good(self) -> bool:
-        """True where nothing is wrong: no difference, no finding, or left out with a reason."""
+        """True where nothing is wrong: no difference and no certain finding, or left out with a
+        reason.  What is only possible says what it waits for, and is counted."""
         if self.outcome == LEFT_OUT:
             return bool(self.reason)
-        return self.outcome == CHECKED and not self.differences and not self.findings
+        return self.outcome == CHECKED and not self.differences and not self.certain
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ def summary(matrix: Matrix) -> str:
     differences = sum(cell.differences or 0 for cell in cells)
     possible = sum(cell.possible or 0 for cell in cells)
     findings = sum(cell.findings or 0 for cell in cells)
+    certain = f" ({sum(cell.certain or 0 for cell in cells)} certain)" if findings else ""
     real = sum(sum(cell.real.values()) for cell in cells)
     events = sum(cell.events or 0 for cell in cells)
     lost = sum(cell.lost or 0 for cell in cells)
@@ -97,7 +98,7 @@ def summary(matrix: Matrix) -> str:
     return (
         f"{len(cells)} combinations, {left_out} left out, {bad} failed; {checked} values checked: "
         f"{differences} differences, {possible} possible; {events} events audited: "
-        f"{findings} findings, {real} real ones of docs/trophies.md; {lost} events lost"
+        f"{findings} findings{certain}, {real} real ones of docs/trophies.md; {lost} events lost"
     )
 
 
@@ -152,7 +153,7 @@ def place(cell: Cell | None, notes: list[str]) -> str:
             text = f"**{text}**"
     else:
         text = cell.outcome if cell.outcome == LEFT_OUT else f"**{cell.outcome}**"
-    extra = [f"{cell.findings} findings"] if cell.findings else []
+    extra = [f"{cell.findings} findings, {cell.certain} certain"] if cell.findings else []
     extra += [f"real: {figure(cell, 'real')}"] if cell.real else []
     extra += [f"{cell.possible} possible differences"] if cell.possible else []
     extra += [f"{cell.lost} events lost"] if cell.lost else []

@@ -214,6 +214,11 @@ def test_doubt_is_told_with_the_finding_when_there_is_some(
     cell = matrix._audited(matrix.Cell("6.1", "lifecycle", matrix.CHECKED), tmp_path / "t")
     # THEN what is only possible is not told as if it were certain
     assert cell.reason == told and cell.certain == (certainty == "certain")
+    # AND it is shown and counted, and fails nothing
+    assert cell.good == (certainty == "possible")
+    notes: list[str] = []
+    assert "(1)" in matrix_text.place(cell, notes)
+    assert f"1 findings, {cell.certain} certain; {told}" in notes[0]
 
 
 def test_matrix_is_good_when_what_the_audit_finds_is_known_to_be_real(
