@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.audit import Audit
+from analysis.audit.listed import Listed
 from analysis.text import count, table
 from analysis.trace import Trace
 from probes.visible import visible_lines
@@ -34,6 +35,15 @@ def _one(trace: Trace, one: Mapping[Any, Any]) -> str:
     return visible_lines(lines)
 
 
+def unlisted(audit: Audit) -> str:
+    """What is told where more was found than is listed."""
+    return (
+        f"{count(audit.unlisted, 'more breach', 'more breaches')} of the same kinds, counted and "
+        f"not listed: the first {Listed.MOST} of a kind are findings; `mapcount slice` makes a "
+        "smaller trace, of some time or some pages"
+    )
+
+
 def audit_text(trace: Trace, audit: Audit, everything: bool, more: str = "--all") -> str:
     """The table, some findings of each kind (or all) and one line that sums up.
 
@@ -50,11 +60,15 @@ def audit_text(trace: Trace, audit: Audit, everything: bool, more: str = "--all"
         parts += [_one(trace, one) for one in told.to_dict("records")]
         if len(told) < len(findings):
             parts.append(f"and {len(findings) - len(told)} more like these: {more}")
+    if audit.unlisted:
+        parts.append(unlisted(audit))
     certain = int((findings["certainty"] == "certain").sum())
+    more_of_them = f", {audit.unlisted} not listed" if audit.unlisted else ""
     parts.append(
         f"{count(len(findings), 'finding')}: {certain} certain, {len(findings) - certain} "
-        f"possible; {count(trace.census.events, 'event')}, {count(audit.lives, 'life', 'lives')}, "
-        f"{count(len(trace.snapshots), 'snapshot')}; {count(audit.set_aside, 'observation')} set "
-        "aside, made while another operation on the folio was under way"
+        f"possible{more_of_them}; {count(trace.census.events, 'event')}, "
+        f"{count(audit.lives, 'life', 'lives')}, {count(len(trace.snapshots), 'snapshot')}; "
+        f"{count(audit.set_aside, 'observation')} set aside, made while another operation on the "
+        "folio was under way"
     )
     return "\n\n".join(parts)

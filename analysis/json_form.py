@@ -6,9 +6,11 @@ Rows of a table have the names of the data frame's columns.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from analysis.life_table import Table
+from analysis.life_table import Table, ids, slices
+from analysis.lives import BIRTHS, DEATHS
 from analysis.stats import stats_of
 from analysis.trace import Trace
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from analysis.verify import Verification
 
 Row = dict[str, Any]
+LIVES = ("life", "id", "head_pfn", "order", "anon", "hugetlb", "birth", "birth_ts", "death",
+         "death_ts", "parent", "events", "changes", "tasks", "reads", "raced_reads")  # fmt: skip
 
 
 def rows(frame: pd.DataFrame) -> list[Row]:
@@ -94,13 +98,22 @@ def _oops(trace: Trace) -> Row | None:
     }
 
 
-def lives_json(table: Table) -> list[Row]:
-    """The lives of a table, as ``Trace.df_lives`` has them."""
-    from analysis.lives_frame import lives_frame
-
-    frame = lives_frame(table)
-    frame.insert(0, "life", table["life"])
-    return rows(frame)
+def lives_json(table: Table) -> Iterator[Row]:
+    """The lives of a table, as ``Trace.df_lives`` has them, one after the other."""
+    for some in slices(table):
+        columns: dict[str, list[Any]] = {name: column.tolist() for name, column in some.items()}
+        dead, parent = columns["dead"], columns["parent"]
+        columns |= {
+            "id": ids(some),
+            "birth": [BIRTHS[code] for code in columns["birth"]],
+            "death": [DEATHS[code] for code in columns["death"]],
+            "death_ts": [
+                ts if ended else None for ts, ended in zip(columns["death_ts"], dead, strict=True)
+            ],
+            "parent": [life if life >= 0 else None for life in parent],
+        }
+        for values in zip(*(columns[name] for name in LIVES), strict=True):
+            yield dict(zip(LIVES, values, strict=True))
 
 
 def verify_json(trace: Trace, result: Verification) -> Row:
@@ -108,7 +121,8 @@ def verify_json(trace: Trace, result: Verification) -> Row:
     return {
         "checked": result.checked,
         "certain": result.certain,
-        "possible": len(result.differences) - result.certain,
+        "possible": result.possible,
+        "unlisted": result.unlisted,
         "snapshots": rows(result.table),
         "differences": rows(result.differences),
         "torn": [

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from analysis.log import Log
 from analysis.plan import among
 from analysis.windows import Windows
 
+#: Rows of a table that are made into Python's own values at a time.
+PIECE = 1 << 13
 #: Columns with one element per life.
 Table = dict[str, npt.NDArray[Any]]
 
@@ -86,9 +88,15 @@ def id_parts(life: int | str) -> tuple[int, int] | None:
     return (int(given[1]), int(given[2], 16)) if given else None
 
 
-def some_of(table: Table, which: Ints | Bools) -> Table:
+def some_of(table: Table, which: Ints | Bools | list[int] | slice) -> Table:
     """The rows of some lives."""
     return {name: column[which] for name, column in table.items()}
+
+
+def slices(table: Table) -> Iterator[Table]:
+    """A table in pieces, of which each can be made into Python's own values."""
+    for begin in range(0, len(table["order"]), PIECE):
+        yield some_of(table, slice(begin, begin + PIECE))
 
 
 def everyone(table: Table) -> Bools:

@@ -87,8 +87,8 @@ def _interactive(
     first = next((life for life in wanted if life in set(drawn.tolist())), None)
     columns = Columns()
     add_table(columns, trace, some_of(table, np.sort(ranked)), findings)
-    add_drawn(columns, trace, drawn)
-    known = facts(trace, told, first) | {"columns": columns.index}
+    tids = add_drawn(columns, trace, drawn)
+    known = facts(trace, told, first, tids) | {"columns": columns.index}
     parts = [data("facts", known), data("items", view.items())]
     packed = {"columns": columns.text()} | view.library()
     parts += [

@@ -380,6 +380,9 @@ class Trace:
     def df_findings(self) -> pd.DataFrame:
         """What an audit finds, in the order of time; empty for a healthy kernel.
 
+        Of each kind (a rule and a counter) the first 2000; ``audit.unlisted`` says how many more
+        there are.
+
         * ``rule``: category, see ``analysis.audit.rules``, and ``rests_on``: str, the
           kernel's rule behind it
         * ``severity``: category, error (a counter is wrong) or race

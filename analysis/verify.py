@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -25,23 +25,35 @@ from analysis.truth import Snapshot
 from analysis.truth_frame import folio_values, has_counter
 from analysis.walked import Walks
 
+#: Differences of a part of a trace that are told one by one; all are counted.
+MOST = 50_000
 CHECKS = (*FOLIO, "mapcount", "kpagecount", "page tables")
+#: The reasons that there are, and the place of each difference's.
+Doubts = tuple[list[str], Ints]
 #: What the kernel itself keeps of a folio's mappings.
 COUNTERS = ("order", *(name for name, row in FOLIO.items() if not row.kept.pins), "mapcount")
 
 
 @dataclass(frozen=True)
 class Verification:
-    """``table``: one row per snapshot.  ``differences``: one row per wrong value.
+    """``table``: one row per snapshot.  ``differences``: one row per wrong value, as far as there
+    is room for them (``MOST``); the table counts all.
 
     The columns of differences: ``snapshot``, ``life``, ``counter``, ``subpage`` (-1: the
     folio), ``replayed``, ``truth``, ``busy`` (the life changed while the snapshot was
     taken), ``doubt`` (why the difference may be none, see ``analysis.doubt``; empty: it is
     certain), ``first_row`` (first record that disagrees with the replay; -1: none does).
+
+    Of one part alone: ``wrong``: by snapshot the lives of which a value differs, and
+    ``wrong_counters``: those of which a counter does, not just what /proc makes of it, of folios
+    that were not busy; ``set_aside``: differences of busy ones.
     """
 
     table: pd.DataFrame
     differences: pd.DataFrame
+    wrong: dict[str, Ints] = field(default_factory=dict)
+    wrong_counters: dict[str, Ints] = field(default_factory=dict)
+    set_aside: int = 0
 
     @property
     def checked(self) -> int:
@@ -51,23 +63,30 @@ class Verification:
     @property
     def certain(self) -> int:
         """Number of differences that have no other explanation."""
-        return int((self.differences["doubt"] == "").sum())
+        return int(self.table["differences"].sum())
 
-    def wrong_counters(self) -> dict[str, set[int]]:
-        """By snapshot, the lives of which a counter differs, not just what /proc makes of it."""
-        frame = self.differences
-        own = frame[frame["counter"].isin(COUNTERS) & ~frame["busy"].astype(bool)]
-        wrong: dict[str, set[int]] = {}
-        for snapshot, life in zip(own["snapshot"], own["life"], strict=True):
-            wrong.setdefault(snapshot, set()).add(int(life))
-        return wrong
+    @property
+    def possible(self) -> int:
+        """Number of the others."""
+        return int(self.table["possible"].sum())
+
+    @property
+    def unlisted(self) -> int:
+        """Number of differences that are only counted."""
+        return self.certain + self.possible - len(self.differences)
 
 
 class _Sheet:
     """Collects comparisons of one snapshot."""
 
-    def __init__(self, name: str, here: Present, doubt: Callable[[Ints, Bools], list[str]]) -> None:
+    def __init__(
+        self, name: str, here: Present, doubt: Callable[[Ints, Bools], Doubts], room: int
+    ) -> None:
         self.here = here
+        self.room = room
+        self.certain = self.possible = self.set_aside = 0
+        self.lives: list[Ints] = []
+        self.of_counters: list[Ints] = []
         self.doubt = doubt
         self.busy = here.life[here.busy]
         self.counted = dict.fromkeys(CHECKS, 0)
@@ -84,6 +103,18 @@ class _Sheet:
         self.counted[counter] = self.counted.get(counter, 0) + int(known.sum())
         bad = np.flatnonzero(known & ((replayed != truth) if wrong is None else wrong))
         busy = np.isin(life[bad], self.busy)
+        reasons, reason = self.doubt(life[bad], busy)
+        certain = np.array([not text for text in reasons], dtype=bool)[reason]
+        self.certain += int(certain.sum())
+        self.possible += int((~certain).sum())
+        self.set_aside += int(busy.sum())
+        self.lives.append(np.unique(life[bad]))
+        if counter in COUNTERS:
+            self.of_counters.append(np.unique(life[bad[~busy]]))
+        # Where there is no room for all, the certain ones are told.
+        told = np.sort(np.argsort(~certain, kind="stable")[: self.room])
+        self.room -= len(told)
+        bad, busy, reason = bad[told], busy[told], reason[told]
         self.wrong.append(
             pd.DataFrame(
                 {
@@ -94,7 +125,7 @@ class _Sheet:
                     "replayed": replayed[bad],
                     "truth": truth[bad],
                     "busy": busy,
-                    "doubt": texts(self.doubt(life[bad], busy)),
+                    "doubt": texts([reasons[at] for at in reason.tolist()]),
                     "row": np.full(len(bad), self.here.row, dtype=np.int64),
                 }
             )
@@ -207,41 +238,46 @@ def verify_part(part: Part, doubt: Doubt, run: Replay | None = None) -> Verifica
     found = [present(log, lives, shot) for shot in part.snapshots]
     if run is None:
         run = part.replay(np.concatenate([np.zeros(0, np.int64), *(one.life for one in found)]))
-    rows, wrong, walks = [], [], Walks(part)
+    rows, wrong, walks, room, set_aside = [], [], Walks(part), MOST, 0
+    lives_of: dict[str, Ints] = {}
+    counters_of: dict[str, Ints] = {}
     for number, (shot, here) in enumerate(zip(part.snapshots, found, strict=True)):
-        sheet = _Sheet(f"{number} {shot.name}", here, partial(_doubts, part, doubt, shot))
+        sheet = _Sheet(f"{number} {shot.name}", here, partial(_doubts, part, doubt, shot), room)
         if len(here.life):
             want = expected(lives, run, here, part.counters)
             shown = _check_folios(sheet, part, shot, want)
             _check_pages(sheet, part, shot, want, shown, walks)
         if len(lives):
             _check_remains(sheet, part, shot)
-        bad = pd.concat(sheet.wrong, ignore_index=True) if sheet.wrong else None
-        possible = 0 if bad is None else int((bad["doubt"] != "").sum())
+        room, set_aside = sheet.room, set_aside + sheet.set_aside
+        lives_of[sheet.name] = _distinct(sheet.lives)
+        counters_of[sheet.name] = _distinct(sheet.of_counters)
         rows.append(
             {"snapshot": sheet.name, "lives": len(here.life), "busy": int(here.busy.sum())}
             | {name: sheet.counted[name] for name in CHECKS}
             | {
                 "unknown": sheet.unknown,
-                "differences": 0 if bad is None else len(bad) - possible,
-                "possible": possible,
+                "differences": sheet.certain,
+                "possible": sheet.possible,
             }
         )
-        if bad is not None:
-            wrong.append(bad)
+        wrong += sheet.wrong
     columns = ["snapshot", "lives", "busy", *CHECKS, "unknown", "differences", "possible"]
     table = pd.DataFrame(rows, columns=columns)
-    return Verification(table, _explain(part, run, wrong))
+    explained = _explain(part, run, wrong)
+    return Verification(table, explained, lives_of, counters_of, set_aside)
 
 
-def _doubts(part: Part, doubt: Doubt, shot: Snapshot, life: Ints, busy: Bools) -> list[str]:
+def _distinct(lives: list[Ints]) -> Ints:
+    return np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *lives]))
+
+
+def _doubts(part: Part, doubt: Doubt, shot: Snapshot, life: Ints, busy: Bools) -> Doubts:
     """The one judgement of differences, for ``verify`` and the audit: why each may be none."""
-    since = part.since[life]
-    reasons: dict[tuple[int, bool], str] = {}
-    for key in zip(since.tolist(), busy.tolist(), strict=True):
-        if key not in reasons:
-            reasons[key] = doubt.reason_snapshot(key[0], shot.ts_end, key[1])
-    return [reasons[key] for key in zip(since.tolist(), busy.tolist(), strict=True)]
+    since, place = np.unique(part.since[life], return_inverse=True)
+    by_since = [doubt.reason_snapshot(one, shot.ts_end, busy=False) for one in since.tolist()]
+    reasons = [*by_since, doubt.reason_snapshot(0, shot.ts_end, busy=True)]
+    return reasons, np.where(busy, len(by_since), place)
 
 
 def _explain(part: Part, run: Replay, wrong: list[pd.DataFrame]) -> pd.DataFrame:

@@ -78,9 +78,13 @@ def verify_text(trace: Trace, result: Verification) -> str:
         lines.append(_difference(trace, {str(name): value for name, value in one.items()}))
     if len(runs) > SHOWN:
         lines.append(f"and {len(runs) - SHOWN} more like these")
-    possible = len(result.differences) - result.certain
+    if result.unlisted:
+        lines.append(
+            f"and {count(result.unlisted, 'difference')} that are only counted: "
+            "`mapcount slice` makes a smaller trace, of some pages"
+        )
     lines.append(
         f"{count(result.checked, 'value')} checked in {count(len(result.table), 'snapshot')}: "
-        f"{count(result.certain, 'difference')}, {possible} possible"
+        f"{count(result.certain, 'difference')}, {result.possible} possible"
     )
     return "\n".join(lines)

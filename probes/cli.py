@@ -15,7 +15,18 @@ import sys
 import threading
 import warnings
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, NoReturn, Optional, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    Mapping,
+    NoReturn,
+    Optional,
+    Sequence,
+)
 
 from probes.errors import MapcountError
 from probes.output import reason
@@ -207,6 +218,16 @@ def result(text: str, at_once: bool = False) -> None:
 def json_result(value: Any) -> None:
     """A result of --json on stdout: plain values, numpy's among them."""
     _write(json.dumps(value, indent=1, allow_nan=False, default=lambda one: one.item()) + "\n")
+
+
+def json_rows(rows: Iterable[Mapping[str, Any]]) -> None:
+    """The same of a list of objects of plain values, however long: one is made at a time."""
+    lead = "[\n "
+    for row in rows:
+        text = json.dumps(row, separators=(",\n  ", ": "), allow_nan=False)
+        _write(f"{lead}{{\n  {text[1:-1]}\n }}")
+        lead = ",\n "
+    _write("[]\n" if lead.startswith("[") else "\n]\n")
 
 
 class Unwritten(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from analysis.packing import pack
 from analysis.records import RECORD, fetched
 from analysis.source import Source
+from analysis.truth import Layout
 from probes.tracefile import (
     BLOCK,
     BLOCK_MAGIC,
@@ -203,6 +206,101 @@ def nested(depth: int) -> bytes:
     return b"[" * depth + b"]" * depth
 
 
+#: As many records as are answered in time, packed ones included.
+MANY = 500_000
+#: Records of a packed block.
+AT_ONCE = 1 << 17
+
+
+def columns(rows: np.ndarray) -> list[Forged]:
+    """Blocks that pack these records, as `slice` does."""
+    pieces = [rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE)]
+    return [packed(BlockType.COLUMNS, pack(piece), len(piece)) for piece in pieces]
+
+
+def made(**fields: Any) -> list[Forged]:
+    """So many packed records; FIELDS have the values of some of their fields, in turn."""
+    rows = np.resize(records()[:1], MANY)
+    rows["ts"], rows["seq"] = np.arange(MANY) * 1000 + 1_000_000, np.arange(MANY)
+    rows["cpu"] = rows["order"] = 0
+    for name, values in fields.items():
+        rows[name] = np.resize(values, MANY).astype(RECORD[name])
+    return [text(BlockType.HEADER, header()), *columns(rows), _trailer(MANY)]
+
+
+def _trailer(number: int) -> Forged:
+    told = {"events": number, "lost": 0, "end": "in order", "monotonic_ns": 1}
+    return text(BlockType.TRAILER, told)
+
+
+def ids(**wanted: str) -> list[int]:
+    """The ids of the probes with this op, or this phase and op."""
+    return [
+        entry["id"] for entry in header()["plan"]
+        if all(entry[name] == value for name, value in wanted.items())
+    ]  # fmt: skip
+
+
+def long_life() -> list[Forged]:
+    """A healthy folio with so many records."""
+    from tests.bench.synthetic import generate
+
+    with tempfile.TemporaryDirectory() as folder:
+        generate(Path(folder) / "t", MANY, 1)
+        with Source(str(Path(folder) / "t")) as source:
+            source.read()
+            rows = np.concatenate([fetched(chunk) for chunk in source.chunks])
+    return [text(BlockType.HEADER, header()), *columns(rows), _trailer(len(rows))]
+
+
+def liars() -> list[Forged]:
+    """A hundred folios that are mapped and unmapped; no record fits to the one before."""
+    (point,) = ids(op="map", phase="point")[:1]
+    values = np.random.default_rng(1).integers(-5, 100, (2, MANY))
+    return made(
+        probe=point, order=9, pfn=np.arange(100) * 512 + np.arange(100) % 7, nr=1,
+        mapcount=values[0], entire=values[1], large=values[0] + 7, refcount=-1,
+    )  # fmt: skip
+
+
+def wrong_pages(folios: int = 1024, snapshots: int = 10) -> list[Forged]:
+    """Folios whose pages have other map counts in each of some snapshots."""
+    (point,) = ids(op="alloc", phase="point")[:1]
+    frames = np.arange(1, folios + 1) * 512
+    rows = np.resize(records()[:1], len(frames))
+    rows["probe"], rows["pfn"], rows["order"] = point, frames, 9
+    rows["ts"], rows["seq"], rows["cpu"] = np.arange(len(rows)) + 1000, np.arange(len(rows)), 0
+    layout = Layout.of(header())
+    page = np.zeros((512, layout.struct_page), "u1")
+
+    def put(at: int, name: str, value: int, inside: int = 0) -> None:
+        place = layout.fields[name] + inside
+        page.ravel()[at * layout.struct_page + place :][:4].view("<u4")[0] = value
+
+    for at in range(512):
+        put(at, "mapcount", 3)
+        put(at, "compound_head", 1 if at else 0)
+    bit = layout.bits["head"]
+    put(0, "flags", 1 << bit % 32, bit // 32 * 4)
+    put(0, "order" if "order" in layout.fields else "flags_1", 9)
+    told = {"name": "x", "frames": frames.tolist(), "tasks": []}
+    shots = []
+    for number in range(snapshots):
+        when = {"ts_begin": 10_000_000 + number, "ts_end": 10_000_000 + number}
+        arrays = page.tobytes() * len(frames), bytes(len(frames) * 512 * 18)
+        payload = snapshot(json.dumps(told | when).encode()) + b"".join(arrays)
+        shots.append(packed(BlockType.TRUTH, payload))
+    rest = [raw(BlockType.RECORDS, rows.tobytes(), len(rows)), *shots]
+    return [text(BlockType.HEADER, header()), *rest, _trailer(len(rows))]
+
+
+def areas() -> list[Forged]:
+    """A snapshot with as many mappings of processes, and runs of pages that lie in no frame."""
+    about = {"name": "x", "ts_begin": 1, "ts_end": 2, "frames": [], "tasks": []}
+    about |= {"published": {"runs": MANY, "areas": MANY, "files": ["pagemap", "smaps"]}}
+    return golden(more=[packed(BlockType.TRUTH, snapshot(json.dumps(about).encode(), 96 * MANY))])
+
+
 #: name -> its blocks; docs/trace-format.md says what a reader may refuse.
 FILES: dict[str, Callable[[], list[Forged]]] = {
     "a packed block of 1 GiB": lambda: golden(more=[bomb(BlockType.TRUTH, 1 << 30)]),
@@ -255,5 +353,32 @@ FILES: dict[str, Callable[[], list[Forged]]] = {
     "tasks that are numbers": lambda: golden(more=[text(BlockType.TASKS, [1, 2, 3])]),
     "every counter at its end": lambda: with_field("mapcount", [-(1 << 31), (1 << 31) - 1]),
     "every time at its end": lambda: with_field("ts", [0, (1 << 63) - 1]),
+    "half a million records of one folio": long_life,
+    "half a million records that lie": liars,
+    "half a million pages": lambda: made(
+        probe=ids(op="alloc", phase="point")[:1], pfn=np.arange(MANY) + 1000
+    ),
+    "a quarter of a million pages, each with a finding": lambda: made(
+        probe=[*ids(op="alloc", phase="point")[:1], *ids(op="unmap", phase="point")[:1]],
+        pfn=np.repeat(np.arange(MANY // 2) + 1000, 2), mapcount=[-1, 4],
+    ),
+    "an eighth of a million readers that raced": lambda: made(
+        probe=[*ids(op="alloc", phase="point")[:1], *ids(op="read", phase="enter")[:1],
+               *ids(op="free", phase="point")[:1], *ids(op="read", phase="return")[:1]],
+        pfn=np.repeat(np.arange(MANY // 4) + 1000, 4), mapcount=-1,
+    ),
+    "half a million marks": lambda: made(probe=0xFF00),
+    "half a million tasks": lambda: made(probe=0xFF01, pfn=np.arange(MANY) + (1 << 32) * 7),
+    "half a million threads": lambda: made(
+        probe=ids(op="map", phase="point")[:1], tid=np.arange(MANY), pfn=512,
+    ),
+    "snapshots that are wrong in every page": lambda: [*wrong_pages(), padding()],
+    "half a million mappings in a snapshot": areas,
     "every page at its end": lambda: with_field("pfn", [0, (1 << 63) - 1, 1 << 62]),
+}  # fmt: skip
+
+#: Those of as many records as are answered in time, or of as many values.
+LARGE = {
+    name for name in FILES
+    if "million" in name or name == "snapshots that are wrong in every page"
 }  # fmt: skip

@@ -13,6 +13,7 @@ from analysis.audit.calls import calls
 from analysis.audit.double_entry import Books
 from analysis.audit.finding import Finding
 from analysis.audit.leaks import leaks
+from analysis.audit.listed import Listed
 from analysis.audit.page_words import page_words
 from analysis.audit.published import published
 from analysis.audit.races import races
@@ -30,11 +31,14 @@ from analysis.recording import Recording
 class Audit:
     """``findings``: the frame of ``Trace.df_findings``.  ``set_aside``: observations that were
     not held against the books because an operation on the same folio was under way.
-    ``lives``: how many lives of folios and pages were held against the rules."""
+    ``lives``: how many lives of folios and pages were held against the rules.
+    ``unlisted``: how many more breaches were counted, beyond the first of each kind that
+    are findings (``analysis.audit.listed``)."""
 
     findings: pd.DataFrame
     set_aside: int
     lives: int
+    unlisted: int = 0
 
 
 def audit(trace: Parted) -> Audit:
@@ -44,8 +48,9 @@ def audit(trace: Parted) -> Audit:
 
 def audit_part(recording: Recording, part: Part) -> Audit:
     """Hold a part of a recording against the rules; its lives have the part's numbers."""
-    found, aside = _audit(part, Doubt(recording))
-    return Audit(findings_frame(part, found), aside, len(part.lives))
+    listed = Listed()
+    found, aside = _audit(part, Doubt(recording), listed)
+    return Audit(findings_frame(part, found), aside, len(part.lives), listed.beyond)
 
 
 def joined(audits: Iterable[tuple[Audit, Ints]]) -> Audit:
@@ -53,23 +58,28 @@ def joined(audits: Iterable[tuple[Audit, Ints]]) -> Audit:
 
     The findings are in the order of their events.
     """
-    frames, set_aside, lives = [], 0, 0
+    frames, set_aside, lives, unlisted = [], 0, 0, 0
     for one, numbers in audits:
         frames.append(one.findings.assign(life=numbers[one.findings["life"]]))
         set_aside += one.set_aside
         lives += one.lives
+        unlisted += one.unlisted
     some = [frame for frame in frames if len(frame)] or frames[:1]
     found = pd.concat(some, ignore_index=True)
     keys = list(zip(found["events"], found["rule"].astype(str), strict=True))
     by_time = sorted(range(len(keys)), key=keys.__getitem__)
-    return Audit(found.iloc[by_time].reset_index(drop=True), set_aside, lives)
+    found = found.iloc[by_time]
+    kept = (
+        found.groupby(["rule", "counter"], observed=True).head(Listed.MOST).reset_index(drop=True)
+    )
+    return Audit(kept, set_aside, lives, unlisted + len(found) - len(kept))
 
 
-def _audit(part: Part, doubt: Doubt) -> tuple[list[Finding], int]:
+def _audit(part: Part, doubt: Doubt, listed: Listed) -> tuple[list[Finding], int]:
     """The findings in what fits into memory, and how many observations were set aside."""
     run = part.replay(range(len(part.lives)))
-    books = Books(part, run, doubt)
-    limits = list(Limits(part, run, doubt).findings())
+    books = Books(part, run, doubt, listed)
+    limits = list(Limits(part, run, doubt, listed).findings())
     told = {(one.life, one.counter, one.rows[-1]) for one in limits}
     entries = [
         books.finding(one)
@@ -79,15 +89,15 @@ def _audit(part: Part, doubt: Doubt) -> tuple[list[Finding], int]:
     ]
     freed = {one.life for one in limits if one.rule == "mapped-at-free"}
     found = [
-        *calls(part, doubt),
+        *calls(part, doubt, listed),
         *limits,
-        *mapped_at_free(part, run, doubt, freed),
-        *mapped_at_split(part, run, doubt),
+        *mapped_at_free(part, run, doubt, freed, listed),
+        *mapped_at_split(part, run, doubt, listed),
         *entries,
-        *at_rest(part, run, doubt),
-        *page_words(part, run, doubt),
-        *published(part, run, doubt, books.result),
-        *races(part, doubt),
-        *leaks(part, run, doubt),
+        *at_rest(part, run, doubt, listed),
+        *page_words(part, run, doubt, listed),
+        *published(part, run, doubt, books.result, listed),
+        *races(part, doubt, listed),
+        *leaks(part, run, doubt, listed),
     ]
     return found, books.set_aside

@@ -12,6 +12,7 @@ import numpy as np
 
 from analysis.arrays import Bools, Ints, first_of
 from analysis.audit.finding import Finding
+from analysis.audit.listed import Listed
 from analysis.doubt import Doubt
 from analysis.effects import RMAP
 from analysis.part import Part
@@ -21,27 +22,27 @@ from probes.events import LEVELS
 PMD = LEVELS.index("pmd")
 
 
-def calls(part: Part, doubt: Doubt) -> Iterator[Finding]:
+def calls(part: Part, doubt: Doubt, listed: Listed) -> Iterator[Finding]:
     """The first call of each kind that does not fit, of each life."""
     log, lives = part.log, part.lives
     called = log.read & among(log.op, RMAP) & (log.phase != RETURN) & (lives.of >= 0)
     row = np.flatnonzero(called)
-    for at in _firsts(part, row[_beyond(part, row)]):
+    for at in _firsts(part, row[_beyond(part, row)], listed):
         pages, first = 1 << int(log.order[at]), int(log.pfn[at] - log.head[at])
         last = first + int(log.nr[at]) - 1
         yield _finding(
             part, at, f"for pages {first} to {last} of a folio that has {pages}", pages, last + 1
         )
-    for at in _firsts(part, row[_level(part, row)]):
+    for at in _firsts(part, row[_level(part, row)], listed):
         pages = 1 << int(log.order[at])
         yield _finding(
             part, at, f"for a PMD mapping of a folio of {pages} pages", _pmd_pages(part), pages
         )
     as_file = _as_file(part, row)
-    for at in _firsts(part, as_file[log.anon[as_file]]):
+    for at in _firsts(part, as_file[log.anon[as_file]], listed):
         yield _finding(part, at, "for an anonymous folio")
     late, before = _anon_after_file(part, row, as_file)
-    for at in _firsts(part, late):
+    for at in _firsts(part, late, listed):
         # It may have been freed and allocated in between.
         span = (int(log.ts[before[late == at][0]]), int(log.ts[at]))
         words = "for a folio that was mapped as a file's before"
@@ -87,10 +88,11 @@ def _anon_after_file(part: Part, row: Ints, as_file: Ints) -> tuple[Ints, Ints]:
     return late, began[of[late]]
 
 
-def _firsts(part: Part, row: Ints) -> list[int]:
-    """The first of some rows of each life."""
+def _firsts(part: Part, row: Ints, listed: Listed) -> list[int]:
+    """The first of some rows of each life, as far as there is room for them."""
     _, place = first_of(part.lives.of[row])
-    return sorted(row[place].tolist())
+    first = np.sort(row[place])
+    return [int(first[at]) for at in listed.first("wrong-call", "pages", first)]
 
 
 def _finding(

@@ -12,6 +12,7 @@ import numpy as np
 from analysis.arrays import Bools, Ints, changes
 from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding, pages_text, plain
+from analysis.audit.listed import Listed
 from analysis.counters import COUNTERS
 from analysis.divergence import divergences
 from analysis.doubt import Doubt
@@ -23,6 +24,8 @@ from analysis.replay import Replay
 from analysis.verify import Verification, verify_part
 
 Key = tuple[int, str, int, int]
+#: Snapshot, life, counter, expected, observed and doubt of differences that are told together.
+Group = tuple[str, int, str, int, int, str]
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,14 @@ class Break:
 class Books:
     """The replay of a trace, held against its observations."""
 
-    def __init__(self, part: Part, run: Replay, doubt: Doubt) -> None:
+    def __init__(self, part: Part, run: Replay, doubt: Doubt, listed: Listed) -> None:
         self.part = part
         self.result = result = verify_part(part, doubt, run)
         self.run = run
         self.doubt = doubt
+        self.listed = listed
+        #: By counter, the lives of which a record's difference is only counted.
+        self._beyond: dict[str, Ints] = {}
         self.double_map_era = "double_map" in part.counters
         self.acts = run.acts
         self._covers = np.zeros((len(run.rows), 2), dtype=np.int64)
@@ -64,7 +70,7 @@ class Books:
         self._covers[self.acts.some_at, 1] = self.acts.some_start + self.acts.some_nr
         self._offset = self._offset_moves()
         self._right = self._right_snapshots(result)
-        self.set_aside = 0
+        self.set_aside = result.set_aside
 
     def _offset_moves(self) -> Bools:
         """Which operations change what every page's count holds beside its PTE mappings."""
@@ -79,14 +85,13 @@ class Books:
 
     def _right_snapshots(self, result: Verification) -> dict[int, list[int]]:
         """By life, the places of the snapshots in the log that agree with all of its replay."""
-        wrong = set(zip(result.differences["snapshot"], result.differences["life"], strict=True))
         right: dict[int, list[int]] = {}
         shots = zip(result.table["snapshot"], self.part.snapshots, strict=True)
         for name, shot in shots:
             here = present(self.part.log, self.part.lives, shot)
-            for life in here.life[~here.busy].tolist():
-                if (name, life) not in wrong:
-                    right.setdefault(life, []).append(here.row)
+            quiet = here.life[~here.busy]
+            for life in quiet[~np.isin(quiet, result.wrong[name])].tolist():
+                right.setdefault(life, []).append(here.row)
         return right
 
     def breaks(self) -> list[Break]:
@@ -102,12 +107,38 @@ class Books:
             page = np.full(len(keep), -1, dtype=np.int64)
             if one.counter == "mapcount":
                 page = log.pfn[one.row[keep]] - lives.head[one.life[keep]]
-            firsts = _first_breaks(
+            firsts = self._firsts(
                 one.counter, one.life[keep], page, one.row[keep],
                 one.observed[keep], one.replayed[keep],
             )  # fmt: skip
             found += [replace(first, doubt=self._doubt(first)) for first in firsts]
         return sorted(found, key=lambda one: (one.life, one.row))
+
+    def _firsts(
+        self, counter: str, life: Ints, page: Ints, row: Ints, observed: Ints, expected: Ints
+    ) -> Iterator[Break]:
+        """The first record of each life, page and size of difference; pages joined."""
+        off = observed - expected
+        order = np.lexsort((row, page, life))
+        life, page, row, off = life[order], page[order], row[order], off[order]
+        observed, expected = observed[order], expected[order]
+        at = np.flatnonzero(changes(life, page, off))
+        at = at[np.lexsort((row[at], off[at], life[at]))]
+        begin = np.flatnonzero(changes(life[at], off[at]))
+        end = np.append(begin[1:], len(at))
+        first = at[begin]
+        some = self.listed.first("double-entry", counter, row[first])
+        self._beyond[counter] = np.unique(np.delete(life[first], some))
+        for group in some:
+            one = first[group]
+            lead = int(page[one])
+            others = np.unique(page[at[begin[group] : end[group]]])
+            # The page that showed it first leads, for its record is the evidence.
+            pages = (lead, *others[others != lead].tolist())
+            yield Break(
+                int(life[one]), counter, pages, int(row[one]), int(expected[one]),
+                int(observed[one]), doubt="",
+            )  # fmt: skip
 
     def _doubt(self, one: Break) -> str:
         since = int(self.part.since[one.life])
@@ -126,12 +157,13 @@ class Books:
         wrong = self.result.differences
         ends = dict(zip(self.result.table["snapshot"], self._snapshot_rows(), strict=True))
         seen: set[Key] = set()
-        groups: dict[tuple[str, int, str, int, int, str], list[int]] = {}
+        groups: dict[Group, list[int]] = {}
         mapcounts: set[tuple[str, int, int]] = set()
-        counters = self.result.wrong_counters()
+        counters = {name: set(own.tolist()) for name, own in self.result.wrong_counters.items()}
+        beyond = {name: set(own.tolist()) for name, own in self._beyond.items()}
         # A folio that changed while the snapshot was taken may have been read before or after.
         busy = wrong["busy"].to_numpy().astype(bool)
-        self.set_aside += int(busy.sum())
+        self.listed.beyond += self.result.unlisted
         rows = wrong[~busy].to_dict("records")
         rows.sort(key=lambda one: one["counter"] == "kpagecount")
         for one in rows:
@@ -146,17 +178,27 @@ class Books:
             if follows and (one["snapshot"], life, page) in mapcounts:
                 continue
             # What /proc makes of counters that are right is another rule: published.
-            right = life not in counters.get(one["snapshot"], ())
+            right = life not in counters[one["snapshot"]]
             if counter == "kpagecount" and right and self._alive(life, ends[one["snapshot"]]):
+                continue
+            if life in beyond.get(counter, ()):
                 continue
             if key in seen or known.get(key, len(self.part.log)) < ends[one["snapshot"]]:
                 continue
             seen.add(key)
-            group = (one["snapshot"], life, counter, int(one["replayed"]), int(one["truth"]))
-            groups.setdefault((*group, str(one["doubt"])), []).append(page)
-        for (snapshot, life, counter, expected, observed, doubt), pages in groups.items():
-            at, where = ends[snapshot], tuple(sorted(pages))
-            yield Break(life, counter, where, at, expected, observed, doubt, snapshot)
+            values = int(one["replayed"]), int(one["truth"])
+            group = (str(one["snapshot"]), life, counter, *values, str(one["doubt"]))
+            groups.setdefault(group, []).append(page)
+        kept: set[Group] = set()
+        for counter in {group[2] for group in groups}:
+            alike = [group for group in groups if group[2] == counter]
+            row = np.array([ends[group[0]] for group in alike], dtype=np.int64)
+            first = self.listed.first("snapshot", counter, row)
+            kept.update(alike[number] for number in first)
+        for group in filter(kept.__contains__, groups):
+            snapshot, life, counter, expected, observed, why = group
+            where = tuple(sorted(groups[group]))
+            yield Break(life, counter, where, ends[snapshot], expected, observed, why, snapshot)
 
     def _alive(self, life: int, row: int) -> bool:
         """A folio was not freed or split before a row."""
@@ -315,28 +357,3 @@ class Books:
         if one.counter == "mapcount" and anon and actor >= 0 and self.part.log.level[actor] > 0:
             return "double-map"
         return "double-entry"
-
-
-def _first_breaks(
-    counter: str, life: Ints, page: Ints, row: Ints, observed: Ints, expected: Ints
-) -> Iterator[Break]:
-    """The first record of each life, page and size of difference; pages joined."""
-    if len(row) == 0:
-        return
-    off = observed - expected
-    order = np.lexsort((row, page, life))
-    life, page, row, off = life[order], page[order], row[order], off[order]
-    observed, expected = observed[order], expected[order]
-    at = np.flatnonzero(changes(life, page, off))
-    at = at[np.lexsort((row[at], off[at], life[at]))]
-    group = np.cumsum(changes(life[at], off[at])) - 1
-    for members in np.split(at, np.flatnonzero(np.diff(group)) + 1):
-        one = members[0]
-        pages = tuple(sorted({int(page[member]) for member in members}))
-        first = int(page[one])
-        # The page that showed it first leads, for its record is the evidence.
-        pages = (first, *(other for other in pages if other != first))
-        yield Break(
-            int(life[one]), counter, pages, int(row[one]), int(expected[one]), int(observed[one]),
-            doubt="",
-        )  # fmt: skip

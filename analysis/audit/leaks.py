@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from analysis.audit.finding import Finding
+from analysis.audit.listed import Listed
 from analysis.doubt import Doubt
 from analysis.lives import BIRTHS
 from analysis.part import Part
@@ -16,7 +17,7 @@ from analysis.replay import Replay
 from analysis.walked import MOST_SPLITS
 
 
-def leaks(part: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
+def leaks(part: Part, run: Replay, doubt: Doubt, listed: Listed) -> Iterator[Finding]:
     """Lives with mappings left at the end, all of whose mapping tasks have ended."""
     if part.recording.trailer is None or len(part.log) == 0:
         return
@@ -37,7 +38,8 @@ def leaks(part: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
     known = run.entire_known[here] & run.pte_start_known[here]
     life = run.lives[here]
     gone = known & (left > 0) & (lives.death_row[life] < 0) & alone[life]
-    for at in np.flatnonzero(gone).tolist():
+    some = np.flatnonzero(gone)
+    for at in some[listed.first("leak", "mappings", last_map[life[some]])].tolist():
         one = int(life[at])
         row = int(last_map[one])
         yield Finding(

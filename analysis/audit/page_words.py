@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.arrays import Ints, expand
+from analysis.arrays import Ints, changes, expand
 from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding, pages_text, plain
+from analysis.audit.listed import Listed
 from analysis.doubt import Doubt
 from analysis.expected_at import present
 from analysis.part import Part
@@ -50,7 +51,7 @@ def _folios(part: Part, shot: Snapshot) -> _Folios:
     )
 
 
-def page_words(part: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
+def page_words(part: Part, run: Replay, doubt: Doubt, listed: Listed) -> Iterator[Finding]:
     """Pages that are marked exclusive and shared, and mapped folios that have no mapping."""
     if not part.plan.page_counts:
         return
@@ -61,8 +62,8 @@ def page_words(part: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
         where = f" in the snapshot '{number} {plain(shot.name)}', "
         lost = doubt.at_rest(shot.ts_begin, shot.ts_end)
         for rule, owner, page, words, adding in (
-            *_exclusive(shot, folios),
-            *_without_mapping(part, shot, folios),
+            *_exclusive(shot, folios, listed),
+            *_without_mapping(part, shot, folios, listed),
         ):
             life = int(folios.life[owner])
             rows = run.rows_until(life, folios.row)
@@ -87,7 +88,7 @@ def page_words(part: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
 Breach = tuple[str, int, int, str, bool]
 
 
-def _exclusive(shot: Snapshot, folios: _Folios) -> Iterator[Breach]:
+def _exclusive(shot: Snapshot, folios: _Folios, listed: Listed) -> Iterator[Breach]:
     bit = shot.layout.bits.get("anon_exclusive")
     if bit is None:
         return
@@ -98,8 +99,13 @@ def _exclusive(shot: Snapshot, folios: _Folios) -> Iterator[Breach]:
     at = folios.head[owners] + folios.page[shared]
     flags = shot.word("flags", "<i8", at, folios.frame[owners])
     wrong = shared[flags >> bit & 1 == 1]
-    for owner in np.unique(folios.owner[wrong]).tolist():
-        here = wrong[folios.owner[wrong] == owner]
+    # Pages follow each other folio by folio.
+    begin = np.flatnonzero(changes(folios.owner[wrong]))
+    end = np.append(begin[1:], len(wrong))
+    life = folios.life[folios.owner[wrong[begin]]]
+    for place in listed.first("exclusive-while-shared", "PG_anon_exclusive", life):
+        here = wrong[begin[place] : end[place]]
+        owner = int(folios.owner[here[0]])
         pages = tuple(folios.page[here].tolist())
         words = f"PG_anon_exclusive is set for {pages_text(pages)}, mapped {_times(folios, here)}"
         yield "exclusive-while-shared", owner, pages[0], words, True
@@ -110,11 +116,14 @@ def _times(folios: _Folios, places: Ints) -> str:
     return f"{low} times" if low == high else f"{low} to {high} times"
 
 
-def _without_mapping(part: Part, shot: Snapshot, folios: _Folios) -> Iterator[Breach]:
+def _without_mapping(
+    part: Part, shot: Snapshot, folios: _Folios, listed: Listed
+) -> Iterator[Breach]:
     mapping = shot.word("mapping", "<i8", folios.head, folios.frame)
     flags = shot.kpageflags[folios.frame, folios.head]
     ours = part.lives.anon[folios.life] | (flags >> np.uint64(LRU) & np.uint64(1)).astype(bool)
     mapped = np.bincount(folios.owner[folios.count > 0], minlength=len(folios.life))
-    for owner in np.flatnonzero((mapping & ~KINDS_OF_MAPPING == 0) & ours & (mapped > 0)).tolist():
+    gone = np.flatnonzero((mapping & ~KINDS_OF_MAPPING == 0) & ours & (mapped > 0))
+    for owner in gone[listed.first("mapping-gone", "mapping", folios.life[gone])].tolist():
         words = f"folio->mapping is NULL, and {mapped[owner]} of its pages are mapped"
         yield "mapping-gone", owner, 0, words, False

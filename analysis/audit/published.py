@@ -16,6 +16,7 @@ import numpy as np
 
 from analysis.arrays import Bools, Ints, changes
 from analysis.audit.finding import Finding, pages_text, plain
+from analysis.audit.listed import Listed
 from analysis.audit.published_pages import Entries, Pages, entries_of, known_pages
 from analysis.doubt import Doubt
 from analysis.part import Part
@@ -62,7 +63,10 @@ NOBODY = -1
 class Readers:
     """What /proc told at one snapshot."""
 
-    def __init__(self, part: Part, run: Replay, doubt: Doubt, number: int, pages: Pages) -> None:
+    def __init__(
+        self, part: Part, run: Replay, doubt: Doubt, number: int, pages: Pages, listed: Listed
+    ) -> None:
+        self.listed = listed
         self.part, self.run, self.doubt, self.pages = part, run, doubt, pages
         self.shot: Snapshot = part.snapshots[number]
         self.name = f"the snapshot '{number} {self.shot.name}'"
@@ -142,10 +146,18 @@ class Readers:
         keys = (right, told, whole, life, pid)
         wrong = np.flatnonzero(told != right)
         wrong = wrong[np.lexsort([key[wrong] for key in keys])]
-        begins = changes(*(key[wrong] for key in keys))
-        for members in np.split(wrong, np.flatnonzero(begins)[1:]) if len(wrong) else []:
+        begin = np.flatnonzero(changes(*(key[wrong] for key in keys)))[: len(wrong)]
+        end = np.append(begin[1:], len(wrong))
+        # All that the same reader has of the same mapping of a folio lies together.
+        together = np.lexsort((whole, life, pid))
+        edges = np.flatnonzero(changes(*(key[together] for key in (pid, life, whole))))
+        edges = np.append(edges[: len(together)], len(together))
+        mapping = np.empty(len(at), dtype=np.int64)
+        mapping[together] = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
+        for group in self.listed.first("published", value, life[wrong[begin]]):
+            members = wrong[begin[group] : end[group]]
             one = members[0]
-            folio = np.flatnonzero((pid == pid[one]) & (life == life[one]) & (whole == whole[one]))
+            folio = np.sort(together[edges[mapping[one]] : edges[mapping[one] + 1]])
             same = bool(whole[one] >= 0 and (told[folio] == told[one]).all())
             first = same and bool(told[one] == right[folio[0]])
             answer = "the answer of page 0" if first else "it"
@@ -166,10 +178,10 @@ class Readers:
         page = self.pages.page[at]
         begins = changes(pid, self.pages.life[at])
         begins[1:] |= np.diff(page) != 1
-        number = np.cumsum(begins) - 1
-        pieces = np.split(at, np.flatnonzero(begins)[1:]) if len(at) else []
-        whole = np.array([self._is_whole(piece) for piece in pieces], dtype=bool)
-        return np.where(whole[number], number, -1) if len(at) else number
+        first = np.flatnonzero(begins)[: len(at)]
+        length, size = np.diff(np.append(first, len(at))), self.pages.size[at[first]]
+        whole = (page[first] == 0) & (size > 1) & (length == size)
+        return np.where(np.repeat(whole, length), np.repeat(np.arange(len(first)), length), -1)
 
     def _is_whole(self, at: Ints) -> bool:
         """All pages of a large folio, in their order."""
@@ -268,11 +280,11 @@ class Readers:
         )
 
 
-def published(part: Part, run: Replay, doubt: Doubt, checked: Verification) -> Iterator[Finding]:
+def published(
+    part: Part, run: Replay, doubt: Doubt, checked: Verification, listed: Listed
+) -> Iterator[Finding]:
     """What is told wrong of folios whose counters were CHECKED and found right."""
-    wrong = checked.wrong_counters()
-    for number, name in enumerate(checked.table["snapshot"]):
-        lives = np.array(sorted(wrong.get(name, ())), dtype=np.int64)
+    for number, lives in enumerate(checked.wrong_counters.values()):
         pages = known_pages(part, run, part.snapshots[number], lives)
         if len(pages.pfn):
-            yield from Readers(part, run, doubt, number, pages).findings()
+            yield from Readers(part, run, doubt, number, pages, listed).findings()

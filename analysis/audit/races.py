@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from analysis.audit.finding import Finding, plain
+from analysis.audit.listed import Listed
 from analysis.doubt import Doubt
 from analysis.lives import DEATHS
 from analysis.part import Part
@@ -31,10 +32,12 @@ def _looks(part: Part, function: str) -> str:
     return LOOKS.get(function, "the page")
 
 
-def races(part: Part, doubt: Doubt) -> Iterator[Finding]:
+def races(part: Part, doubt: Doubt, listed: Listed) -> Iterator[Finding]:
     """Each reader's window in which the folio was freed, split or allocated."""
     log, lives, windows, oops = part.log, part.lives, part.windows, part.recording.oops
-    for one in windows[windows["over_death"]].to_dict("records"):
+    raced = windows[windows["over_death"]]
+    first = listed.first("reader-race", "death", raced["enter"].to_numpy())
+    for one in raced.iloc[first].to_dict("records"):
         life, enter, leave = int(one["life"]), int(one["enter"]), int(one["leave"])
         end = int(lives.death_row[life])
         freed = lives.death[life] == DEATHS.index("free")
@@ -71,7 +74,7 @@ def races(part: Part, doubt: Doubt) -> Iterator[Finding]:
             ),
             doubt=why,
         )
-    for enter, leave, life, end_ts, died_in_it in _born_inside(part):
+    for enter, leave, life, end_ts, died_in_it in _born_inside(part, listed):
         rows = (enter, int(lives.first[life]))
         yield Finding(
             rule="reader-race",
@@ -86,7 +89,7 @@ def races(part: Part, doubt: Doubt) -> Iterator[Finding]:
         )
 
 
-def _born_inside(part: Part) -> Iterator[tuple[int, int, int, int, bool]]:
+def _born_inside(part: Part, listed: Listed) -> Iterator[tuple[int, int, int, int, bool]]:
     """Windows on a page that another life took, seen from its allocation: rows of entry and
     return, the life, ns of the end, and whether the kernel died in it."""
     lives, windows = part.lives, part.windows
@@ -99,5 +102,6 @@ def _born_inside(part: Part) -> Iterator[tuple[int, int, int, int, bool]]:
     born = (after >= 0) & (lives.birth[after] == 0)
     born &= (lives.first[after] > enter) & (lives.first[after] < leave)
     at = np.flatnonzero(born)
+    at = at[listed.first("reader-race", "birth", enter[at])]
     columns = (enter, leave, after, some["end_ts"].to_numpy(), some["died"].to_numpy())
     yield from zip(*(column[at].tolist() for column in columns), strict=True)

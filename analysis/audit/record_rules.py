@@ -11,6 +11,7 @@ from analysis.arrays import Bools, Ints, first_of
 from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding
 from analysis.audit.inside import Collapses
+from analysis.audit.listed import Listed
 from analysis.audit.remains import Remains
 from analysis.counters import COUNTERS
 from analysis.doubt import Doubt
@@ -24,19 +25,21 @@ from analysis.replay import Replay
 class Limits:
     """The records of a trace whose function held the folio, and so reads it as it is."""
 
-    def __init__(self, part: Part, run: Replay, doubt: Doubt) -> None:
+    def __init__(self, part: Part, run: Replay, doubt: Doubt, listed: Listed) -> None:
         self.part = part
         self.run = run
         self.doubt = doubt
+        self.listed = listed
         log = part.log
         held = log.read & among(log.op, CUTTING)
         held &= (log.phase != RETURN) | log.after
         self.held: Bools = held & (part.lives.of >= 0)
 
-    def _first_per_life(self, rows: Bools) -> Ints:
+    def _first_per_life(self, rule: str, counter: str, rows: Bools) -> list[int]:
         at = np.flatnonzero(rows)
         _, place = first_of(self.part.lives.of[at])
-        return at[place]
+        first: Ints = at[place]
+        return [int(first[at]) for at in self.listed.first(rule, counter, first)]
 
     def _finding(
         self, rule: str, row: int, words: str, counter: str, expected: int, observed: int,
@@ -70,7 +73,8 @@ class Limits:
             if counter not in self.part.counters or not about.floor:
                 continue
             value, there = self.part.log.counter(counter)
-            for row in self._first_per_life(self.held & there & (value < 0)).tolist():
+            wrong = self.held & there & (value < 0)
+            for row in self._first_per_life("underflow", counter, wrong):
                 yield self._finding(
                     "underflow", row,
                     f"{counter} is {value[row]} at event {{event[{row}]}}, ",
@@ -81,7 +85,7 @@ class Limits:
         """Counters that are left when the page allocator takes a folio back."""
         log, collapses = self.part.log, Collapses(self.part.recording)
         remains = Remains(self.part, self.run)
-        left = {int(self.run.lives[at]): remains.of(at).where for at in remains.places("free")}
+        left = {int(self.run.lives[at]): at for at in remains.places("free").tolist()}
         free = self.held & (log.op == OP["free"]) & ~log.freed
         for counter in COUNTERS:
             if counter not in self.part.counters:
@@ -92,11 +96,12 @@ class Limits:
                 # A file folio's is sticky and means nothing.
                 at = np.flatnonzero(wrong)
                 wrong[at] = self.part.lives.anon[self.part.lives.of[at]]
-            for row in self._first_per_life(wrong).tolist():
+            for row in self._first_per_life("mapped-at-free", counter, wrong):
                 inside = collapses.around(int(log.tid[row]), int(log.ts[row]))
                 by = f"freed by {{other}}{f' inside {inside}()' * bool(inside)}"
                 last = "the last to touch it was {function} by {actor}"
-                pages = left.get(int(self.part.lives.of[row]), "")
+                place = left.get(int(self.part.lives.of[row]))
+                pages = "" if place is None else remains.of(place).where
                 pages = f" ({pages} by the operations)" if pages else ""
                 # What was a file's before may have been freed and allocated unseen.
                 sticky = counter == "double_map"
@@ -113,7 +118,8 @@ class Limits:
         log = self.part.log
         refcount = log.raw["refcount"].astype(np.int64)
         maps = self.held & among(log.op, ("map", "dup"))
-        for row in self._first_per_life(maps & (refcount <= 0)).tolist():
+        wrong = maps & (refcount <= 0)
+        for row in self._first_per_life("map-without-reference", "refcount", wrong):
             after = " after it was freed" if log.freed[row] else ""
             yield self._finding(
                 "map-without-reference", row,
@@ -141,7 +147,7 @@ class Limits:
         most[run.rows] = mapped
         at = np.flatnonzero(rows)
         rows[at[in_flight(log, lives, at)]] = False
-        for row in self._first_per_life(rows).tolist():
+        for row in self._first_per_life("refcount-below-mapcount", "refcount", rows):
             since = int(self.part.since[lives.of[row]])
             yield self._finding(
                 "refcount-below-mapcount", row,

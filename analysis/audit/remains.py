@@ -12,6 +12,7 @@ from analysis.arrays import Ints, changes
 from analysis.audit.actor import last_act
 from analysis.audit.finding import Finding, pages_text
 from analysis.audit.inside import Collapses
+from analysis.audit.listed import Listed
 from analysis.doubt import Doubt
 from analysis.lives import DEATHS
 from analysis.part import Part
@@ -54,7 +55,7 @@ class Remains:
     def __init__(self, part: Part, run: Replay) -> None:
         self.part, self.run = part, run
 
-    def places(self, death: str) -> list[int]:
+    def places(self, death: str) -> Ints:
         """Where in the replay the lives are that something is left of."""
         run = self.run
         size = np.diff(run.bounds)
@@ -74,7 +75,7 @@ class Remains:
         start, since = run.initial(key, place)
         wrong = start + run.every[last[place]] + run.point_sum[ends] != 0
         left[place[wrong & (since < NEVER)]] = True
-        return np.flatnonzero(ended & left).tolist()
+        return np.flatnonzero(ended & left)
 
     def of(self, place: int) -> Rest:
         """What is left of one life of the replay."""
@@ -88,10 +89,10 @@ class Remains:
         return Rest(int(run.entire[last]), ptes, pages, counts[pages])
 
 
-def mapped_at_split(part: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
+def mapped_at_split(part: Part, run: Replay, doubt: Doubt, listed: Listed) -> Iterator[Finding]:
     """Folios that were split while the books still had mappings of them."""
     remains = Remains(part, run)
-    for place in remains.places("split"):
+    for place in _first(part, run, remains.places("split"), "mapped-at-split", listed):
         rest = remains.of(place)
         yield _finding(
             part, run, doubt, place, rest, "mapped-at-split",
@@ -99,14 +100,16 @@ def mapped_at_split(part: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def mapped_at_free(part: Part, run: Replay, doubt: Doubt, told: set[int]) -> Iterator[Finding]:
+def mapped_at_free(
+    part: Part, run: Replay, doubt: Doubt, told: set[int], listed: Listed
+) -> Iterator[Finding]:
     """The same of folios that were freed; ``told``: lives whose own counters said so."""
     remains, collapses = Remains(part, run), Collapses(part.recording)
-    for place in remains.places("free"):
-        life = int(run.lives[place])
-        row = int(part.lives.death_row[life])
-        if life in told or part.log.freed[row]:
-            continue
+    places = remains.places("free")
+    lives = run.lives[places]
+    fresh = ~part.log.freed[part.lives.death_row[lives]] & ~np.isin(lives, list(told))
+    for place in _first(part, run, places[fresh], "mapped-at-free", listed):
+        row = int(part.lives.death_row[run.lives[place]])
         rest = remains.of(place)
         inside = collapses.around(int(part.log.tid[row]), int(part.log.ts[row]))
         yield _finding(
@@ -114,6 +117,12 @@ def mapped_at_free(part: Part, run: Replay, doubt: Doubt, told: set[int]) -> Ite
             f"freed by {{other}}{f' inside {inside}()' * bool(inside)} with {rest.words} by the "
             f"operations{moved(part, run, place)}", inside,
         )  # fmt: skip
+
+
+def _first(part: Part, run: Replay, places: Ints, rule: str, listed: Listed) -> list[int]:
+    """The places in the replay that there is room for, by the ends of their lives."""
+    first = listed.first(rule, "mappings", part.lives.death_row[run.lives[places]])
+    return [int(place) for place in places[first]]
 
 
 def moved(part: Part, run: Replay, place: int) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from analysis.arrays import Bools, Ints, expand
 from analysis.audit.actor import AFTER, UNTOUCHED, last_act
 from analysis.audit.finding import Finding, plain
+from analysis.audit.listed import Listed
 from analysis.counters import ENTIRELY_MAPPED, FOLIO
 from analysis.doubt import Doubt
 from analysis.expected_at import Present, present
@@ -60,7 +61,7 @@ def _checks(
         yield "pages with the offset", pages, with_it, with_it < pages
 
 
-def at_rest(part: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
+def at_rest(part: Part, run: Replay, doubt: Doubt, listed: Listed) -> Iterator[Finding]:
     """Folios whose own counters contradict each other in a snapshot."""
     if not part.plan.page_counts:
         # Nothing to hold the folio's counters against, since commit 749492229e3b ("mm: stop
@@ -73,7 +74,8 @@ def at_rest(part: Part, run: Replay, doubt: Doubt) -> Iterator[Finding]:
             continue
         life, head, frame = here.life[some], here.head[some], here.frame[some]
         for counter, want, have, wrong in _checks(part, shot, life, head, frame):
-            for at in np.flatnonzero(wrong).tolist():
+            bad = np.flatnonzero(wrong)
+            for at in bad[listed.first("counters-disagree", counter, life[bad])].tolist():
                 last = last_act(part.log, run.rows_until(int(life[at]), here.row))
                 words = (
                     f"{counter} is {have[at]} and its pages make it {want[at]} in the "

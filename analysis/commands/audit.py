@@ -17,6 +17,7 @@ from analysis.commands.common import (
     exit_code,
     open_trace,
     tell,
+    warn,
 )
 from analysis.errors import CommandError
 from probes import cli
@@ -42,12 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings."""
-    from analysis.audit_text import audit_text
+    from analysis.audit_text import audit_text, unlisted
     from analysis.json_form import audit_json
 
     trace, audit = _audited(args)
     if args.json:
         cli.json_result(audit_json(audit))
+        if audit.unlisted:
+            warn(unlisted(audit))
     else:
         cli.result(audit_text(trace, audit, args.all))
     return exit_code(args, trace, 1 if args.check and len(audit.findings) else 0)

@@ -20,14 +20,15 @@ def run(args: argparse.Namespace) -> int:
     """Print the table; times are relative to the first event."""
     from analysis.json_form import lives_json
     from analysis.life_table import everyone, folios
-    from analysis.lives_text import lives_text
+    from analysis.lives_text import lives_lines
 
     trace = open_trace(args)
     shown = trace.life_table(everyone if args.all else folios)
     if args.json:
-        cli.json_result(lives_json(shown))
+        cli.json_rows(lives_json(shown))
     else:
-        cli.result(lives_text(trace, shown))
+        for line in lives_lines(trace, shown):
+            cli.result(line)
     if not args.all:
         cli.detail("lives of single pages are left out: --all")
     return exit_code(args, trace)

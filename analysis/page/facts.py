@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import to_hex, to_rgb
 
+from analysis.arrays import Ints
 from analysis.lives import BIRTHS, DEATHS
 from analysis.page.lives import NOTHING
 from analysis.page.view import COMPONENTS, SOURCES
@@ -48,8 +49,11 @@ OTHER = {"light": "#777777", "dark": "#999999", "marker": "circle", "offset": 0.
 LIGHTER = 0.4
 
 
-def facts(trace: Trace, findings: pd.DataFrame, first_life: int | None) -> dict[str, Any]:
-    """All of it; ``findings`` are those that the page tells, ``first_life`` is drawn unasked."""
+def facts(
+    trace: Trace, findings: pd.DataFrame, first_life: int | None, tids: Ints
+) -> dict[str, Any]:
+    """All of it; ``findings`` are those that the page tells, ``first_life`` is drawn unasked,
+    ``tids`` are the threads in what is drawn."""
     zero = trace.census.first_ts
     losses, oops = trace.df_losses(), trace.oops
     marked, marks = trace.common.texts("mark")
@@ -63,7 +67,7 @@ def facts(trace: Trace, findings: pd.DataFrame, first_life: int | None) -> dict[
         "levels": [*events.LEVELS, ""],
         "phases": ["", ", begin", ", end"],
         "functions": [visible(name) for name in trace.plan.functions],
-        "tasks": _tasks(trace),
+        "tasks": _tasks(trace, tids),
         "marks": [
             [ts - zero, visible(name)]
             for ts, name in zip(trace.common.ts[marked].tolist(), marks, strict=True)
@@ -80,9 +84,8 @@ def facts(trace: Trace, findings: pd.DataFrame, first_life: int | None) -> dict[
     }
 
 
-def _tasks(trace: Trace) -> dict[int, str]:
+def _tasks(trace: Trace, tids: Ints) -> dict[int, str]:
     """What each thread was called last."""
-    tids = np.unique(trace.census.tids)
     codes, names = trace.names.at(np.full(len(tids), trace.census.last_ts), tids)
     return {
         tid: visible(f"{names[code]}/{tid}")

@@ -46,10 +46,11 @@ def findings_section(trace: Trace, findings: pd.DataFrame) -> str:
         f'<th scope=col aria-sort="none"><button type=button>{name}</button></th>'
         for name in ("#", *FILTERS, "at ms", "life")
     )
-    left = len(findings) - len(told)
+    left, unlisted = len(findings) - len(told), trace.audit.unlisted
     note = f"<p>{left} more like these: <code>mapcount audit --all</code> tells them.</p>" * (
         left > 0
     )
+    note += f"<p>{unlisted} more were counted and not listed.</p>" * (unlisted > 0)
     tall = " tall" * (len(told) > TALL)
     return (
         f'{_controls(told)}\n<div class="wide{tall}"><table class="findings">\n'

@@ -23,6 +23,8 @@ from analysis.trace import Trace
 
 #: What a script takes for no value.
 NOTHING = -(1 << 31)
+#: What drawing a life costs at least, in records.
+LEAST = 5
 #: Columns of numbers that the table has as they are.
 PLAIN = ("life", "head_pfn", "order", "birth", "death", "changes", "tasks", "reads",
          "raced_reads", "events", "parent")  # fmt: skip
@@ -64,16 +66,18 @@ def drawable(table: Table, ranked: Ints, records: int) -> Ints:
     kept, left = [], records
     events_of = zip(table["life"][ranked].tolist(), table["events"][ranked].tolist(), strict=True)
     for life, events in events_of:
-        if events <= left:
+        cost = max(events, LEAST)
+        if cost <= left:
             kept.append(life)
-            left -= events
+            left -= cost
     return np.array(sorted(kept), dtype=np.int64)
 
 
-def add_drawn(columns: Columns, trace: Trace, wanted: Ints) -> None:
+def add_drawn(columns: Columns, trace: Trace, wanted: Ints) -> Ints:
     """Records, readers' windows and page counts of the wanted lives, life by life.
 
     ``drawn.life`` are their numbers; ``drawn.records`` and so on say how many rows each has.
+    Returns the threads that appear in them.
     """
     rows: dict[str, list[Ints]] = defaultdict(list)
     made: dict[int, dict[str, dict[str, Ints]]] = {}
@@ -89,6 +93,8 @@ def add_drawn(columns: Columns, trace: Trace, wanted: Ints) -> None:
                 rows[f"{kind}.{name}"].append(values)
     for name, parts in rows.items():
         columns.add(name, np.concatenate(parts), name in STEPS)
+    tids = [rows[f"{kind}.tid"] for kind in ("records", "windows")]
+    return np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *sum(tids, [])]))
 
 
 def _of_part(

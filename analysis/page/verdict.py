@@ -34,6 +34,7 @@ def verdict(trace: Trace, findings: pd.DataFrame) -> Verdict:
     said = [
         *([f"the kernel died{_when(trace, oops.ts)}: {oops.title}"] if oops else []),
         f"{count(wrong, 'finding')} about the counters" if wrong else "the books balance",
+        *([f"{trace.audit.unlisted} more not listed"] * (trace.audit.unlisted > 0)),
         f"{count(races, 'race')} of readers" if races else "no reader raced",
         f"{count(lost, 'event')} lost" if lost else "nothing lost",
         *_warnings(trace),

@@ -26,16 +26,18 @@ SAME_HEIGHT = 0.15
 def _task_lanes(scene: Scene) -> tuple[pd.Series[int], list[str]]:
     """The lane of each operation and the lanes' names, in order of appearance."""
     events = scene.events
-    tids = list(dict.fromkeys(events["tid"].tolist()))
-    lane_of = {tid: min(lane, MOST_TASKS - 1) for lane, tid in enumerate(tids)}
+    tids, first, whose = np.unique(events["tid"], return_index=True, return_inverse=True)
+    by_first = np.argsort(first)
+    lane = np.empty(len(tids), dtype=np.int64)
+    lane[by_first] = np.minimum(np.arange(len(tids)), MOST_TASKS - 1)
     names = []
-    for tid in tids[:MOST_TASKS]:
+    for tid in tids[by_first][:MOST_TASKS].tolist():
         # A task is called what it was called last: exec comes after the fork.
         last = events[events["tid"] == tid].iloc[-1]
         names.append(fitted(f"{last['comm']}/{tid}", NAME, 8.5))
     if len(tids) > MOST_TASKS:
         names[-1] = f"{len(tids) - MOST_TASKS + 1} more tasks"
-    return events["tid"].map(lane_of).astype(int), names
+    return pd.Series(lane[whose], index=events.index), names
 
 
 def _reader_lanes(scene: Scene) -> tuple[pd.Series[int], list[str]]:

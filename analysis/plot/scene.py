@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.arrays import Bools, Ints
 from analysis.audit import audit_part
+from analysis.columns import category
 from analysis.counts import Counts
 from analysis.divergence import divergences
 from analysis.doubt import Doubt
@@ -22,11 +23,15 @@ from analysis.plot.axis import Span, TimeAxis, compress
 from analysis.plot.style import Floats
 from analysis.replay import Replay
 from analysis.trace import Trace
+from probes.events import LEVELS, OPS
 
 #: Races that are shown large and told in words; the others are red all the same.
 TOLD = 2
 #: Begin and end (ns) of what is wanted of a life; None: all of it.
 Window = tuple[int, int] | None
+
+
+TOP = len(LEVELS) - 1
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,11 @@ class Scene:
 
     ``begin`` and ``end`` (ns) are its birth and its death, or the end of the recording;
     ``first`` and ``last`` of that are shown.  ``wrong``: rows of the log at which the replay
-    is not what was observed; ``findings``: what the audit says of this life, races apart.
-    ``events`` are the rows of df_events to be drawn as operations.  ``oops``: the death of
-    the kernel, where it lies in the picture.
+    is not what was observed; ``findings``: what the audit says of this life, races apart;
+    ``unlisted``: how many more breaches it has counted in the memory around it.
+    ``events`` are the rows to be drawn as operations: of a life may be a million, so that they
+    have of the columns of df_events ts, tid, comm, op, level and delta alone.
+    ``oops``: the death of the kernel, where it lies in the picture.
     """
 
     trace: Trace
@@ -60,6 +67,7 @@ class Scene:
     axis: TimeAxis
     wrong: Ints
     findings: pd.DataFrame
+    unlisted: int
     doubtful: Doubtful | None
     events: pd.DataFrame
     windows: pd.DataFrame
@@ -110,7 +118,18 @@ def _drawn_operations(trace: Trace, life: int) -> pd.DataFrame:
     mine = (trace.lives.of == life) & log.about_folio
     shown = np.where(log.phase == RETURN, log.delta != 0, True)
     rows = np.flatnonzero(mine & shown)
-    events = trace.df_events().iloc[rows]
+    folio = log.about_folio[rows]
+    events = pd.DataFrame(
+        {
+            "ts": log.ts[rows],
+            "tid": log.tid[rows].astype(np.int32),
+            "op": category(log.op[rows], OPS),
+            "level": category(np.where(folio, np.minimum(log.level[rows], TOP), -1), LEVELS),
+            "delta": log.delta[rows],
+        },
+        index=rows,
+    )
+    events["comm"] = trace.names.comm(events["ts"], events["tid"])
     opens = (events["op"] == "dup") & (events["delta"] == 0)
     return events[(events["op"] != "read") & ~opens]
 
@@ -120,11 +139,16 @@ def _wrong(trace: Trace, run: Replay) -> Ints:
     return np.unique(np.concatenate([one.row for one in found]))
 
 
-def _findings(whole: Trace, near: Trace, life: int) -> pd.DataFrame:
-    """What is wrong with the counters of a life, that has this number in the trace around it."""
-    made = whole.audit if near is whole else audit_part(near.recording, near.whole)
+def _findings(whole: Trace, near: Trace, life: int | str, number: int) -> tuple[pd.DataFrame, int]:
+    """What is wrong with the counters of a life, that has this number in the trace around it, and
+    how many more breaches are counted."""
+    if isinstance(life, int) and "audit" in vars(whole):
+        made, number = whole.audit, life
+    else:
+        made = whole.audit if near is whole else audit_part(near.recording, near.whole)
     found = made.findings
-    return found[(found["life"] == life) & (found["severity"] == "error")].reset_index(drop=True)
+    found = found[(found["life"] == number) & (found["severity"] == "error")]
+    return found.reset_index(drop=True), made.unlisted
 
 
 def _doubtful(trace: Trace, life: int, begin: int, end: int) -> Doubtful | None:
@@ -151,6 +175,8 @@ def _shown(axis_times: list[Ints], window: Window, begin: int, end: int) -> Ints
 def scene_of(whole: Trace, life: int | str, window: Window = None) -> Scene:
     """Collect everything of one life, or of what of it lies in a window of time."""
     trace, number = whole.alone(life)
+    # First of all, as it needs the most memory.
+    findings, unlisted = _findings(whole, trace, life, number)
     run = trace.replay([number])
     counts, lives, log = trace.whole.counts(number, run), trace.lives, trace.log
     begin = int(log.ts[lives.first[number]])
@@ -163,7 +189,6 @@ def scene_of(whole: Trace, life: int | str, window: Window = None) -> Scene:
             f"{(end - zero) / 1e6:.3f} ms"
         )
 
-    findings = _findings(whole, trace, number)
     windows = trace.windows
     inside = (windows["pfn"] >= counts.head) & (windows["pfn"] < counts.head + (1 << counts.order))
     # Who came while the end was under way may have died of it.
@@ -208,6 +233,7 @@ def scene_of(whole: Trace, life: int | str, window: Window = None) -> Scene:
         axis=compress(shown, zoomed),
         wrong=_wrong(trace, run),
         findings=findings,
+        unlisted=unlisted,
         doubtful=_doubtful(trace, number, begin, end),
         events=within(events),
         windows=within(windows, ends="end_ts"),

@@ -173,6 +173,7 @@ def _title(figure: Figure, scene: Scene) -> None:
     if scene.first > scene.begin or scene.last < scene.end:
         shown = duration(scene.last - scene.first)
         words += f"; {shown} of it shown, from {duration(scene.first - scene.begin)} on"
+    words += f"; {scene.unlisted} breaches here are not listed" if scene.unlisted else ""
     words += f"; {recorded(trace.recording)}"
     figure.text(
         LEFT / WIDTH, 1 - 0.55 / high, fitted(words, room, 9.5), fontsize=9.5, color="#444444",

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from matplotlib.patches import Patch
 
 from analysis.each_part import each_part
 from analysis.errors import AnalysisError
-from analysis.plot.figure import Picture
+from analysis.plot.figure import Picture, recorded
 from analysis.plot.labels import fitted
 from analysis.plot.shapes import bars, joined
 from analysis.plot.style import DPI, GRID, LOSS, MANY, MARK, PMD, PTE
@@ -170,9 +169,7 @@ def _title(figure: Figure, trace: Trace, high: float, what: str, left_out: int) 
         LEFT / WIDTH, 1 - 0.3 / high, f"Where folios are mapped: {what}",
         fontsize=14, fontweight="bold", va="center",
     )  # fmt: skip
-    words = f"Linux {trace.meta.get('kernel', {}).get('release', '?')}"
-    command = shlex.join(trace.meta.get("command") or [])
-    words += f"; recorded: {command}" if command else ""
+    words = recorded(trace.recording)
     words += f"; {count(left_out, 'range')} with less are left out" if left_out else ""
     words += "; events were lost (grey)" if trace.losses else ""
     figure.text(

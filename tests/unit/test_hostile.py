@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Forged traces of at most 10 MB: every command answers, within 10 s and 1 GiB of memory."""
+"""Forged traces of at most 10 MB and half a million records: every command answers, within 10 s
+and 1 GiB of memory."""
 
 from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -19,21 +21,13 @@ from tests.fuzz_reader import read
 ROOT = Path(__file__).parents[2]
 #: Seconds of CPU time and bytes of resident memory that one command may take.
 SECONDS, MEMORY = 10, 1 << 30
-COMMANDS = (
-    "stats",
-    "lives --all",
-    "dump",
-    "verify",
-    "audit",
-    "waste",
-    "where",
-    "holders",
-    "timeline -o t.png",
-)
+COMMANDS = ("stats", "lives --all", "lives --all --json", "dump", "verify", "audit", "waste",
+            "where", "holders", "timeline -o t.png")  # fmt: skip
 #: These bring their own cost, so that not every file meets them in each run of the tests.
-SLOW = ("report -o t.html", "slice -o t.part", "export --to csv -o t.csv")
+SLOW = ("report -o t.html", "slice -o t.part", "export --to csv -o t.csv",
+        "export --to perfetto -o t.json", "export --to parquet -o t.parquet")  # fmt: skip
 #: To make frames of these takes as long as of all others together.
-LARGE = {"snapshots of zeros", "a loss for each finding", "a finding for each page"}
+LARGE = {"snapshots of zeros", "a loss for each finding", "a finding for each page"} | hostile.LARGE
 
 #: One process for all commands of a file would hide which of them took the memory.
 WATCHED = """\
@@ -52,8 +46,9 @@ finally:
 def run(folder: Path, command: str, path: Path) -> tuple[float, int, int, str]:
     """(CPU seconds, bytes, exit status, stderr) of one command on a file."""
     (folder / "used").unlink(missing_ok=True)
-    for made in ("t.png", "t.html", "t.part", "t.csv"):
+    for made in ("t.png", "t.html", "t.part", "t.csv", "t.json"):
         (folder / made).unlink(missing_ok=True)
+    shutil.rmtree(folder / "t.parquet", ignore_errors=True)
     name, *options = command.split()
     with open(os.devnull, "w") as nothing:
         done = subprocess.run(
@@ -91,9 +86,9 @@ def test_commands_when_the_file_is_hostile(tmp_path: Path, name: str) -> None:
     # GIVEN a file that no recorder writes
     path = hostile.write(tmp_path / "hostile.mapcount", hostile.FILES[name]())
     assert path.stat().st_size <= 10_000_000
-    commands = list(COMMANDS)
-    # Each of the slow ones sees every third file.
-    commands.append(SLOW[list(hostile.FILES).index(name) % len(SLOW)])
+    # Each of the slow ones sees every fifth file, and all of the large ones.
+    every_third = [SLOW[list(hostile.FILES).index(name) % len(SLOW)]]
+    commands = [*COMMANDS, *(SLOW if name in hostile.LARGE else every_third)]
     for command in commands:
         # WHEN a command reads it
         seconds, size, status, said = run(tmp_path, command, path)
