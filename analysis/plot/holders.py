@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.errors import AnalysisError
-from analysis.plot.figure import Picture
+from analysis.plot.figure import Picture, recorded
 from analysis.plot.labels import fitted
 from analysis.plot.style import DPI, GRID, MARK
 from analysis.trace import Trace
@@ -125,10 +125,7 @@ def _who(figure: Figure, height: float, holders: pd.DataFrame) -> None:
 def _title(figure: Figure, height: float, trace: Trace, found: pd.DataFrame) -> None:
     one = found.iloc[0]
     title = f"Who holds folio {one['head_pfn']:#x} (order {one['order']}, life {one['life']})"
-    words = (
-        f"Linux {trace.meta.get('kernel', {}).get('release', '?')}; references at each mark, each "
-        "row by its own scale"
-    )
+    words = f"{recorded(trace.recording)}; references at each mark, each row by its own scale"
     for text, down, size, weight in ((title, 0.3, 14, "bold"), (words, 0.57, 9.5, "normal")):
         figure.text(
             0.3 / WIDTH, 1 - down / height, fitted(text, (WIDTH - 0.6) * 72, size), fontsize=size,
