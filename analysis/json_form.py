@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 LIVES = ("life", "id", "head_pfn", "order", "anon", "hugetlb", "birth", "birth_ts", "death",
-         "death_ts", "parent", "events", "changes", "tasks", "reads", "raced_reads")  # fmt: skip
+         "death_ts", "parent", "events", "changes", "tasks", "mms", "reads",
+         "raced_reads")  # fmt: skip
 
 
 def rows(frame: pd.DataFrame) -> list[Row]:
@@ -111,6 +112,7 @@ def lives_json(table: Table) -> Iterator[Row]:
                 ts if ended else None for ts, ended in zip(columns["death_ts"], dead, strict=True)
             ],
             "parent": [life if life >= 0 else None for life in parent],
+            "mms": [number if number >= 0 else None for number in columns["mms"]],
         }
         for values in zip(*(columns[name] for name in LIVES), strict=True):
             yield dict(zip(LIVES, values, strict=True))

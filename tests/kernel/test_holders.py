@@ -4,9 +4,11 @@
 MAPCOUNT_KERNEL names another kernel than the usual one.
 """
 
+import numpy as np
 import pytest
 
 import analysis
+from analysis.truth import PFN_MASK
 from analysis.verify import verify
 from tests.kernel.jobs import KERNEL
 
@@ -30,6 +32,14 @@ MARKS = {
     "block_pinned": (HUGE, 1, None, 0, True),
     "offline_refused": (HUGE, 1, None, 0, True),
 }
+#: Where these folios are mapped: place() of story.h.
+PAGE, FIRST, STEP = 4096, 0x700000000000, 4 << 21
+PLACES = (
+    ("mapped", "shared", "pinned", "split_refused", "unpinned"),
+    ("spliced", "splice_refused", "drained"),
+    ("batched", "on_list", "small_pinned", "small_unpinned"),
+)
+ADDRESS = {mark: FIRST + n * STEP for n, some in enumerate(PLACES) for mark in some}
 #: (what gave up, the mark before it, references beyond the mappings: None: as many as the pins)
 REFUSALS = (
     ("split_folio", "pinned", None),
@@ -64,18 +74,22 @@ def marks(trace):
     return found
 
 
-def folio_at(trace, mark, order):
-    """The row of the folio that a mark is about: the one that is held or, where none is, was or
-    will be, among those of the order that the workload maps."""
-    found = trace.df_references()
-    holders = trace.df_holders()
+def folio_at(trace, mark):
+    """The row of the folio that a mark is about: by its address in the workload or, of the block
+    that goes offline, the one that is pinned."""
     number, _ = marks(trace)[mark]
-    here = found[(found["snapshot"] == number) & (found["order"] == order)]
-    if order == SMALL:
-        pinned = holders[(holders["name"] == "small_pinned 1") & (holders["kind"] == "pinned")]
-        return here[here["life"].isin(pinned["life"])].iloc[0]
-    here = here[(here["mappings"] > 0) & (here["page_cache"] == 0)]
-    return here.sort_values(["pins", "life"], ascending=[False, True]).iloc[0]
+    found = trace.df_references()
+    here = found[found["snapshot"] == number]
+    if ADDRESS.get(mark) is None:
+        return here[(here["order"] == HUGE) & (here["pins"] > 0)].iloc[0]
+    runs = trace.snapshots[number].runs
+    address, entry = (runs[name].astype(np.int64) for name in ("address", "entry"))
+    inside = (address <= ADDRESS[mark]) & (ADDRESS[mark] < address + runs["pages"] * PAGE)
+    run = np.flatnonzero(inside)[0]  # at one mark two processes map it
+    pfn = int(entry[run] & PFN_MASK) + (ADDRESS[mark] - int(address[run])) // PAGE
+    pages = np.int64(1) << here["order"].to_numpy(np.int64)
+    (row,) = np.flatnonzero((here["head_pfn"] <= pfn) & (pfn < here["head_pfn"] + pages))
+    return here.iloc[row]
 
 
 def test_references_at_each_mark(trace):
@@ -85,10 +99,10 @@ def test_references_at_each_mark(trace):
     assert missing <= {"block_pinned", "offline_refused"}, missing  # see its notes
     for mark in set(MARKS) & set(told):
         order, mappings, pins, unexplained, lru = MARKS[mark]
-        row = folio_at(trace, mark, order)
+        row = folio_at(trace, mark)
         _, by_vmstat = told[mark]
         # THEN its folio's references are what the table says, and its pins those of /proc/vmstat
-        assert row["mappings"] == mappings, mark
+        assert (row["order"], row["mappings"]) == (order, mappings), mark
         assert row["pins"] == (by_vmstat if pins is None else pins), mark
         assert (pins is None) == (by_vmstat > 0), mark
         assert row["unexplained"] == unexplained, mark
@@ -106,8 +120,8 @@ def test_holders_at_each_mark(trace):
     for mark, (number, pins) in marks(trace).items():
         if mark not in MARKS:
             continue
-        order, _, pinned, unexplained, _ = MARKS[mark]
-        row = folio_at(trace, mark, order)
+        _, _, pinned, unexplained, _ = MARKS[mark]
+        row = folio_at(trace, mark)
         here = holders[(holders["snapshot"] == number) & (holders["life"] == row["life"])]
         # THEN the workload maps it
         assert "holders" in set(here[here["kind"] == "maps"]["comm"]), mark
