@@ -14,6 +14,8 @@ import functools
 import zlib
 from typing import Callable, Union
 
+from probes.buffers import place_of
+
 Payload = Union[bytes, bytearray, memoryview]
 _Sum = Callable[[bytes, Payload], int]
 
@@ -21,24 +23,6 @@ _Sum = Callable[[bytes, Payload], int]
 SHORT = 4096
 _LZMA_FAST = 50060000  # 5.6.0
 _GCRY_MD_CRC32 = 302
-
-
-class _View(ctypes.Structure):
-    """Py_buffer: where an object has its bytes, which ctypes tells of writable ones alone."""
-
-    _fields_ = [
-        ("buf", ctypes.c_void_p),
-        ("obj", ctypes.py_object),
-        ("len", ctypes.c_ssize_t),
-        ("itemsize", ctypes.c_ssize_t),
-        ("readonly", ctypes.c_int),
-        ("ndim", ctypes.c_int),
-        ("format", ctypes.c_char_p),
-        ("shape", ctypes.c_void_p),
-        ("strides", ctypes.c_void_p),
-        ("suboffsets", ctypes.c_void_p),
-        ("internal", ctypes.c_void_p),
-    ]
 
 
 class _Part(ctypes.Structure):
@@ -85,7 +69,8 @@ def _lzma() -> _Sum:
 
     def crc(head: bytes, payload: Payload) -> int:
         before = zlib.crc32(head)
-        return _at(payload, lambda address, size: function(address, size, before))
+        with place_of(payload) as (address, size):
+            return int(function(address, size, before))
 
     return crc
 
@@ -101,26 +86,14 @@ def _gcrypt() -> _Sum:
         digest = ctypes.create_string_buffer(4)
         text = ctypes.create_string_buffer(head, len(head))
 
-        def both(address: int, size: int) -> int:
+        with place_of(payload) as (address, size):
             parts = (_Part * 2)(
                 _Part(len(head), 0, len(head), ctypes.addressof(text)),
                 _Part(size, 0, size, address),
             )
-            failed: int = function(_GCRY_MD_CRC32, 0, digest, parts, 2)
-            return failed
-
-        if _at(payload, both):
+            failed = function(_GCRY_MD_CRC32, 0, digest, parts, 2)
+        if failed:
             raise ValueError("it may not be used (FIPS mode)")
         return int.from_bytes(digest.raw, "big")
 
     return crc
-
-
-def _at(payload: Payload, use: Callable[[int, int], int]) -> int:
-    """What ``use(address, size)`` says of the payload's bytes, which stay where they are for it."""
-    view = _View()
-    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(payload), ctypes.byref(view), 0)
-    try:
-        return int(use(view.buf, view.len))
-    finally:
-        ctypes.pythonapi.PyBuffer_Release(ctypes.byref(view))
