@@ -65,8 +65,8 @@ def present(log: Log, lives: Lives, shot: Snapshot) -> Present:
 
 
 def _unfinished(log: Log, lives: Lives, shot: Snapshot, begin: int) -> Ints:
-    """The lives on which the last operation of a CPU before row ``begin`` may be under way, or
-    one that was entered before it returns after it."""
+    """The lives on which the last operation of a CPU before row ``begin`` may be under way, as its
+    task has recorded nothing since, or one that was entered before it returns after it."""
     if len(shot.tasks) == 0 or begin == 0:
         return np.zeros(0, dtype=np.int64)
     since = int(np.searchsorted(log.ts, shot.ts_begin - IN_FLIGHT_NS, "right"))

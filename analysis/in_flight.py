@@ -21,10 +21,10 @@ def in_flight(log: Log, lives: Lives, rows: Ints) -> Bools:
 
     Either the operation that it began may not have been finished.  One whose return is recorded
     lasts until then: __split_huge_pmd() may sleep before it takes the page-table lock, and its
-    CPU run another task.  Any other one holds that lock, so that its CPU records nothing else
-    before it is over.  Or another CPU began one before the CPU that looked recorded anything
-    else: a probe takes the time first and looks then, so that what it saw may be later than its
-    time.
+    CPU run another task.  Any other one holds that lock, so that neither its CPU nor its task
+    records anything else before it is over.  Or another CPU began one before the CPU and the task
+    that looked recorded anything else: a probe takes the time first and looks then, so that what
+    it saw may be later than its time.
     """
     ts, rank, size = log.ts, log.rank, len(log) + 1
     at = np.flatnonzero(among(log.op, RMAP) & (lives.of >= 0))

@@ -83,8 +83,8 @@ class Log:
 
     @cached_property
     def following(self) -> Rank:
-        """The rank of the next record of the same CPU; the number of all records: none."""
-        return following(self.raw["cpu"])
+        """The rank of the next record of the same CPU or task; the number of all records: none."""
+        return following(self.raw["cpu"], self.raw["tid"])
 
     @cached_property
     def ts(self) -> Ints:
