@@ -24,6 +24,8 @@ from typing import Any
 from vm import arch, boots
 
 ROOT = Path(__file__).parents[1]
+#: What the session began with: a guest may start while another test has a cache of its own.
+ENVIRONMENT = dict(os.environ)
 GUEST_SECONDS = 1200
 #: Guests at a time, beside tests: one has two CPUs, and emulated ones mostly use one.
 AT_ONCE = 2
@@ -107,6 +109,7 @@ def lab(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
     return subprocess.run(
         [sys.executable, ROOT / "mapcount.py", "lab", *map(str, arguments)],
         cwd=cwd,
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=GUEST_SECONDS * 4,

@@ -19,7 +19,7 @@ from typing import Any
 
 from probes.tasks import descendants
 from probes.tracefile import BlockType, Reader
-from tests.guests import GUEST_SECONDS, ROOT, lab, lab_run
+from tests.guests import ENVIRONMENT, GUEST_SECONDS, ROOT, lab, lab_run
 from tests.kernel import fuzzing
 from vm import build, kernels, scenarios
 
@@ -158,7 +158,9 @@ def killed(folder: Path) -> tuple[int, str, Path]:
     command = [sys.executable, str(ROOT / "mapcount.py"), "lab", "run", "--kernel", KERNEL]
     command += ["--timeout", str(GUEST_SECONDS), "-o", str(path)]
     command += ["--", "python3", "./crash.py", "wait"]
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
     while streamed(path) <= KILLED_EVENTS:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.2)

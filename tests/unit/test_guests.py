@@ -98,3 +98,14 @@ def test_guests_of_another_machine_are_missing_alone_when_there_is_no_emulator_f
     # THEN a guest of arm64 lacks its emulator and compiler, and no other guest lacks anything
     assert missing(["matrix-6.12-arm64"]) == ["qemu-system-aarch64", "aarch64-linux-gnu-gcc"]
     assert missing(["matrix-6.12"]) == missing([]) == []
+
+
+def test_lab_when_another_test_has_a_cache_of_its_own(monkeypatch, tmp_path):
+    # GIVEN a test that gives its own process another cache WHEN a guest starts meanwhile
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    given = {}
+    monkeypatch.setattr(guests.subprocess, "run", lambda command, **options: given.update(options))
+    guests.lab("list")
+    # THEN it has the session's
+    assert given["env"].get("XDG_CACHE_HOME") != str(tmp_path)
+    assert given["env"]["PATH"]
