@@ -380,8 +380,8 @@ class Trace:
     def df_findings(self) -> pd.DataFrame:
         """What an audit finds, in the order of time; empty for a healthy kernel.
 
-        Of each kind (a rule and a counter) the first 2000; ``audit.unlisted`` says how many more
-        there are.
+        Of each kind (a rule and a counter) the first 1999 and the last; ``audit.unlisted`` says how
+        many more there are.
 
         * ``rule``: category, see ``analysis.audit.rules``, and ``rests_on``: str, the
           kernel's rule behind it

@@ -24,8 +24,11 @@ FILTERS = ("certainty", "rule", "task", "function")
 
 
 def some_findings(findings: pd.DataFrame) -> pd.DataFrame:
-    """Those that the page tells: errors before races, what is certain first."""
-    by_rank = findings.assign(place=findings.groupby(KIND, observed=True).cumcount())
+    """Those that the page tells: errors before races, what is certain first; of each kind the
+    first ones and the last, in which the kernel may have died."""
+    kinds = findings.groupby(KIND, observed=True)
+    place = kinds.cumcount().where(kinds.cumcount(ascending=False) > 0, 0)
+    by_rank = findings.assign(place=place)
     kept = by_rank.sort_values("place", kind="stable").head(MOST)
     return kept.sort_index().sort_values(["severity", "certainty"], kind="stable")
 
