@@ -9,16 +9,14 @@ depends on the order of all operations: so they are done one after the other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from analysis.arrays import Bools, Ints
 from analysis.in_flight import in_flight
 from analysis.plan import OP
-from analysis.replay import Replay
+from analysis.replay import AfterEach, Replay
 from probes.counters import SLOTS
 
 
@@ -62,31 +60,17 @@ class Slots(NamedTuple):
 FREE = Slots()
 
 
-@dataclass(frozen=True)
-class Owners:
-    """Values of SLOTS, one column for each, and where they are known: AFTER each element of a
-    replay and, behind these, of each of its lives at its beginning."""
-
-    values: Ints
-    known: Bools
-
-    def at(self, run: Replay, position: Ints, batch: Ints) -> tuple[Ints, Bools]:
-        """The same at some positions of the replay."""
-        row = np.where(position >= run.bounds[batch], position, len(run.rows) + batch)
-        return self.values[row], self.known[row]
+_FOUND: WeakKeyDictionary[Replay, AfterEach] = WeakKeyDictionary()
 
 
-_FOUND: WeakKeyDictionary[Replay, Owners] = WeakKeyDictionary()
-
-
-def owners(run: Replay) -> Owners:
-    """The slots of all lives of a replay; found once."""
+def owners(run: Replay) -> AfterEach:
+    """Values of SLOTS, one column for each, of all lives of a replay; found once."""
     if run not in _FOUND:
         _FOUND[run] = _replayed(run)
     return _FOUND[run]
 
 
-def _replayed(run: Replay) -> Owners:
+def _replayed(run: Replay) -> AfterEach:
     """Do all operations one after the other.
 
     What a record saw of a folio older than the recording is what the folio began with; nothing is
@@ -144,4 +128,4 @@ def _replayed(run: Replay) -> Owners:
     last = np.maximum.accumulate(decided) if size else decided
     last = np.where(last >= run.bounds[batch], last, size + batch)
     values[:size], known[:size] = values[last], known[last]
-    return Owners(values, known)
+    return AfterEach(values, known)

@@ -14,10 +14,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from analysis.arrays import Bools, Ints, changes, segment_cumsum
+from analysis.arrays import Ints, changes, segment_cumsum
 from analysis.log import Log
 from analysis.plan import OP
-from analysis.replay import Replay
+from analysis.replay import AfterEach, Replay
 
 #: How many are told of a folio at a mark: those who took what they hold first.
 TOLD = 100
@@ -33,24 +33,10 @@ def taken(log: Log, rows: Ints) -> Ints:
     return np.asarray(references * sign)
 
 
-@dataclass(frozen=True)
-class Pincounts:
-    """Pins of folios, and where they are known: AFTER each element of a replay and, behind these,
-    of each of its lives at its beginning."""
-
-    values: Ints
-    known: Bools
-
-    def at(self, run: Replay, position: Ints, batch: Ints) -> tuple[Ints, Bools]:
-        """The same at some positions of the replay."""
-        row = np.where(position >= run.bounds[batch], position, len(run.rows) + batch)
-        return self.values[row], self.known[row]
+_FOUND: WeakKeyDictionary[Replay, AfterEach] = WeakKeyDictionary()
 
 
-_FOUND: WeakKeyDictionary[Replay, Pincounts] = WeakKeyDictionary()
-
-
-def pincounts(run: Replay) -> Pincounts:
+def pincounts(run: Replay) -> AfterEach:
     """The pins of all lives of a replay; found once.
 
     A folio older than the recording began with what its first record of a pin saw.
@@ -69,7 +55,7 @@ def pincounts(run: Replay) -> Pincounts:
         known = run.born.copy()
         known[batch[at]] = True
         known &= np.where(run.of.anon[run.lives], log.plan.tells_pins, log.plan.tells_file_pins)
-        _FOUND[run] = Pincounts(
+        _FOUND[run] = AfterEach(
             np.append(after + start[batch], start), np.append(known[batch], known)
         )
     return _FOUND[run]

@@ -255,3 +255,17 @@ def _offset(log: Log, lives: Lives, row: Ints, life: Ints, counters: frozenset[s
     shared = np.where(valid[row], entire[row], 0)
     doubled = np.where(valid[row], log.double_map[row], 0)
     return np.where(lives.anon[life], doubled, shared)
+
+
+@dataclass(frozen=True)
+class AfterEach:
+    """Values that are replayed beside the map counts, and where they are known: AFTER each element
+    of a replay and, behind these, of each of its lives at its beginning."""
+
+    values: Ints
+    known: Bools
+
+    def at(self, run: Replay, position: Ints, batch: Ints) -> tuple[Ints, Bools]:
+        """The same at some positions of the replay."""
+        row = np.where(position >= run.bounds[batch], position, len(run.rows) + batch)
+        return self.values[row], self.known[row]

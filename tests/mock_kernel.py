@@ -378,3 +378,29 @@ class MockKernel:
                 struct.pack_into(format_, raw, at + offset, value)
         if "mm_id" in fields:
             struct.pack_into("<4i", raw, at + 96, *folio.slots())
+
+
+def maps(folio: Folio, pid: int) -> bool:
+    """Whether a process maps any of it."""
+    return pid in folio.pmds or any(owner == pid for owner, _ in folio.ptes)
+
+
+def apply(kernel: MockKernel, folio: Folio, step: tuple[str, int, int, int, int]) -> None:
+    """Do a step (what, pid, other pid, page, number) if the page tables allow it, as a process
+    could."""
+    what, pid, other, page, nr = step
+    nr = min(nr, folio.pages - page)
+    mapped = {at for owner, at in folio.ptes if owner == pid}
+    wanted = set(range(page, page + nr))
+    if what == "map_pmd" and folio.order and not maps(folio, pid):
+        kernel.map_pmd(folio, pid)
+    elif what == "map_pte" and pid not in folio.pmds and not wanted & mapped:
+        kernel.map_pte(folio, pid, page, nr)
+    elif what == "unmap_pte" and wanted <= mapped:
+        kernel.unmap_pte(folio, pid, page, nr)
+    elif what == "unmap_pmd" and pid in folio.pmds:
+        kernel.unmap_pmd(folio, pid)
+    elif what == "fork" and maps(folio, pid) and not maps(folio, other):
+        kernel.fork(folio, pid, other)
+    elif what == "split_pmd" and pid in folio.pmds:
+        kernel.split_pmd(folio, pid)

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 
 from analysis.errors import CommandError
 from probes import cli
-from probes.output import HELP_SYMLINK
+from probes.output import HELP_SYMLINK, Output
+from probes.visible import visible
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from analysis.trace import Trace
 
 INCOMPLETE = 3
@@ -100,6 +103,18 @@ def exit_code(args: argparse.Namespace, trace: Trace, code: int = 0) -> int:
     """The command's own exit code, or 3 where --strict asks for a complete trace."""
     incomplete = bool(trace.warnings) or bool(trace.losses)
     return INCOMPLETE if code == 0 and args.strict and incomplete else code
+
+
+def save_picture(args: argparse.Namespace, figure: Figure) -> None:
+    """Write the output; who watches the file never sees half a picture."""
+    with Output(args.output, args.force, private=False) as output:
+        figure.savefig(output.part)
+
+
+def save_picture_beside(args: argparse.Namespace, figure: Figure) -> None:
+    """The same where the picture comes beside tables: these alone are the result."""
+    save_picture(args, figure)
+    cli.tell("note", visible(f"wrote {args.output}"))
 
 
 def add_output_arguments(

@@ -13,11 +13,11 @@ from analysis.commands.common import (
     add_trace_arguments,
     exit_code,
     open_trace,
+    save_picture_beside,
 )
 from probes import cli
 from probes.events import page_option
-from probes.output import Output, check
-from probes.visible import visible
+from probes.output import check
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +64,4 @@ def run(args: argparse.Namespace) -> int:
 def _draw(args: argparse.Namespace, trace: Trace, references: pd.DataFrame) -> None:
     from analysis.plot.holders import most_held, plot_holders
 
-    figure = plot_holders(trace, most_held(references))
-    with Output(args.output, args.force, private=False) as output:
-        figure.savefig(output.part)
-    cli.tell("note", visible(f"wrote {args.output}"))
+    save_picture_beside(args, plot_holders(trace, most_held(references)))

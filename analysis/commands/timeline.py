@@ -15,12 +15,13 @@ from analysis.commands.common import (
     add_trace_arguments,
     exit_code,
     open_trace,
+    save_picture,
     tell,
     warn,
 )
 from probes import cli
 from probes.events import page_option
-from probes.output import Output, check
+from probes.output import check
 from probes.visible import visible
 
 if TYPE_CHECKING:
@@ -54,10 +55,7 @@ def _draw(args: argparse.Namespace, trace: Trace) -> None:
     life = args.life
     if life is None:
         life = ids(interesting(trace, args.pfn, closer))[0]
-    figure = analysis.plot_timeline(trace, life, window=closer)
-    # A viewer that watches the file must never see half a picture.
-    with Output(args.output, args.force, private=False) as output:
-        figure.savefig(output.part)
+    save_picture(args, analysis.plot_timeline(trace, life, window=closer))
     args.force = True  # the next picture takes the place of this one
 
 

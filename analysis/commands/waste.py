@@ -13,10 +13,10 @@ from analysis.commands.common import (
     add_trace_arguments,
     exit_code,
     open_trace,
+    save_picture_beside,
 )
 from probes import cli
-from probes.output import Output, check
-from probes.visible import visible
+from probes.output import check
 
 if TYPE_CHECKING:
     from analysis.trace import Trace
@@ -50,7 +50,4 @@ def run(args: argparse.Namespace) -> int:
 def _draw(args: argparse.Namespace, trace: Trace) -> None:
     from analysis.plot.waste import plot_waste
 
-    figure = plot_waste(trace)
-    with Output(args.output, args.force, private=False) as output:
-        figure.savefig(output.part)
-    cli.tell("note", visible(f"wrote {args.output}"))
+    save_picture_beside(args, plot_waste(trace))

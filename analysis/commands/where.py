@@ -12,11 +12,11 @@ from analysis.commands.common import (
     add_trace_arguments,
     exit_code,
     open_trace,
+    save_picture_beside,
 )
 from probes import cli
 from probes.limits import TASK
-from probes.output import Output, check
-from probes.visible import visible
+from probes.output import check
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,8 +52,5 @@ def run(args: argparse.Namespace) -> int:
     else:
         cli.result(where_text(trace, frame, args.mark, life is not None, args.all))
     if args.output is not None:
-        figure = analysis.plot_where(trace, life, args.pid)
-        with Output(args.output, args.force, private=False) as output:
-            figure.savefig(output.part)
-        cli.tell("note", visible(f"wrote {args.output}"))
+        save_picture_beside(args, analysis.plot_where(trace, life, args.pid))
     return exit_code(args, trace)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import analysis
 from tests.mock import COUNTERS, MockTrace
-from tests.mock_kernel import Folio, MockKernel
+from tests.mock_kernel import Folio, MockKernel, apply
 
 HEAD = 0x400
 PIDS = (100, 101, 102)
@@ -28,30 +28,6 @@ STEPS = st.lists(
     min_size=1,
     max_size=30,
 )
-
-
-def _maps(folio: Folio, pid: int) -> bool:
-    return pid in folio.pmds or any(owner == pid for owner, _ in folio.ptes)
-
-
-def _apply(kernel: MockKernel, folio: Folio, step: tuple[str, int, int, int, int]) -> None:
-    """Do a step if the page tables allow it, as a process could."""
-    what, pid, other, page, nr = step
-    nr = min(nr, folio.pages - page)
-    mapped = {at for owner, at in folio.ptes if owner == pid}
-    wanted = set(range(page, page + nr))
-    if what == "map_pmd" and not _maps(folio, pid):
-        kernel.map_pmd(folio, pid)
-    elif what == "map_pte" and pid not in folio.pmds and not wanted & mapped:
-        kernel.map_pte(folio, pid, page, nr)
-    elif what == "unmap_pte" and wanted <= mapped:
-        kernel.unmap_pte(folio, pid, page, nr)
-    elif what == "unmap_pmd" and pid in folio.pmds:
-        kernel.unmap_pmd(folio, pid)
-    elif what == "fork" and _maps(folio, pid) and not _maps(folio, other):
-        kernel.fork(folio, pid, other)
-    elif what == "split_pmd" and pid in folio.pmds:
-        kernel.split_pmd(folio, pid)
 
 
 def _expected(folio: Folio) -> dict[tuple[str, int], int]:
@@ -92,13 +68,13 @@ def test_df_counts_equals_page_tables_when_programs_are_random(
     unseen = seen_before >= 5 and "mapcount" in COUNTERS[era]
     folio = kernel.older(HEAD, 2, anon) if unseen else kernel.alloc(HEAD, 2, anon)
     for step in steps[: seen_before if unseen else 0]:
-        _apply(kernel, folio, step)
+        apply(kernel, folio, step)
     if unseen:
         trace.items.clear()
         kernel.snapshot("start")
     history = [(trace.now, _expected(folio))]
     for step in steps[seen_before if unseen else 0 :]:
-        _apply(kernel, folio, step)
+        apply(kernel, folio, step)
         history.append((trace.now, _expected(folio)))
 
     # WHEN its life is replayed from the trace

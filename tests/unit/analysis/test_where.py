@@ -22,7 +22,7 @@ from analysis.trace import Trace
 from analysis.where import mapped_at, spans_of
 from probes.events import NO_ADDRESS
 from tests.mock import MockTrace
-from tests.mock_kernel import Folio
+from tests.mock_kernel import apply, maps
 from tests.mock_places import A, B, PlacedKernel, mm_of, story
 
 HEAD = 0x400
@@ -43,34 +43,17 @@ STEPS = st.lists(
 Step = tuple[str, int, int, int, int]
 
 
-def _maps(folio: Folio, pid: int) -> bool:
-    return pid in folio.pmds or any(owner == pid for owner, _ in folio.ptes)
-
-
 def _apply(kernel: PlacedKernel, step: Step, number: int) -> None:
     """Do a step on the first folio if the page tables allow it, as a process could."""
     what, pid, other, page, nr = step
     folio = kernel.folios[0]
     page = min(page, folio.pages - 1)
-    nr = min(nr, folio.pages - page)
-    mapped = {at for owner, at in folio.ptes if owner == pid}
-    wanted = set(range(page, page + nr))
-    if what == "map_pmd" and folio.order and not _maps(folio, pid):
-        kernel.map_pmd(folio, pid)
-    elif what == "map_pte" and pid not in folio.pmds and not wanted & mapped:
-        kernel.map_pte(folio, pid, page, nr)
-    elif what == "unmap_pte" and wanted <= mapped:
-        kernel.unmap_pte(folio, pid, page, nr)
-    elif what == "unmap_pmd" and pid in folio.pmds:
-        kernel.unmap_pmd(folio, pid)
-    elif what == "fork" and _maps(folio, pid) and not _maps(folio, other):
-        kernel.fork(folio, pid, other)
-    elif what == "split_pmd" and pid in folio.pmds:
-        kernel.split_pmd(folio, pid)
-    elif what == "move" and _maps(folio, pid):
-        kernel.move(folio, pid, page, nr, B + (number << 20))
+    if what == "move" and maps(folio, pid):
+        kernel.move(folio, pid, page, min(nr, folio.pages - page), B + (number << 20))
     elif what == "split" and folio.anon and folio.order and (folio.pmds or folio.ptes):
         kernel.split_folio(folio)
+    else:
+        apply(kernel, folio, (what, pid, other, page, nr))
 
 
 def told_at(trace: Trace, times: list[int]) -> list[set[tuple[int, int, int]]]:
