@@ -7,7 +7,7 @@ start: instructions from the command to tracing, with all probes, by the same cl
       out/bench/guest-start.json.
 cost: instructions per traced event.  One vCPU whose clock counts its instructions, so the
       figures do not depend on this machine; out/bench/guest.json.
-loss: the load on every CPU for a minute: what is lost, what draining takes, and when the first
+loss: the load on every CPU at once: what is lost, what draining takes, and when the first
       event is seen; out/bench/guest-loss.json.
 
 All of one table is measured in one guest.
@@ -85,7 +85,7 @@ START_NOTES = [
 START_GOAL_OF_BPFTRACE = 1.5
 START_GOALS = {"mapcount, kept": 2.0}
 LOSS_COLUMNS = {
-    "tracer": "what traced the load, which ran once on each CPU for 60 s; mapcount with programs "
+    "tracer": "what traced the load, which ran once on each CPU for 20 s; mapcount with programs "
     "that are kept or compiled",
     "events": "records that arrived",
     "expected": "pages mapped and unmapped by the load",
@@ -239,7 +239,7 @@ def loss_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
                 "CPU": round(result["cpu"] / result["wall"], 3),
                 "bytes": round(result["bytes"] / result["events"], 1),
                 "first event": round(result["first"], 2),
-                **{phase: round(at, 2) for phase, at in result["phases"].items()},
+                **{phase: at and round(at, 2) for phase, at in result["phases"].items()},
             }
         )
     return rows

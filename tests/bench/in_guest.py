@@ -39,7 +39,7 @@ PIN_PAGES, IO_URING_SETUP, IO_URING_REGISTER = 1024, 425, 427
 REPEATS = 5
 STARTS = 3
 READY_SECONDS = 300
-SATURATE_SECONDS = 60
+SATURATE_SECONDS = 20
 
 #: Whose files are read by tests.bench.peers.
 KEPT = {"mapcount, fentry": "mapcount.data", "trace-cmd": "trace-cmd.data", "perf": "perf.data"}
@@ -317,7 +317,7 @@ def loss_tracers():
     two, every = ",".join(FUNCTIONS), ("--min-order", "0")
     record = [*few_probes("fentry", two), "record", "-f", "-o", "/tmp/out"]
     return {
-        # Not with all its probes: a minute of that does not fit into the guest's memory.
+        # Not with all its probes: that does not fit into the memory of the guest.
         "mapcount, kept": ours("fentry", two, *every),
         "mapcount, compiled": ([*record, *every], recording),
         "BCC ring callback": ([*CALLBACK, "ring", two, "/tmp/out"], armed),
@@ -334,7 +334,7 @@ def loss(wanted):
 
 
 def one_loss(name, command, ready):
-    """The load on every CPU for a minute, from before the tracer's start: when it sees the first
+    """The load on every CPU, from before the tracer's start: when it sees the first
     event, what it loses, and what its own work takes."""
     warm = [subprocess.Popen([HERE / "touch", "1", "100000"], stdout=subprocess.DEVNULL)]
     tracer = Tracer(command, "/tmp/out")

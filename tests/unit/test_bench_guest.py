@@ -69,11 +69,13 @@ def test_start_rows_when_compared_with_bpftrace():
 def test_loss_rows_when_events_were_lost():
     # GIVEN 75 events that arrived and 25 that did not, in two seconds
     result = {"events": 75, "lost": 25, "pages": 50, "wall": 2.0, "cpu": 0.5, "bytes": 750}
-    result |= {"first": 3.0, "phases": {}}
+    result |= {"first": 3.0, "phases": {"compiling": None, "attaching": 1.234}}
     # WHEN they become a row THEN the loss is a share of what was made
-    (row,) = loss_rows({"bpftrace": result})
+    (row,) = loss_rows({"mapcount, kept": result})
     assert (row["lost"], row["expected"]) == (0.25, 100)
     assert (row["CPU"], row["bytes"]) == (0.25, 10.0)
+    # AND what a tracer with kept programs never did has no time
+    assert (row["compiling"], row["attaching"]) == (None, 1.23)
 
 
 @pytest.mark.parametrize(
