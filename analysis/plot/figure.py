@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What all pictures are: figures that tell of which recording they are.
+"""What all pictures are: figures with a title, and below it the recording that they are of.
 
 A notebook shows them, and pyplot does not know of them: nothing has to be closed.
 """
@@ -13,7 +13,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from analysis.plot.labels import fitted
 from analysis.recording import Recording
+
+#: Inches from the upper edge to the title and to the line below it; their sizes in points.
+TITLE_AT, LINE_AT, TITLE_SIZE, LINE_SIZE = 0.3, 0.55, 14, 9.5
 
 
 class Picture(Figure):
@@ -36,3 +40,16 @@ def recorded(recording: Recording) -> str:
     words = f"Linux {recording.meta.get('kernel', {}).get('release', '?')}"
     command = shlex.join(recording.meta.get("command") or [])
     return words + (f"; recorded: {command}" if command else "")
+
+
+def put_title(figure: Figure, left: float, right: float, title: str, line: str) -> None:
+    """Write both above the panels; ``left``, ``right``: inches from the edges of the page."""
+    width, height = figure.get_size_inches()
+    figure.text(
+        left / width, 1 - TITLE_AT / height, title,
+        fontsize=TITLE_SIZE, fontweight="bold", va="center",
+    )  # fmt: skip
+    figure.text(
+        left / width, 1 - LINE_AT / height, fitted(line, (width - left - right) * 72, LINE_SIZE),
+        fontsize=LINE_SIZE, color="#444444", va="center",
+    )  # fmt: skip

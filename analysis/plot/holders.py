@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.errors import AnalysisError
-from analysis.plot.figure import Picture, recorded
+from analysis.plot.figure import Picture, put_title, recorded
 from analysis.plot.labels import fitted
 from analysis.plot.style import DPI, GRID, MARK
 from analysis.trace import Trace
@@ -65,7 +65,7 @@ def plot_holders(trace: Trace, life: int | None = None) -> Figure:
         _row(panel, found, name)
         if place == len(shown) - 1:
             _names(panel, found)
-    _title(figure, height, trace, found)
+    _title(figure, trace, found)
     _who(figure, height, held.holders[held.holders["life"] == one])
     return figure
 
@@ -122,12 +122,8 @@ def _who(figure: Figure, height: float, holders: pd.DataFrame) -> None:
         figure.text(x, 1 - (TOP + 0.15 + 0.24 * 12) / height, left, fontsize=9, color=MARK)
 
 
-def _title(figure: Figure, height: float, trace: Trace, found: pd.DataFrame) -> None:
+def _title(figure: Figure, trace: Trace, found: pd.DataFrame) -> None:
     one = found.iloc[0]
     title = f"Who holds folio {one['head_pfn']:#x} (order {one['order']}, life {one['life']})"
     words = f"{recorded(trace.recording)}; references at each mark, each row by its own scale"
-    for text, down, size, weight in ((title, 0.3, 14, "bold"), (words, 0.57, 9.5, "normal")):
-        figure.text(
-            0.3 / WIDTH, 1 - down / height, fitted(text, (WIDTH - 0.6) * 72, size), fontsize=size,
-            fontweight=weight, va="center",
-        )  # fmt: skip
+    put_title(figure, 0.3, 0.3, title, words)

@@ -18,8 +18,7 @@ from analysis.errors import AnalysisError
 from analysis.life_table import Table, some_of
 from analysis.lives import DEATHS
 from analysis.plot.annotate import ENDINGS
-from analysis.plot.figure import Picture, recorded
-from analysis.plot.labels import fitted
+from analysis.plot.figure import Picture, put_title, recorded
 from analysis.plot.style import DPI, GRID, LOSS, MARK, OPS, PMD, PTE, RACE, UNKNOWN, WRONG, Floats
 from analysis.text import count
 from analysis.trace import Trace
@@ -54,12 +53,7 @@ def plot_lives(trace: Trace, lives: Iterable[int | str] | None = None) -> Figure
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
     all_of_them = count(sum(trace.totals.orders.values()), "life", "lives")
-    title = f"{number} of {all_of_them}"
-    figure.text(LEFT / WIDTH, 1 - 0.3 / high, title, fontsize=11, fontweight="bold", va="center")
-    words = fitted(recorded(trace.recording), (WIDTH - LEFT - RIGHT) * 72, 9.5)
-    figure.text(
-        LEFT / WIDTH, 1 - 0.55 / high, words, fontsize=9.5, color="#444444", va="center"
-    )  # fmt: skip
+    put_title(figure, LEFT, RIGHT, f"{number} of {all_of_them}", recorded(trace.recording))
     figure.legend(handles=_legend(), loc="lower center", ncols=8, fontsize=8, frameon=False)
     return figure
 

@@ -22,7 +22,7 @@ from analysis.plot.annotate import (
 )
 from analysis.plot.counters import draw_counters
 from analysis.plot.discrepancies import draw_page_findings
-from analysis.plot.figure import Picture, recorded
+from analysis.plot.figure import Picture, put_title, recorded
 from analysis.plot.labels import Panel, fitted
 from analysis.plot.lanes import draw_lanes, lane_count
 from analysis.plot.pages import draw_pages
@@ -160,13 +160,7 @@ def _title(figure: Figure, scene: Scene) -> None:
     trace, counts = scene.trace, scene.counts
     noun = f"folio of {1 << counts.order} pages" if counts.order else "page"
     what = f"{scene.kind} {noun}"
-    high = figure.get_figheight()
-    room = (WIDTH - LEFT - 0.3) * 72
-    figure.text(
-        LEFT / WIDTH, 1 - 0.3 / high,
-        f"{what[0].upper()}{what[1:]} at pfn {counts.head:#x} (order {counts.order})",
-        fontsize=14, fontweight="bold", va="center",
-    )  # fmt: skip
+    title = f"{what[0].upper()}{what[1:]} at pfn {counts.head:#x} (order {counts.order})"
     end = "still alive" if scene.death == "alive" else f"end: {scene.death}"
     lived = duration(scene.end - scene.begin)
     words = f"life {scene.name}; birth: {scene.birth}, {end}; lived {lived}"
@@ -175,7 +169,4 @@ def _title(figure: Figure, scene: Scene) -> None:
         words += f"; {shown} of it shown, from {duration(scene.first - scene.begin)} on"
     words += f"; {scene.unlisted} breaches here are not listed" if scene.unlisted else ""
     words += f"; {recorded(trace.recording)}"
-    figure.text(
-        LEFT / WIDTH, 1 - 0.55 / high, fitted(words, room, 9.5), fontsize=9.5, color="#444444",
-        va="center",
-    )  # fmt: skip
+    put_title(figure, LEFT, 0.3, title, words)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.arrays import Ints
-from analysis.plot.figure import Picture, recorded
+from analysis.plot.figure import Picture, put_title, recorded
 from analysis.plot.labels import fitted
 from analysis.plot.shapes import bars, joined
 from analysis.plot.style import DPI, GRID, LOSS, MARK, Floats
@@ -135,13 +135,6 @@ def _finish(ax: Axes, trace: Trace, times: Times, title: str, unit: str) -> None
 
 def _title(figure: Figure, trace: Trace, found: Wasted) -> None:
     folios = count(found.spans["life"].nunique(), "anonymous folio")
-    figure.text(
-        LEFT / WIDTH, 1 - 0.3 / HEIGHT, f"Kept and not mapped: {folios} partially mapped",
-        fontsize=14, fontweight="bold", va="center",
-    )  # fmt: skip
     words = recorded(trace.recording)
     words += "; events were lost (grey)" if trace.losses else ""
-    figure.text(
-        LEFT / WIDTH, 1 - 0.55 / HEIGHT, fitted(words, (WIDTH - LEFT - 0.3) * 72, 9.5),
-        fontsize=9.5, color="#444444", va="center",
-    )  # fmt: skip
+    put_title(figure, LEFT, 0.3, f"Kept and not mapped: {folios} partially mapped", words)

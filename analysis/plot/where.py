@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from analysis.each_part import each_part
 from analysis.errors import AnalysisError
-from analysis.plot.figure import Picture, recorded
+from analysis.plot.figure import Picture, put_title, recorded
 from analysis.plot.labels import fitted
 from analysis.plot.shapes import bars, joined
 from analysis.plot.style import DPI, GRID, LOSS, MANY, MARK, PMD, PTE
@@ -76,7 +76,7 @@ def plot_where(trace: Trace, life: int | str | None = None, pid: int | None = No
     what = "all processes" if life is None and pid is None else ""
     what += f"life {number}" if number is not None else ""
     what += f"{', ' if life is not None else ''}process {pid}" if pid is not None else ""
-    _title(figure, trace, high, what, len(lanes) - len(shown))
+    _title(figure, trace, what, len(lanes) - len(shown))
     return figure
 
 
@@ -160,19 +160,12 @@ def _finish(ax: Axes, trace: Trace, times: Times, names: list[str]) -> None:
     bars(ax, joined(times.x(trace.recording.lost[:, :2])), color=LOSS, alpha=0.4, lw=0, zorder=0)
 
 
-def _title(figure: Figure, trace: Trace, high: float, what: str, left_out: int) -> None:
+def _title(figure: Figure, trace: Trace, what: str, left_out: int) -> None:
     figure.legend(
         handles=[Patch(color=PMD, label="by a PMD"), Patch(color=PTE, label="by PTEs")],
         loc="lower right", ncols=2, fontsize=9, frameon=False,
     )  # fmt: skip
-    figure.text(
-        LEFT / WIDTH, 1 - 0.3 / high, f"Where folios are mapped: {what}",
-        fontsize=14, fontweight="bold", va="center",
-    )  # fmt: skip
     words = recorded(trace.recording)
     words += f"; {count(left_out, 'range')} with less are left out" if left_out else ""
     words += "; events were lost (grey)" if trace.losses else ""
-    figure.text(
-        LEFT / WIDTH, 1 - 0.55 / high, fitted(words, (WIDTH - LEFT - RIGHT) * 72, 9.5),
-        fontsize=9.5, color="#444444", va="center",
-    )  # fmt: skip
+    put_title(figure, LEFT, RIGHT, f"Where folios are mapped: {what}", words)
