@@ -50,6 +50,8 @@ BITS = (
     (BIT_TAIL, "tail"),
 )
 NAMES = [name for name, *_ in FIELDS]
+#: Names and columns of the words of a record of a pin.
+PINNED = list(PIN_COLUMNS.items()) + [(each.name, each.column) for each in COUNTERS if each.pins]
 #: Names and columns of an owner record's words; two counters in one word are shown as one.
 OWNED = list(OWNER_COLUMNS.items()) + [
     (each.name, each.column)
@@ -174,7 +176,7 @@ class Dump:
         names = ["nr", "mapcount", "entire", "nr_mapped", "large", "refcount", "aux"]
         shown = [(name, name) for name in names]
         if value["probe"] in self._pins:
-            shown = [*PIN_COLUMNS.items(), ("refcount", "refcount"), ("aux", "aux")]
+            shown = [*PINNED, ("refcount", "refcount"), ("aux", "aux")]
         counters = " ".join(f"{name}={value[column]}" for name, column in shown)
         return (
             f"{head} {what} pfn={value['pfn']:#x} order={value['order']} level={level} "

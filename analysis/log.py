@@ -25,7 +25,6 @@ from probes.events import (
     NO_STACK,
     OWNER,
     OWNER_COLUMNS,
-    PIN_COLUMNS,
     PIN_OPS,
     PLACE,
     TEXT_OFFSET,
@@ -281,7 +280,7 @@ class Log:
             whole = whole & ~self.hugetlb
         row = COLUMNS[name]
         if row.pins:
-            return self._column(PIN_COLUMNS["pincount"]), self.read & of_pins & (self.order > 0)
+            return row.logical(self._column(row.column)), self.read & of_pins & (self.order > 0)
         if row.owner:
             there = self.owner_of >= 0
             return row.logical(self._column(row.column)[self.owner_of]), whole & there

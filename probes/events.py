@@ -79,11 +79,11 @@ MOVED_WORDS = struct.Struct("<QQQQ")
 #: In place of an address that could not be had.
 NO_ADDRESS = (1 << 64) - 1
 
-#: A record of a pin or an unpin has in the place of three counters: how many references the call
-#: is for; whether they are pins (FOLL_PIN; else FOLL_GET); how many pins the folio has, after a pin
-#: and before an unpin (0 for a page of no folio).
+#: A record of a pin or an unpin has in the place of counters: how many references the call is for;
+#: whether they are pins (FOLL_PIN; else FOLL_GET); and the counters of pins (probes/counters.py),
+#: after a pin and before an unpin (0 for a page of no folio).
 PIN_OPS = ("pin", "unpin")
-PIN_COLUMNS = {"references": "mapcount", "pinned": "entire", "pincount": "nr_mapped"}
+PIN_COLUMNS = {"references": "mapcount", "pinned": "entire"}
 
 BIT_DOUBLE_MAP = 0x01  # PG_double_map was set in page[1] (compound_mapcount era)
 BIT_ANON = 0x02  # bit 0 of the head's mapping was set

@@ -171,7 +171,7 @@ class Books:
             key = (life, counter, page, int(one["truth"]) - int(one["replayed"]))
             if counter == "mapcount":
                 mapcounts.add((one["snapshot"], life, page))
-            if counter == "pincount":
+            if counter in COUNTERS and COUNTERS[counter].kept.pins:
                 continue  # no map count: `holders` and `verify` tell
             # What /proc says follows from the counter where the counter itself is wrong.
             follows = counter in ("kpagecount", "page tables")
