@@ -104,17 +104,19 @@ def completion() -> str:
     return f"""\
 # bash completion for mapcount; made by `make man`.
 _mapcount() {{
-\tlocal current=${{COMP_WORDS[COMP_CWORD]}} command=${{COMP_WORDS[1]}} words=
-\tif [ "$COMP_CWORD" = 1 ]; then
+\tlocal current=${{COMP_WORDS[COMP_CWORD]}} at=1 command words=
+\twhile [[ ${{COMP_WORDS[at]}} == -* ]] && ((at < COMP_CWORD)); do ((at++)); done
+\tcommand=${{COMP_WORDS[at]}}
+\tif ((COMP_CWORD == at)); then
 \t\tmapfile -t COMPREPLY < <(compgen -W "{first}" -- "$current")
 \t\treturn
 \tfi
 \tif [ "$command" = lab ]; then
-\t\tif [ "$COMP_CWORD" = 2 ]; then
+\t\tif ((COMP_CWORD == at + 1)); then
 \t\t\tmapfile -t COMPREPLY < <(compgen -W "{" ".join(lab)}" -- "$current")
 \t\t\treturn
 \t\tfi
-\t\tcommand="lab ${{COMP_WORDS[2]}}"
+\t\tcommand="lab ${{COMP_WORDS[at + 1]}}"
 \tfi
 \tcase $command in
 {cases}

@@ -135,6 +135,8 @@ def parser() -> cli.Parser:
     rec = commands.add_parser(
         "record",
         help="record a trace (needs root)",
+        description="Record the operations on watched folios and the counters at each, until the "
+        "command ends, the time is over, or Ctrl-C.  Needs root.",
         epilog=f"{RECORD_EPILOG}\n{cli.STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -168,6 +170,7 @@ def parser() -> cli.Parser:
     live = commands.add_parser(
         "top",
         help="show the busiest folios live (needs root)",
+        description="Show the busiest folios while they change.  Needs root.",
         epilog=f"{TOP_EPILOG}\n{cli.STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -180,7 +183,11 @@ def parser() -> cli.Parser:
     )
     _add_what(live)
     examine = commands.add_parser(
-        "doctor", help="check what recording needs on this kernel and host", epilog=cli.STATUSES
+        "doctor",
+        help="check what recording needs on this kernel and host",
+        description="Check what recording needs on this kernel and host, and what each missing "
+        "part would leave unrecorded.  Exit 1 if recording cannot work.",
+        epilog=cli.STATUSES,
     )
     _add_only(examine)
     _add_programs(examine)
@@ -188,6 +195,7 @@ def parser() -> cli.Parser:
     comp = commands.add_parser(
         "compile",
         help="compile the probes into a file for machines without a compiler (needs root)",
+        description="Compile the probes for the running kernel into a file.  Needs root.",
         epilog=f"{COMPILE_EPILOG}\n{cli.STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -202,15 +210,19 @@ def parser() -> cli.Parser:
     rescue = commands.add_parser(
         "recover",
         help="append what was left in a dead kernel's memory to its trace",
+        description="Append the records that were still in the ring buffers when a kernel died "
+        "to the trace that was being recorded on it.",
         epilog=f"{RECOVER_EPILOG}\n{cli.STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    rescue.add_argument("--core", required=True, metavar="FILE", help="ELF dump of its memory")
     rescue.add_argument(
-        "--console", metavar="FILE", help="log of its console, for its last messages"
+        "--core", required=True, metavar="FILE", help="ELF dump of the dead kernel's memory"
     )
     rescue.add_argument(
-        "trace", metavar="TRACE", help=f"the trace that it was writing; {HELP_SYMLINK}"
+        "--console", metavar="FILE", help="log of that kernel's console, for its last messages"
+    )
+    rescue.add_argument(
+        "trace", metavar="TRACE", help=f"the trace that was being recorded; {HELP_SYMLINK}"
     )
     return top
 

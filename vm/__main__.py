@@ -44,9 +44,18 @@ def parser() -> cli.Parser:
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     command = partial(commands.add_parser, epilog=STATUSES)
-    command("list", help="list kernels and scenarios")
+    command(
+        "list",
+        help="list kernels and scenarios",
+        description="List the kernels, whether they are fetched, and the scenarios.",
+    )
 
-    fetch = command("fetch", help="fetch or build what a run on a kernel needs")
+    fetch = command(
+        "fetch",
+        help="fetch or build what a run on a kernel needs",
+        description="Fetch or build what a run on a kernel needs: the kernel, a Debian root, and "
+        "the kernel's page-types program.",
+    )
     fetch.add_argument(
         "kernel",
         nargs="?",
@@ -58,6 +67,9 @@ def parser() -> cli.Parser:
     run = command(
         "run",
         help="record a scenario, or a command, in a guest",
+        description="Boot a kernel in a virtual machine, record a scenario or a command there, and "
+        "shut it down. If the kernel dies, the trace has its last records. The guest sees the "
+        "current directory.",
         usage="mapcount lab run [options] (SCENARIO [ARG …] | -- CMD …)",
     )
     _guest_options(run)
@@ -88,7 +100,11 @@ def parser() -> cli.Parser:
         "what", nargs="*", metavar="SCENARIO", help="a scenario of `lab list`, and its arguments"
     )
 
-    shell = command("shell", help="open an interactive shell in a guest")
+    shell = command(
+        "shell",
+        help="open an interactive shell in a guest",
+        description="Boot a kernel in a virtual machine and open a root shell in it.",
+    )
     _guest_options(shell)
 
     every = command(

@@ -39,6 +39,9 @@ def test_man_page_when_it_is_formatted():
         (["lab", "mat"], {"matrix"}),
         (["stats", "--js"], {"--json"}),
         (["lab", "run", "--kern"], {"--kernel"}),
+        (["-v", "aud"], {"audit"}),
+        (["-v", "-q", "lab", "run", "--kern"], {"--kernel"}),
+        (["--ver"], {"--version"}),
     ],
 )
 def test_completion_when_a_word_is_begun(words, expected, tmp_path):
