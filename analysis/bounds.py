@@ -25,14 +25,14 @@ WORD = (1 << 64) - 1
 def whole(value: Any, low: int, high: int) -> int:
     """A whole number between two, both included."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ValueError(f"{_shown(value)} is no number from {low} to {high}")
+        raise ValueError(f"{_shown(value)} is not a number from {low} to {high}")
     return value
 
 
 def text(value: Any) -> str:
     """A text that is not too long."""
     if not isinstance(value, str):
-        raise ValueError(f"{_shown(value)} is no text")
+        raise ValueError(f"{_shown(value)} is not text")
     if len(value) > limits.TEXT:
         raise ValueError(f"a text has {len(value)} characters, more than {limits.TEXT}")
     return value
@@ -48,7 +48,7 @@ def listed(value: Any, most: int) -> list[Any]:
 def header(content: Any) -> dict[str, Any]:
     """The header's JSON, with all its texts and numbers as they must be."""
     if not isinstance(content, dict):
-        raise ValueError("the header is no object")
+        raise ValueError("the header is not an object")
     for name, kind in HEADER.items():
         if not isinstance(content.get(name, kind()), kind):
             raise ValueError(f"the header's {name} is no {kind.__name__}")

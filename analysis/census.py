@@ -181,12 +181,12 @@ class _Threads:
 def _check(batch: Records) -> None:
     """Raise AnalysisError for times, pages and threads that no kernel has."""
     if int(max(batch["ts"].max(), batch["pfn"].max())) > limits.EVER:
-        raise AnalysisError("a record's time or page lies beyond what any kernel has")
+        raise AnalysisError("a record has a time or a page that no kernel can have")
     # In the place of the page a record about a task has its thread and process.
     tasks = (batch["probe"] > MARK_FIRST) & ~is_beside(batch["probe"])
     about = batch["pfn"][tasks] & np.uint64(0xFFFFFFFF)
     if int(max(batch["tid"].max(), batch["pid"].max(), about.max(initial=0))) > limits.TASK:
-        raise AnalysisError("a record is of a thread or process beyond what any kernel has")
+        raise AnalysisError("a record has a thread or process id that no kernel can have")
 
 
 def _check_places(batch: Records) -> None:
@@ -196,7 +196,7 @@ def _check_places(batch: Records) -> None:
     known = address[address != np.uint64(NO_ADDRESS)]
     for told in (known, moves["begin"], moves["to"], moves["bytes"]):
         if int(told.max(initial=0)) > limits.EVER:
-            raise AnalysisError("a record's virtual address lies beyond what any kernel has")
+            raise AnalysisError("a record has a virtual address that no kernel can have")
 
 
 def census(batches: Iterable[Records], plan: Plan) -> Census:

@@ -121,7 +121,7 @@ class Dataset:
         except (OSError, *MALFORMED) as error:
             why = "it lacks files" if isinstance(error, FileNotFoundError) else str(error)
             raise AnalysisError(
-                f"{folder} is no dataset ({why}): make one with `mapcount export --to parquet`"
+                f"{folder} is not a dataset ({why}): make one with `mapcount export --to parquet`"
             ) from error
 
     def __len__(self) -> int:

@@ -36,8 +36,8 @@ def new_chunks(source: Source, poll: float) -> Iterator[list[Chunk]]:
             beat, lived = source.beat(), time.monotonic()
         if not source.header and time.monotonic() - begun > PATIENCE:
             raise AnalysisError(
-                f"{source.path} has had no whole header for {PATIENCE:.0f} s: follow a trace that "
-                "`mapcount record` is writing"
+                f"{source.path} has had no complete header for {PATIENCE:.0f} s: follow a trace "
+                "that `mapcount record` is writing"
             )
         if time.monotonic() - lived > SILENCE:
             return

@@ -46,7 +46,7 @@ def interesting(
                 f"no recorded folio of {trace.path} contained page {pfn:#x}: "
                 "`mapcount lives --all` lists all"
             )
-        raise AnalysisError(f"{trace.path} has no folio: record something that maps")
+        raise AnalysisError(f"{trace.path} has no folio: record a program that maps memory")
     keys = (lives["events"], lives["changes"], lives["order"] > 0, lives["stayed"], lives["deadly"])
     # The last key counts first; of equals the first life.
     ranked = np.lexsort([-key.astype(np.int64) for key in keys])

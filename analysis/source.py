@@ -157,7 +157,7 @@ class Source:
         """Raise AnalysisError where the file ends before its header does."""
         if not self.header:
             raise AnalysisError(
-                f"{self.path} holds no whole header: the recorder was killed at its start; "
+                f"{self.path} has no complete header: the recorder was killed at its start; "
                 "record again"
             )
 

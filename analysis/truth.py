@@ -236,7 +236,7 @@ def _parts(payload: bytes | memoryview, struct_page: int) -> _Parts:
     runs = take(RUN, int(told.get("runs", 0)))
     areas = take(AREA, int(told.get("areas", 0)))
     if (areas.view("<u8") >> 63).any() or (runs["address"] >> 63).any():
-        raise TraceError(f"the snapshot {head.get('name')!r} has numbers that no kernel gives")
+        raise TraceError(f"the snapshot {head.get('name')!r} has numbers that no kernel can give")
     whole = np.isin(_frames_of(runs, pages), np.array(head["frames"], dtype=np.int64))
     pfn = (runs["entry"] & np.uint64(PFN_MASK)).astype(np.int64)
     if not (whole & (pfn % pages + runs["pages"] <= pages)).all():

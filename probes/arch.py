@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the recorder has to know of a machine; one module beside this one knows it of each.
+"""The names that a machine's module defines for the recorder, and which module is this machine's.
 
 A module of a machine has a header of the same name in probes/bpf/, which decodes its page-table
 entries.

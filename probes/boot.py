@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the boot decides: where the kernel lies, and with it all that its build knows."""
+"""Finds what each boot decides: the addresses of the kernel, and what depends on them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where the bytes of an object lie: ctypes itself tells that only of what may be written."""
+"""The address of an object's bytes, which ctypes gives only for objects that may be written."""
 
 from __future__ import annotations
 

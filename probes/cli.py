@@ -137,7 +137,7 @@ def seconds(text: str) -> float:
     """A time that can pass."""
     value = _number(float, text)
     if not 0 < value <= LONGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: write seconds, above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time: write seconds, above 0")
     return float(value)
 
 
@@ -145,7 +145,7 @@ def hours(text: str) -> float:
     """A time that can pass, given in hours: its seconds."""
     value = _number(float, text) * 3600
     if not 0 < value <= LONGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: write hours, above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time: write hours, above 0")
     return float(value)
 
 
@@ -156,7 +156,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
         value = _number(int, text)
         if not low <= value <= high:
             raise argparse.ArgumentTypeError(
-                f"{text!r} is no number from {low} to {high}: write one"
+                f"{text!r} is not a number from {low} to {high}: write one"
             )
         return int(value)
 

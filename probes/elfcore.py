@@ -52,8 +52,8 @@ class Core:
 
     def _unfit(self) -> ProbeError:
         return ProbeError(
-            f"{self.path} is no 64-bit ELF core: make one with QEMU's dump-guest-memory, or from "
-            "kdump's vmcore with makedumpfile -E"
+            f"{self.path} is not a 64-bit ELF core: make one with QEMU's dump-guest-memory, or "
+            "from kdump's vmcore with makedumpfile -E"
         )
 
     def read(self, physical: int, size: int) -> Optional[bytes]:

@@ -167,7 +167,7 @@ def page_option(text: str) -> int:
         pfn = -1
     if not 0 <= pfn < PFN_END:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no page frame number: write 0x12345 or 74565"
+            f"{text!r} is not a page frame number: write 0x12345 or 74565"
         )
     return pfn
 
@@ -178,5 +178,5 @@ def pages_option(text: str) -> Tuple[Tuple[int, int], ...]:
         return page_spans(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no page span: write N, N+M (M pages) or N,M (up to M)"
+            f"{text!r} is not a page span: write N, N+M (M pages) or N,M (up to M)"
         ) from None

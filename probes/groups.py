@@ -39,7 +39,7 @@ def groups_option(text: str) -> Groups:
     for name in names:
         if name not in GROUPS:
             raise argparse.ArgumentTypeError(
-                f"{name!r} is no group of probes: write some of {', '.join(GROUPS)}"
+                f"{name!r} is not a group of probes: write some of {', '.join(GROUPS)}"
             )
     return names
 

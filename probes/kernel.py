@@ -131,7 +131,8 @@ class Kcore(Memory):
         start = os.pread(self._fd, self._HEADER.size, 0)
         if len(start) < self._HEADER.size or not start.startswith(b"\x7fELF"):
             raise ProbeError(
-                f"{path} is no ELF core: use a kernel with CONFIG_PROC_KCORE and without lockdown"
+                f"{path} is not an ELF core: use a kernel with CONFIG_PROC_KCORE and without "
+                "lockdown"
             )
         head = self._HEADER.unpack(start)
         offset, count = head[5], head[10]

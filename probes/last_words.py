@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The last words of a kernel: from the first line of its complaint on, as its console had them."""
+"""The last messages of a kernel that died: those of its console from the first complaint on."""
 
 from __future__ import annotations
 

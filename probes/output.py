@@ -44,7 +44,7 @@ def check(path: str, force: bool, owned: Owned = refuse) -> None:
     if not path:
         raise OutputError("the output has an empty name: give a name after -o")
     if os.path.basename(path) in ("", ".", ".."):
-        raise OutputError(f"{path} names no output of its own: give a name after -o")
+        raise OutputError(f"{path} does not name a file or folder: give a name after -o")
     folder = os.path.dirname(path) or "."
     try:
         there = os.lstat(path)
@@ -63,7 +63,7 @@ def check(path: str, force: bool, owned: Owned = refuse) -> None:
         if problem:
             raise OutputError(problem)
     elif not stat.S_ISREG(there.st_mode):
-        raise OutputError(f"{path} is no regular file: give the name of a file")
+        raise OutputError(f"{path} is not a regular file: give the name of a file")
     if not force:
         raise OutputError(f"{path} exists: give another name, or -f/--force to overwrite it")
 

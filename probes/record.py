@@ -428,7 +428,10 @@ class Recording:
         for warning in filter(None, told):
             say(warning)
         if late:
-            say(f"warning: {late} marks came too fast for a snapshot")
+            say(
+                f"warning: {late} marks followed too closely for a snapshot of each: "
+                "let the workload pause between marks"
+            )
 
     def _snapshot_of_mark(self, hold: Hold, tid: int, name: str) -> str:
         """Take it, or say why not: nothing may be printed while its reader may be held."""

@@ -116,7 +116,7 @@ def size_of_each(rings: int, total: Optional[int]) -> int:
     if not pages:
         enough = -(-rings * mmap.PAGESIZE >> 20)
         raise ProbeError(
-            f"{total >> 20} MiB are no page for the ring of each of {rings} CPUs: "
+            f"{total >> 20} MiB give less than a page to each of {rings} ring buffers: "
             f"give --buffer {enough}"
         )
     return mmap.PAGESIZE << (pages.bit_length() - 1)

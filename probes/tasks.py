@@ -110,7 +110,7 @@ class Command:
             wait = WAIT % (descriptor, descriptor)
             os.execv("/bin/sh", ["sh", "-c", wait, "sh", *argv])
         except OSError as error:
-            cli.tell("error", f"cannot run /bin/sh: {error.strerror}: the command waits as it")
+            cli.tell("error", f"cannot run /bin/sh, which starts the command: {error.strerror}")
         os._exit(127)
 
     def start(self) -> None:

@@ -132,7 +132,7 @@ def resolve(
         image = path / arch.GUEST.BUILT_IMAGE
         if not image.is_file():
             raise LabError(
-                f"{path} is no built kernel tree: run `make {arch.GUEST.TARGET}` in it first", 2
+                f"{path} is not a built kernel tree: run `make {arch.GUEST.TARGET}` in it first", 2
             )
         # A tree that was built has everything that BCC's compile needs.
         if header_dir is None and (path / "include/generated/autoconf.h").is_file():

@@ -43,7 +43,7 @@ def _time(text: str) -> tuple[float, float]:
         span = (0.0, 0.0)
     if not (0 <= span[0] < span[1] and span[0] < LONGEST and not LONGEST <= span[1] < math.inf):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no time span: write A:B in milliseconds, as `lives` shows them"
+            f"{text!r} is not a time span: write A:B in milliseconds, as `lives` shows them"
         )
     return span
 

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     wanted = Wanted.of(trace, args.time, args.pfn)
     if trace.census.events and not matches(trace, wanted):
         raise CommandError(
-            f"{args.file} has nothing of these pages at that time: "
+            f"{args.file} has no record of these pages in that time: "
             "`mapcount lives --all` shows what it has; nothing was written"
         )
     with Output(args.output, args.force) as output:

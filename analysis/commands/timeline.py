@@ -77,8 +77,8 @@ def _follow(args: argparse.Namespace) -> Trace:
                     warn(f"no picture yet: {error}")
                 fresh, drawn = False, time.monotonic()
         if not source.ended:
-            warn(f"nothing came for {SILENCE:.0f} s: the recorder is gone, "
-                       "the picture shows what there is")  # fmt: skip
+            warn(f"nothing was written for {SILENCE:.0f} s: the recorder is gone, "
+                       "the picture shows what it wrote")  # fmt: skip
         trace = Trace(source)
     tell(trace)
     return trace

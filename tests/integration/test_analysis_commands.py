@@ -128,7 +128,7 @@ def test_trace_opens_when_it_is_truncated_anywhere(small: Path, tmp_path: Path) 
             cut.write_bytes(data[:size])
             if size < offsets[1]:
                 # WHEN it ends inside its header THEN it says so
-                with pytest.raises(analysis.AnalysisError, match="no whole header"):
+                with pytest.raises(analysis.AnalysisError, match="no complete header"):
                     analysis.open_trace(str(cut))
                 continue
             # WHEN it is opened

@@ -55,22 +55,22 @@ def shell(command: str, **env: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["timeline", "t", "-o", "x.png", "--pfn", "9" * 26], "is no page frame number"),
-        (["timeline", "t", "-o", "x.png", "--pfn", "-1"], "is no page frame number"),
-        (["timeline", "t", "-o", "x.png", "--pfn", "x"], "is no page frame number"),
-        (["slice", "t", "-o", "x", "--pfn", "9" * 26], "is no page span"),
-        (["slice", "t", "-o", "x", "--time=0:1e308"], "is no time span"),
-        (["slice", "t", "-o", "x", "--time=1e300:"], "is no time span"),
-        (["record", "-d", "nan"], "is no time"),
-        (["record", "-d", "1e308"], "is no time"),
-        (["record", "-d", "soon"], "is no time"),
-        (["record", "--buffer", "0"], "is no number from 1 to"),
-        (["record", "--buffer", "1" * 5000], "is no number from 1 to"),
-        (["record", "--min-order", "-1"], "is no number from 0 to"),
-        (["record", "--pid", "0"], "is no number from 1 to"),
-        (["top", "--delay", "0"], "is no time"),
-        (["lab", "run", "--timeout", "nan", "lifecycle"], "is no time"),
-        (["lab", "run", "--cpus", "0", "lifecycle"], "is no number from 1 to"),
+        (["timeline", "t", "-o", "x.png", "--pfn", "9" * 26], "is not a page frame number"),
+        (["timeline", "t", "-o", "x.png", "--pfn", "-1"], "is not a page frame number"),
+        (["timeline", "t", "-o", "x.png", "--pfn", "x"], "is not a page frame number"),
+        (["slice", "t", "-o", "x", "--pfn", "9" * 26], "is not a page span"),
+        (["slice", "t", "-o", "x", "--time=0:1e308"], "is not a time span"),
+        (["slice", "t", "-o", "x", "--time=1e300:"], "is not a time span"),
+        (["record", "-d", "nan"], "is not a time"),
+        (["record", "-d", "1e308"], "is not a time"),
+        (["record", "-d", "soon"], "is not a time"),
+        (["record", "--buffer", "0"], "is not a number from 1 to"),
+        (["record", "--buffer", "1" * 5000], "is not a number from 1 to"),
+        (["record", "--min-order", "-1"], "is not a number from 0 to"),
+        (["record", "--pid", "0"], "is not a number from 1 to"),
+        (["top", "--delay", "0"], "is not a time"),
+        (["lab", "run", "--timeout", "nan", "lifecycle"], "is not a time"),
+        (["lab", "run", "--cpus", "0", "lifecycle"], "is not a number from 1 to"),
         (["stats"], "required: FILE"),
         (["stats", "t", "--bogus"], "unrecognized arguments: --bogus"),
         (["export", "t", "--to", "xml", "-o", "x"], "invalid choice: 'xml'"),
@@ -252,7 +252,7 @@ def test_following_ends_when_no_header_comes(
     monkeypatch.setattr(following, "PATIENCE", 0.3)
     # WHEN it is followed THEN that ends with a word
     status, err = said(capsys, "timeline", path, "--follow", "-o", tmp_path / "x.png")
-    assert status == 1 and "no whole header" in err
+    assert status == 1 and "no complete header" in err
 
 
 def growing(path: Path) -> tuple[Writer, MockTrace]:

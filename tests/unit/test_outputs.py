@@ -152,7 +152,7 @@ def test_what_is_no_regular_file_is_refused(
     pipe = folder / way[1]
     os.mkfifo(pipe)
     assert make(way, trace, pipe, "-f") == 1
-    assert capsys.readouterr().err.endswith("is no regular file: give the name of a file\n")
+    assert capsys.readouterr().err.endswith("is not a regular file: give the name of a file\n")
     assert stat.S_ISFIFO(pipe.lstat().st_mode)
 
 

@@ -356,7 +356,7 @@ def test_snapshot_is_left_out_when_an_area_has_a_number_of_no_kernel(tmp_path: P
     # WHEN it is read THEN a warning says why it is left out
     trace = Story().tells().forge(vast).opened(tmp_path)
     assert not trace.snapshots
-    assert any("numbers that no kernel gives" in warning for warning in trace.warnings)
+    assert any("numbers that no kernel can give" in warning for warning in trace.warnings)
 
 
 @pytest.mark.parametrize(

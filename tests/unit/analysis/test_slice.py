@@ -139,11 +139,11 @@ def test_a_slice_of_a_death_ends_with_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--time", "7"], "'7' is no time span: write A:B"),
-        (["--time", "5:3"], "'5:3' is no time span"),
-        (["--time", "x:"], "'x:' is no time span"),
-        (["--time", "nan:"], "'nan:' is no time span"),
-        (["--pfn", "x"], "'x' is no page span"),
+        (["--time", "7"], "'7' is not a time span: write A:B"),
+        (["--time", "5:3"], "'5:3' is not a time span"),
+        (["--time", "x:"], "'x:' is not a time span"),
+        (["--time", "nan:"], "'nan:' is not a time span"),
+        (["--pfn", "x"], "'x' is not a page span"),
     ],
 )
 def test_usage_is_explained_when_a_span_is_none(

@@ -259,7 +259,7 @@ def test_the_last_words_begin_with_the_complaint_when_it_is_of_any_kind(kernel, 
 @pytest.mark.parametrize(
     ("spoil", "text"),
     [
-        (lambda k: open(k.core, "wb").write(b"KDUMP   "), "no 64-bit ELF core"),
+        (lambda k: open(k.core, "wb").write(b"KDUMP   "), "not a 64-bit ELF core"),
         (lambda k: open(k.core, "r+b").truncate(100), "ends inside its first table"),
         (lambda k: k.die(missing=(100,)), "lacks the frame with the ring's position"),
         (lambda k: setattr(k, "core", "/nowhere"), "cannot read"),
