@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""docs/architecture.md against the tree: the stages of analysis, and the files that it names."""
+"""docs/architecture.md against the tree: it names each module, and no file that is gone."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FILE = r"\b[\w./-]+\.(?:py|h|md|c)\b"
 def stages() -> dict[str, set[str]]:
     """The modules and packages of analysis that the page names, by stage; "": those that serve
     all."""
-    section = TEXT.split("\n## Stages\n")[1].split("\n## ")[0]
-    table = re.findall(r"^\| ([a-z, ]+) \| (`.+?) \|", section, re.M)
-    found = {stage: set(re.findall(r"`([a-z_*]+)/?`", named)) for stage, named in table}
-    serving = re.findall(r"^.*serve all\.$", section, re.M)[0]
+    table = TEXT.split("\n| stage | modules | makes |\n")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| ([a-z, ]+) \| (`.+?) \|", table, re.M)
+    found = {stage: set(re.findall(r"`([a-z_*]+)/?`", named)) for stage, named in rows}
+    serving = re.findall(r"^.*serve all\.$", TEXT, re.M)[0]
     return {**found, "": set(re.findall(r"`([a-z_]+)`", serving))}
 
 
@@ -45,6 +45,15 @@ def test_stages_when_the_page_is_compared_with_the_tree() -> None:
     # AND the page names no module that is gone
     for named in (one for each in told.values() for one in each):
         assert any(fnmatch(name, named) for name in tops()), named
+
+
+@pytest.mark.parametrize("folder", ("probes", "vm"))
+def test_modules_when_the_page_is_compared_with_the_tree(folder: str) -> None:
+    # GIVEN the table of a program's modules THEN each that there is is in it once
+    table = TEXT.split(f"\n| about | modules of `{folder}` |\n")[1].split("\n\n")[0]
+    there = (path.removeprefix(f"{folder}/") for path in modules() if path.startswith(f"{folder}/"))
+    names = sorted(name.removesuffix(".py") for name in there if not name.startswith("__"))
+    assert sorted(re.findall(r"`(\w+)`", table)) == names
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(FILE, TEXT))))
