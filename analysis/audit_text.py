@@ -52,7 +52,9 @@ def audit_text(trace: Trace, audit: Audit, everything: bool, more: str = "--all"
     parts, findings = [], audit.findings
     kind = ["certainty", "severity", "rule", "function", "counter"]
     if len(findings):
-        findings = findings.sort_values(["severity", "certainty"], kind="stable")
+        # That in which the kernel died comes first.
+        ranked = findings.assign(survived=~findings["died"])
+        findings = ranked.sort_values(["survived", "severity", "certainty"], kind="stable")
         groups = findings.groupby(kind, observed=True, sort=False)
         counted = groups.size().reset_index(name="findings")
         parts.append(table(list(counted.columns), counted.to_numpy().tolist()))

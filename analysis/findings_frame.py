@@ -76,6 +76,7 @@ def findings_frame(trace: Part, findings: list[Finding]) -> pd.DataFrame:
             "expected": values("expected"),
             "observed": values("observed"),
             "events": pd.Series([_labels(rank, one.rows) for one in findings], dtype=object),
+            "died": np.array([one.died for one in findings], dtype=bool),
             "sentence": texts(sentence),
             "rests_on": texts(rule.rests_on for rule in rules),
         }

@@ -380,8 +380,8 @@ class Trace:
     def df_findings(self) -> pd.DataFrame:
         """What an audit finds, in the order of time; empty for a healthy kernel.
 
-        Of each kind (a rule and a counter) the first 1999 and the last; ``audit.unlisted`` says how
-        many more there are.
+        Of each kind (a rule and a counter) the first 2000, of which those in which the kernel died
+        count first; ``audit.unlisted`` says how many more there are.
 
         * ``rule``: category, see ``analysis.audit.rules``, and ``rests_on``: str, the
           kernel's rule behind it
@@ -398,6 +398,7 @@ class Trace:
           as who freed the folio under a reader
         * ``counter``: str, ``expected``, ``observed``: Int64, logical values
         * ``events``: tuples of int, labels in ``df_events`` of the records that show it
+        * ``died``: bool, the kernel died in it
         * ``sentence``: str, the finding in plain words
         """
         return self.audit.findings

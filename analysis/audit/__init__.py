@@ -69,10 +69,9 @@ def joined(audits: Iterable[tuple[Audit, Ints]]) -> Audit:
     keys = list(zip(found["events"], found["rule"].astype(str), strict=True))
     by_time = sorted(range(len(keys)), key=keys.__getitem__)
     found = found.iloc[by_time]
-    kinds = found.groupby(["rule", "counter"], observed=True)
-    place, left = kinds.cumcount(), kinds.cumcount(ascending=False)
-    room = (place + left < Listed.MOST) | (place < Listed.MOST - 1) | (left == 0)
-    kept = found[room].reset_index(drop=True)
+    wanted = found.sort_values("died", ascending=False, kind="stable")
+    first = wanted.groupby(["rule", "counter"], observed=True).head(Listed.MOST)
+    kept = found[found.index.isin(first.index)].reset_index(drop=True)
     return Audit(kept, set_aside, lives, unlisted + len(found) - len(kept))
 
 

@@ -22,6 +22,7 @@ class Finding:
     ``seen``: when (ns) a snapshot observed it; None: the last of the records did.
     ``inside``: the function that did it, by its entry and return, where it has no record of a page.
     ``pid``: the process whose files in /proc show it, where there is no actor; -1: nobody's.
+    ``died``: the kernel died in it.
     """
 
     rule: str
@@ -38,6 +39,7 @@ class Finding:
     seen: int | None = None
     pid: int = -1
     inside: str = ""
+    died: bool = False
 
 
 def plain(text: str) -> str:

@@ -11,13 +11,13 @@ from collections import Counter
 
 import numpy as np
 
-from analysis.arrays import Ints
+from analysis.arrays import Bools, Ints
 
 
 class Listed:
     """The room that is left for each kind, which is a rule and a counter; ``beyond``: how many
     breaches found none.  In a smaller part of the trace (``mapcount slice``) these are findings.
-    The last one has its place: a kernel may have died in it.
+    Those in which the kernel died have their places before all others.
     """
 
     #: Findings of a kind.
@@ -27,14 +27,12 @@ class Listed:
         self._taken: Counter[tuple[str, str]] = Counter()
         self.beyond = 0
 
-    def first(self, rule: str, counter: str, row: Ints) -> list[int]:
-        """Places of the first breaches that there is room for, and of the last, by the rows that
-        show them, in their given order."""
+    def first(self, rule: str, counter: str, row: Ints, died: Bools | None = None) -> list[int]:
+        """Places of the first breaches that there is room for, by the rows that show them, in
+        their given order; ``died``: in which of them the kernel did."""
         room = self.MOST - self._taken[rule, counter]
-        by_row = np.argsort(row, kind="stable")
-        if len(by_row) > room > 0:
-            by_row = np.append(by_row[: room - 1], by_row[-1:])
-        kept = np.sort(by_row[: max(room, 0)]).tolist()
+        by_row = np.lexsort((row, np.zeros(len(row)) if died is None else ~died))
+        kept = np.sort(by_row[:room]).tolist()
         self._taken[rule, counter] += len(kept)
         self.beyond += len(row) - len(kept)
         return [*kept]

@@ -36,7 +36,8 @@ def races(part: Part, doubt: Doubt, listed: Listed) -> Iterator[Finding]:
     """Each reader's window in which the folio was freed, split or allocated."""
     log, lives, windows, oops = part.log, part.lives, part.windows, part.recording.oops
     raced = windows[windows["over_death"]]
-    first = listed.first("reader-race", "death", raced["enter"].to_numpy())
+    row, killed = raced["enter"].to_numpy(), raced["died"].to_numpy()
+    first = listed.first("reader-race", "death", row, killed)
     for one in raced.iloc[first].to_dict("records"):
         life, enter, leave = int(one["life"]), int(one["enter"]), int(one["leave"])
         end = int(lives.death_row[life])
@@ -47,7 +48,7 @@ def races(part: Part, doubt: Doubt, listed: Listed) -> Iterator[Finding]:
         function = part.plan.functions[int(one["function"])]
         stayed = f"for {duration(span[1] - span[0])}"
         if died_in_it:
-            stayed += ", until the kernel died in it"
+            stayed += ", until the kernel died in it,"
         elif not closed:
             stayed = "and did not return in this recording"
         died = ""
@@ -73,6 +74,7 @@ def races(part: Part, doubt: Doubt, listed: Listed) -> Iterator[Finding]:
                 f"{_looks(part, function)}; {{other}} {began}{died}"
             ),
             doubt=why,
+            died=died_in_it,
         )
     for enter, leave, life, end_ts, died_in_it in _born_inside(part, listed):
         rows = (enter, int(lives.first[life]))
@@ -86,6 +88,7 @@ def races(part: Part, doubt: Doubt, listed: Listed) -> Iterator[Finding]:
             words="{actor} read in {function} without a reference while {other} "
             "allocated the folio",
             doubt=doubt.reason_lost(int(log.ts[enter]), end_ts),
+            died=died_in_it,
         )
 
 
@@ -102,6 +105,7 @@ def _born_inside(part: Part, listed: Listed) -> Iterator[tuple[int, int, int, in
     born = (after >= 0) & (lives.birth[after] == 0)
     born &= (lives.first[after] > enter) & (lives.first[after] < leave)
     at = np.flatnonzero(born)
-    at = at[listed.first("reader-race", "birth", enter[at])]
-    columns = (enter, leave, after, some["end_ts"].to_numpy(), some["died"].to_numpy())
+    died = some["died"].to_numpy()
+    at = at[listed.first("reader-race", "birth", enter[at], died[at])]
+    columns = (enter, leave, after, some["end_ts"].to_numpy(), died)
     yield from zip(*(column[at].tolist() for column in columns), strict=True)

@@ -24,13 +24,12 @@ FILTERS = ("certainty", "rule", "task", "function")
 
 
 def some_findings(findings: pd.DataFrame) -> pd.DataFrame:
-    """Those that the page tells: errors before races, what is certain first; of each kind the
-    first ones and the last, in which the kernel may have died."""
-    kinds = findings.groupby(KIND, observed=True)
-    place = kinds.cumcount().where(kinds.cumcount(ascending=False) > 0, 0)
-    by_rank = findings.assign(place=place)
-    kept = by_rank.sort_values("place", kind="stable").head(MOST)
-    return kept.sort_index().sort_values(["severity", "certainty"], kind="stable")
+    """Those that the page tells, the first ones of each kind: that in which the kernel died, then
+    errors before races, what is certain first."""
+    by_rank = findings.assign(survived=~findings["died"])
+    by_rank["place"] = by_rank.groupby(KIND, observed=True).cumcount()
+    kept = by_rank.sort_values(["survived", "place"], kind="stable").head(MOST)
+    return kept.sort_index().sort_values(["survived", "severity", "certainty"], kind="stable")
 
 
 def findings_section(trace: Trace, findings: pd.DataFrame) -> str:

@@ -35,10 +35,10 @@ STEPS = ("life", "birth_ts", "records.ts", "windows.ts", "quads.from", "quads.to
 def ranking(table: Table, findings: pd.DataFrame) -> Ints:
     """Rows of a table of lives, the most wanted first.
 
-    Those with findings come first, of which those with the first one of a kind; then folios
-    before single pages, by their changes.
+    Those with findings come first, of which that in which the kernel died and those with the first
+    one of a kind; then folios before single pages, by their changes.
     """
-    place = findings.groupby(KIND, observed=True).cumcount()
+    place = findings.groupby(KIND, observed=True).cumcount().where(~findings["died"], -1)
     wanted = findings["life"].loc[place.sort_values(kind="stable").index].drop_duplicates()
     found = pd.Series(np.arange(len(wanted)), index=wanted.to_numpy())
     at = found.reindex(table["life"], fill_value=len(wanted)).to_numpy()

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from analysis.oops import Oops
 from analysis.page.markup import shown
 from analysis.text import count, duration
 from analysis.trace import Trace
@@ -32,7 +33,7 @@ def verdict(trace: Trace, findings: pd.DataFrame) -> Verdict:
     lost = int(trace.df_losses()["lost"].sum())
     oops = trace.oops
     said = [
-        *([f"the kernel died{_when(trace, oops.ts)}: {oops.title}"] if oops else []),
+        *([_death(trace, oops, findings)] if oops else []),
         f"{count(wrong, 'finding')} about the counters" if wrong else "the books balance",
         *([f"{trace.audit.unlisted} more not listed"] * (trace.audit.unlisted > 0)),
         f"{count(races, 'race')} of readers" if races else "no reader raced",
@@ -54,24 +55,34 @@ def _warnings(trace: Trace) -> list[str]:
     return [text.removeprefix(begin).removeprefix("the kernel died; ") for text in trace.warnings]
 
 
-def _when(trace: Trace, ts: int | None) -> str:
-    return "" if ts is None else f" {duration(ts - trace.census.first_ts)} into the trace"
+def _death(trace: Trace, oops: Oops, findings: pd.DataFrame) -> str:
+    """When the kernel died, and in which reader, if in one."""
+    told = "the kernel died"
+    if oops.ts is not None:
+        told += f" {duration(oops.ts - trace.census.first_ts)} into the trace"
+    for one in findings[findings["died"]].head(1).to_dict("records"):
+        told += f", in {one['function']}() of {one['comm']}/{one['tid']}"
+    return f"{told}: {oops.title}"
 
 
 def kinds(trace: Trace, findings: pd.DataFrame) -> str:
-    """What was found, who did it and when: a line for each kind, with a link to its first."""
+    """What was found, who did it and when: a line for each kind, with a link to its first.
+
+    That in which the kernel died has the first line.
+    """
     if findings.empty:
         return ""
-    groups = findings.groupby(KIND, observed=True, sort=False)
+    groups = findings.groupby([*KIND, "died"], observed=True, sort=False)
     lines = []
-    severity = findings["severity"].astype(str).tolist()
-    found = sorted(groups.indices.values(), key=lambda rows: (severity[rows[0]], -len(rows)))
+    rank = list(zip(~findings["died"], findings["severity"].astype(str), strict=True))
+    found = sorted(groups.indices.values(), key=lambda rows: (rank[rows[0]], -len(rows)))
     for number in found[:KINDS]:
         first = findings.iloc[number[0]]
         actors = findings.iloc[number][["comm", "tid"]].drop_duplicates()
         who = f"{first['comm']}/{first['tid']}" if first["comm"] else "nobody"
         who += f" and {len(actors) - 1} more" * (len(actors) > 1)
         what = f"{first['certainty']} {first['rule']}"
+        what += ", in which the kernel died" * bool(first["died"])
         if first["counter"]:
             what += f": {first['counter']} is {first['observed']}, expected {first['expected']}"
         does = f"{first['function']}() by {who}" if first["function"] else f"by {who}"

@@ -447,7 +447,9 @@ def test_audit_passes_when_there_is_nothing_to_find(
     assert "0 findings" in capsys.readouterr().out
 
 
-def test_race_is_named_when_the_kernel_died_of_it(tmp_path: Path) -> None:
+def test_race_is_named_when_the_kernel_died_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     # GIVEN a kernel that died inside a reader, and a race that it survived before
     path = mock_stories.crash().write(tmp_path / "t.mapcount", trailer=False)
     # WHEN it is audited
@@ -457,6 +459,10 @@ def test_race_is_named_when_the_kernel_died_of_it(tmp_path: Path) -> None:
     deadly = found["sentence"].iloc[1]
     assert "until the kernel died in it" in deadly and "VM_BUG_ON_PAGE" in deadly
     assert "died" not in found["sentence"].iloc[0]
+    assert found["died"].tolist() == [False, True]
+    # AND the text begins with the deadly one
+    assert main(["audit", str(path)]) == 0
+    assert "the kernel died in it" in capsys.readouterr().out.split("\n\n")[1]
 
 
 def test_race_is_named_when_the_deadly_reader_came_during_the_free(tmp_path: Path) -> None:

@@ -65,13 +65,20 @@ def test_page_names_the_race_and_shows_one_of_its_kind_when_readers_raced(tmp_pa
 
 
 def test_page_tells_the_kernel_died_when_it_did(tmp_path: Path) -> None:
-    # GIVEN the trace of a kernel that died WHEN the page is made THEN that comes first
+    # GIVEN the trace of a kernel that died in the second race of a reader WHEN the page is made
+    # THEN the death comes first
     page = _page(mock_stories.crash(), tmp_path)
     verdict = page[page.index('class="verdict') :]
     assert verdict.startswith('class="verdict bad"')
-    assert "into the trace: kernel BUG at include/linux/page-flags.h:850!" in verdict or (
-        "into the trace: page dumped because: VM_BUG_ON_PAGE(!PageHead(page))" in verdict
+    assert (
+        "into the trace, in stable_page_flags() of page-types/900: "
+        "page dumped because: VM_BUG_ON_PAGE(!PageHead(page))" in verdict
     )
+    # AND so does its finding, in the list of kinds and in the table, with its picture
+    (first, *_) = re.findall(r"<li>.*", verdict)
+    assert '<a href="#finding-1">certain reader-race, in which the kernel died</a>' in first
+    assert re.findall(r'<tbody id="(finding-\d)"', page) == ["finding-1", "finding-0"]
+    assert "<figure>" in page[page.index('id="finding-1"') : page.index('id="finding-0"')]
 
 
 def test_page_is_plain_when_the_kernel_is_healthy(tmp_path: Path) -> None:
