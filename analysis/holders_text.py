@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from errno import errorcode
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,9 @@ import pandas as pd
 from analysis.errors import AnalysisError
 from analysis.holders_frame import Held
 from analysis.json_form import Row, rows
-from analysis.text import count, duration, table
+from analysis.text import Grid, count, duration, grid_text, left_out
 from analysis.trace import Trace
+from probes.visible import visible
 
 #: Folios of a mark before the rest is summed up.
 SHOWN = 20
@@ -28,6 +30,18 @@ REFUSALS = (
 )  # fmt: skip
 HOLDERS = ("life", "what", "number", "task", "for", "function", "stack")
 KINDS = {"maps": "maps pages", "pinned": "pinned", "got": "got, its end unseen"}
+GAVE_UP = "gave up on a folio that was held:"
+
+
+class AtMark(NamedTuple):
+    """A mark in words: what its folios are held by, who holds those that are told, what else there
+    is to know of them, and the numbers of the stacks that are named."""
+
+    head: str
+    folios: Grid
+    holders: Grid
+    remarks: list[str]
+    stacks: set[int]
 
 
 def chosen(held: Held, life: int | None, pfn: int | None, mark: str | None) -> Held:
@@ -62,28 +76,55 @@ def of_folio(found: pd.DataFrame, life: int | None, pfn: int | None) -> pd.DataF
 def holders_text(trace: Trace, held: Held, refused: pd.DataFrame, every: bool) -> str:
     """What gave up, for each mark who holds what, and the stacks that are named; ``every``: all
     rows."""
-    lines: list[str] = []
+    lines: list[str] = [summary(held, refused), ""]
     stacks: set[int] = set()
     if len(refused):
-        lines += [*_refusals(trace, refused, every, stacks), ""]
-    if not len(held.references):
-        lines.append("no folio was seen at a mark")
-    for number, found in held.references.groupby("snapshot", sort=True):
-        who = held.holders[held.holders["snapshot"] == number]
-        lines += [*_mark(trace, found, who, every, stacks), ""]
+        grid, stacks = refusals(trace, refused, every)
+        lines += [GAVE_UP, *grid_text(grid), ""]
+    for found, who in by_mark(held):
+        mark = at_mark(trace, found, who, every)
+        lines += [mark.head, *grid_text(mark.folios)]
+        lines += grid_text(mark.holders) if mark.holders.rows else ()
+        lines += [*mark.remarks, ""]
+        stacks |= mark.stacks
+    return "\n".join([*lines, *stacks_text(trace, stacks)]).rstrip("\n")
+
+
+def summary(held: Held, refused: pd.DataFrame) -> str:
+    """How many folios are held, and how much gave up, in a sentence."""
+    found = held.references
+    if len(found):
+        certain = found[surely_beside(found)]
+        pinned = certain["life"][_pinned(certain)].nunique()
+        other = certain["life"][_unexplained(certain)].nunique()
+        said = f"{count(certain['life'].nunique(), 'folio')} held beside mappings and caches"
+        said += f" ({pinned} by pins, {other} by what nothing explains)" if len(certain) else ""
+        said += f", at {certain['snapshot'].nunique()} of "
+        said += count(found["snapshot"].nunique(), "mark")
+    else:
+        said = "no folio was seen at a mark"
+    if len(refused):
+        said += f"; {count(int(refused['tries'].sum()), 'try', 'tries')} to split or move "
+        said += f"{count(refused['life'].nunique(), 'folio')} gave up"
+    return said
+
+
+def stacks_text(trace: Trace, stacks: set[int]) -> Iterator[str]:
+    """The stacks with these numbers."""
     for stack in sorted(stacks):
-        lines.append(f"stack {stack}:")
-        lines += [f"  {name}" for name, _ in trace.stacks.get(stack, [])]
-    return "\n".join(lines).rstrip("\n")
+        yield f"stack {stack}:"
+        yield from (f"  {name}" for name, _ in trace.stacks.get(stack, []))
 
 
-def _refusals(trace: Trace, refused: pd.DataFrame, every: bool, stacks: set[int]) -> Iterator[str]:
+def refusals(trace: Trace, refused: pd.DataFrame, every: bool) -> tuple[Grid, set[int]]:
+    """What gave up, and the numbers of the stacks that are named."""
     shown = rows(refused if every else refused.head(SHOWN))
-    yield "gave up on a folio that was held:"
-    yield table(REFUSALS, [_refusal(one, trace.census.first_ts) for one in shown])
-    if len(shown) < len(refused):
-        yield f"and {count(len(refused) - len(shown), 'row')} more: --all"
-    stacks.update(one["stack"] for one in shown if one["stack"] in trace.stacks)
+    cells = [_refusal(one, trace.census.first_ts) for one in shown]
+    return Grid(REFUSALS, cells, left_out(len(refused) - len(shown), "row")), _named(trace, shown)
+
+
+def _named(trace: Trace, shown: list[Row]) -> set[int]:
+    return {one["stack"] for one in shown if one["stack"] in trace.stacks}
 
 
 def _refusal(one: Row, zero: int) -> list[object]:
@@ -97,26 +138,45 @@ def _refusal(one: Row, zero: int) -> list[object]:
     ]  # fmt: skip
 
 
-def _mark(
-    trace: Trace, found: pd.DataFrame, who: pd.DataFrame, every: bool, stacks: set[int]
-) -> Iterator[str]:
+def surely_beside(references: pd.DataFrame) -> pd.Series:
+    """Which folios somebody holds beside their mappings and caches; the count of pins is one value
+    and cannot be torn."""
+    return _pinned(references) | _unexplained(references)
+
+
+def _pinned(references: pd.DataFrame) -> pd.Series:
+    return references["pins"].fillna(0) != 0
+
+
+def _unexplained(references: pd.DataFrame) -> pd.Series:
+    return (references["unexplained"] != 0) & (references["doubt"] == "")
+
+
+def by_mark(held: Held) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """The folios of each mark, and who holds them."""
+    who = {number: rows for number, rows in held.holders.groupby("snapshot")}
+    for number, found in held.references.groupby("snapshot"):
+        yield found, who.get(number, held.holders.head(0))
+
+
+def at_mark(trace: Trace, found: pd.DataFrame, who: pd.DataFrame, every: bool) -> AtMark:
+    """One mark in words, of its folios and their holders."""
     ts = int(found["ts"].iloc[0])
     into = duration(ts - trace.census.first_ts)
     # What is held beside its mappings comes first.
-    beside = (found["unexplained"] != 0) | (found["pins"].fillna(0) != 0)
+    beside = _pinned(found) | (found["unexplained"] != 0)
     keys = found.assign(beside=~beside, small=-found["order"])
     ordered = keys.sort_values(["beside", "small", "life"], kind="stable")
-    shown = ordered if every else ordered.head(SHOWN)
-    yield f"mark {found['name'].iloc[0]}, {into} into the trace"
-    yield table(FOLIOS, [_folio(one) for one in rows(shown)])
-    if len(shown) < len(found):
-        yield f"and {count(len(found) - len(shown), 'folio')} more: --all"
-    held = rows(who[who["life"].isin(shown["life"])])
-    if held:
-        yield table(HOLDERS, [_holder(one, ts) for one in held])
-    stacks.update(one["stack"] for one in held if one["stack"] in trace.stacks)
-    for one in rows(shown):
-        yield from _remarks(one)
+    shown = rows(ordered if every else ordered.head(SHOWN))
+    holders = rows(who[who["life"].isin([one["life"] for one in shown])])
+    left = left_out(len(found) - len(shown), "folio")
+    return AtMark(
+        head=f"mark {visible(found['name'].iloc[0])}, {into} into the trace",
+        folios=Grid(FOLIOS, [_folio(one) for one in shown], left),
+        holders=Grid(HOLDERS, [_holder(one, ts) for one in holders]),
+        remarks=[remark for one in shown for remark in _remarks(one)],
+        stacks=_named(trace, holders),
+    )
 
 
 def _folio(one: Row) -> list[object]:

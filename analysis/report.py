@@ -17,15 +17,24 @@ from analysis.page import LIVES, RECORDS, pictures, view
 from analysis.page.columns import Columns
 from analysis.page.facts import facts
 from analysis.page.findings import findings_section, some_findings
+from analysis.page.holders import holders_section
 from analysis.page.lives import add_drawn, add_table, drawable, ranking
-from analysis.page.markup import data, shown, shown_lines
+from analysis.page.markup import data, section, shown, shown_lines
 from analysis.page.verdict import kinds, verdict
+from analysis.page.waste import waste_section
+from analysis.page.where import where_section
 from analysis.stats_text import stats_text
 from analysis.text import count, duration
 from analysis.trace import Trace
 
 #: Lives in the table of a page without Bokeh.
 FEW = 40
+#: Sections that a page has where the trace tells something of them, by name and title.
+READINGS = {
+    ("where", "Where"): where_section,
+    ("waste", "Waste"): waste_section,
+    ("holders", "Who holds"): holders_section,
+}
 
 
 def report_html(trace: Trace, name: str, lives: int = LIVES, records: int = RECORDS) -> str:
@@ -38,6 +47,7 @@ def report_html(trace: Trace, name: str, lives: int = LIVES, records: int = RECO
     table = trace.life_table()
     ranked = ranking(table, findings)
     head = verdict(trace, findings)
+    readings = {key: body for key, make in READINGS.items() if (body := make(trace))}
     words = {
         "name": shown(name),
         "release": shown(trace.meta.get("kernel", {}).get("release", "?")),
@@ -48,6 +58,8 @@ def report_html(trace: Trace, name: str, lives: int = LIVES, records: int = RECO
         "verdict": shown(head.words),
         "kinds": kinds(trace, findings),
         "findings": findings_section(trace, findings),
+        "readings": "\n".join(section(*key, body) for key, body in readings.items()),
+        "links": "".join(f'<a href="#{name}">{title}</a> ' for name, title in readings),
         "static": _static(trace, findings, table, ranked),
         "stats": shown_lines(stats_text(trace)),
         "style": _part("page.css"),

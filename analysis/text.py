@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from probes.visible import visible
 
@@ -21,13 +22,38 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
     return f"{number} {singular if number == 1 else plural or singular + 's'}"
 
 
+class Grid(NamedTuple):
+    """A table to be shown; ``left``: how much it leaves out, in words."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    left: str = ""
+
+
+def left_out(number: int, singular: str, plural: str | None = None) -> str:
+    """What a grid says of so many rows that it does not have."""
+    return f"and {count(number, singular, plural)} more" if number else ""
+
+
+def grid_text(grid: Grid, more: str = "--all") -> Iterator[str]:
+    """A table, and what tells the rest."""
+    yield table(grid.header, grid.rows)
+    if grid.left:
+        yield f"{grid.left}: {more}"
+
+
+def of_numbers(cells: Sequence[Sequence[str]], columns: int) -> list[bool]:
+    """Which columns have nothing but numbers, and are set to the right."""
+    return [
+        bool(cells) and all(row[i].lstrip("-+").replace(".", "").isdigit() for row in cells)
+        for i in range(columns)
+    ]
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Columns padded to their widest cell; numbers to the right, words to the left."""
     cells = [[visible(cell) for cell in row] for row in rows]
-    right = [
-        bool(cells) and all(row[i].lstrip("-+").replace(".", "").isdigit() for row in cells)
-        for i in range(len(header))
-    ]
+    right = of_numbers(cells, len(header))
     lines = [list(header), *cells]
     width = [max(len(line[i]) for line in lines) for i in range(len(header))]
     return "\n".join(

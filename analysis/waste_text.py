@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from errno import errorcode
 
 import numpy as np
 
 from analysis.json_form import Row, rows
-from analysis.text import count, duration, table
+from analysis.text import Grid, count, duration, grid_text, left_out
 from analysis.trace import Trace
 from analysis.waste_frame import Wasted, by_process
 
@@ -22,29 +23,33 @@ FOLIOS = (
 
 def waste_text(trace: Trace, found: Wasted, every: bool) -> str:
     """The sum, and both tables; ``every``: all of their rows."""
-    spans = found.spans
-    if not len(spans):
+    if not len(found.spans):
         lines = ["no anonymous folio was partially mapped"]
     else:
-        lines = [_sum(trace, found), ""]
-        lines += [*_processes(found, every), "", *_folios(trace, found, every)]
+        lines = [summary(trace, found), "", *grid_text(processes(found, every)), ""]
+        lines += grid_text(folios(trace, found, every))
+    return "\n".join([*lines, *unsaid(found)])
+
+
+def unsaid(found: Wasted) -> Iterator[str]:
+    """What is not told, or may be wrong."""
     if found.unknown:
-        lines.append(
+        yield (
             f"{count(found.unknown, 'folio')} older than the recording: not known which of the "
             "pages are mapped"
         )
-    doubtful = spans["doubt"][spans["doubt"] != ""]
+    doubtful = found.spans["doubt"][found.spans["doubt"] != ""]
     if len(doubtful):
         why = doubtful.iloc[0].split(";")[0]
-        lines.append(f"{count(len(doubtful), 'row')} may be wrong: {why}")
-    return "\n".join(lines)
+        yield f"{count(len(doubtful), 'row')} may be wrong: {why}"
 
 
 def _kib(size: float) -> str:
     return f"{size / 1024:.3f}".rstrip("0").rstrip(".")
 
 
-def _sum(trace: Trace, found: Wasted) -> str:
+def summary(trace: Trace, found: Wasted) -> str:
+    """What all of them kept, in a sentence."""
     kept = np.cumsum(found.change)
     most = int(kept.argmax())
     at = duration(int(found.ts[most]) - trace.census.first_ts)
@@ -55,7 +60,8 @@ def _sum(trace: Trace, found: Wasted) -> str:
     )
 
 
-def _processes(found: Wasted, every: bool) -> list[str]:
+def processes(found: Wasted, every: bool) -> Grid:
+    """What is kept by the process that left folios so, the most first."""
     frame = by_process(found).reset_index()
     shown = frame if every else frame.head(SHOWN)
     cells = [
@@ -66,10 +72,11 @@ def _processes(found: Wasted, every: bool) -> list[str]:
         ]
         for one in rows(shown)
     ]  # fmt: skip
-    return [table(PROCESSES, cells), *_left(len(frame) - len(shown), "process", "processes")]
+    return Grid(PROCESSES, cells, left_out(len(frame) - len(shown), "process", "processes"))
 
 
-def _folios(trace: Trace, found: Wasted, every: bool) -> list[str]:
+def folios(trace: Trace, found: Wasted, every: bool) -> Grid:
+    """Each time in which a folio was so, the dearest first."""
     zero = trace.census.first_ts
     ordered = found.spans.sort_values("byte_seconds", ascending=False, kind="stable")
     shown = ordered if every else ordered.head(SHOWN)
@@ -82,12 +89,7 @@ def _folios(trace: Trace, found: Wasted, every: bool) -> list[str]:
         ]
         for one in rows(shown)
     ]  # fmt: skip
-    return [table(FOLIOS, cells), *_left(len(ordered) - len(shown), "row", "rows")]
-
-
-def _left(number: int, singular: str, plural: str) -> list[str]:
-    """What a table leaves out."""
-    return [f"and {count(number, singular, plural)} more: --all"] if number else []
+    return Grid(FOLIOS, cells, left_out(len(ordered) - len(shown), "row"))
 
 
 def _queued(one: Row) -> str:

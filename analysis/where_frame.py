@@ -69,14 +69,20 @@ def moments_of(recording: Recording) -> list[Moment]:
 def where_frame(trace: Parted, mark: str | None = None) -> pd.DataFrame:
     """Build the frame; ``mark`` and the columns are described at ``Trace.df_where``."""
     recording = trace.recording
-    if not recording.plan.where:
-        raise AnalysisError(
-            f"{recording.path} does not tell where pages are mapped: record with --where"
-        )
     moments = [one for one in moments_of(recording) if mark in (None, one.name)]
     if not moments:
         names = dict.fromkeys(one.name for one in moments_of(recording))
         raise AnalysisError(f"no mark {mark!r}: give one of {', '.join(names)}")
+    return at_moments(trace, moments)
+
+
+def at_moments(trace: Parted, moments: list[Moment]) -> pd.DataFrame:
+    """The rows of some moments, in the order of time."""
+    recording = trace.recording
+    if not recording.plan.where:
+        raise AnalysisError(
+            f"{recording.path} does not tell where pages are mapped: record with --where"
+        )
     left = MOST
 
     def of_part(_recording: Recording, part: Part) -> pd.DataFrame:

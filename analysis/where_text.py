@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from analysis.effects import RMAP
 from analysis.json_form import Row, rows
 from analysis.lives import BIRTHS
-from analysis.text import count, duration, table
+from analysis.text import Grid, count, duration, grid_text, left_out
 from analysis.trace import Trace
 from analysis.where_frame import Moment, moments_of
 from probes.visible import visible
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: Rows of each table before the rest is summed up.
 SHOWN = 20
 MAPPINGS = ("pid", "comm", "mapping", "name", "kind", "folios", "KiB")
+LEVELS = {"PMDs": True, "PTEs": False}
 PLACES = ("pid", "comm", "address", "name", "kind", "from page", "pages", "runs")
 
 
@@ -34,8 +35,10 @@ def where_text(
     for moment in moments_of(trace.recording):
         if mark in (None, moment.name):
             here = frame[frame["snapshot"] == moment.number]
-            lines += _at(trace, moment, here, one_life, every)
-    return "\n".join([*lines, *_unsaid(trace)])
+            grid = places(here, every) if one_life else mappings(here, every)
+            lines.append(head(trace, moment, here))
+            lines += [*grid_text(grid), ""] if len(here) else []
+    return "\n".join([*lines, *unsaid(trace)])
 
 
 def only(frame: pd.DataFrame, pid: int | None, life: int | None) -> pd.DataFrame:
@@ -53,21 +56,37 @@ def by_mapping(frame: pd.DataFrame) -> pd.DataFrame:
     return grouped.agg(folios=("life", "nunique"), bytes=("bytes", "sum")).reset_index()
 
 
-def _at(
-    trace: Trace, moment: Moment, here: pd.DataFrame, one_life: bool, every: bool
-) -> Iterator[str]:
+def head(trace: Trace, moment: Moment, here: pd.DataFrame) -> str:
+    """What is mapped at a moment, in a sentence."""
     after = duration(max(moment.ts - trace.census.first_ts, 0))
-    head = f"{visible(moment.name)} ({after} into the trace)"
-    if not len(here):
-        yield f"{head}: nothing is mapped"
-        return
-    whole = here if one_life else by_mapping(here)
-    shown = rows(whole if every else whole.head(SHOWN))
-    yield f"{head}:"
-    yield table(PLACES, map(_place, shown)) if one_life else table(MAPPINGS, map(_mapping, shown))
-    if len(whole) > len(shown):
-        yield f"and {count(len(whole) - len(shown), 'row')} more: --all"
-    yield ""
+    said = "nothing is mapped"
+    if len(here):
+        sums = {
+            level: int(here["bytes"][here["pmd"] == pmd].sum()) for level, pmd in LEVELS.items()
+        }
+        how = [f"{size >> 10} KiB by {level}" for level, size in sums.items() if size]
+        spaces = count(here["mm"].nunique(), "address space")
+        folios = count(here["life"].nunique(), "folio")
+        said = f"{folios} in {spaces}, {' and '.join(how)}"
+    return f"{visible(moment.name)} ({after} into the trace): {said}"
+
+
+def mappings(here: pd.DataFrame, every: bool) -> Grid:
+    """By process and mapping, of the rows of one moment; ``every``: all of them."""
+    return _grid(MAPPINGS, by_mapping(here), _mapping, every)
+
+
+def places(here: pd.DataFrame, every: bool) -> Grid:
+    """Each place of the rows of one moment."""
+    return _grid(PLACES, here, _place, every)
+
+
+def _grid(
+    header: tuple[str, ...], whole: pd.DataFrame, cells: Callable[[Row], list[object]], every: bool
+) -> Grid:
+    shown = whole if every else whole.head(SHOWN)
+    left = left_out(len(whole) - len(shown), "row")
+    return Grid(header, [cells(one) for one in rows(shown)], left)
 
 
 def _who(one: Row) -> list[object]:
@@ -87,7 +106,7 @@ def _place(one: Row) -> list[object]:
     ]  # fmt: skip
 
 
-def _unsaid(trace: Trace) -> Iterator[str]:
+def unsaid(trace: Trace) -> Iterator[str]:
     """What is not told, and why."""
     older = trace.life_table(
         lambda lives: (lives["order"] > 0) & (lives["birth"] == BIRTHS.index("first sight"))

@@ -20,6 +20,7 @@ from analysis.packing import pack
 from analysis.records import RECORD, fetched
 from analysis.source import Source
 from analysis.truth import Layout
+from probes.events import PLACE
 from probes.tracefile import (
     BLOCK,
     BLOCK_MAGIC,
@@ -301,6 +302,21 @@ def areas() -> list[Forged]:
     return golden(more=[packed(BlockType.TRUTH, snapshot(json.dumps(about).encode(), 96 * MANY))])
 
 
+def places() -> list[Forged]:
+    """A quarter of a million pages, each mapped at an address of its own."""
+    (point,) = ids(op="map", phase="point")[:1]
+    page = np.repeat(np.arange(MANY // 2), 2)
+    address, place = (1 << 40) + page * 4096, np.arange(MANY) % 2 == 0
+    head, *rest = made(
+        probe=np.where(place, PLACE, point), ts=page * 1000 + 1_000_000, pfn=page + 1000, nr=1,
+        # In a place record these four are an address space and an address, else counters.
+        mapcount=np.where(place, 0x1000, -1), entire=np.where(place, -30000, -1),
+        nr_mapped=np.where(place, address.astype(np.uint32).astype(np.int32), 0),
+        large=np.where(place, address >> 32, -1),
+    )  # fmt: skip
+    return [text(head[0], header() | {"filters": {"where": True}}), *rest]
+
+
 #: name -> its blocks; docs/trace-format.md says what a reader may refuse.
 FILES: dict[str, Callable[[], list[Forged]]] = {
     "a packed block of 1 GiB": lambda: golden(more=[bomb(BlockType.TRUTH, 1 << 30)]),
@@ -375,6 +391,7 @@ FILES: dict[str, Callable[[], list[Forged]]] = {
     "snapshots that are wrong in every page": lambda: [*wrong_pages(), padding()],
     "half a million mappings in a snapshot": areas,
     "every page at its end": lambda: with_field("pfn", [0, (1 << 63) - 1, 1 << 62]),
+    "a quarter of a million pages at addresses": places,
 }  # fmt: skip
 
 #: Those of as many records as are answered in time, or of as many values.

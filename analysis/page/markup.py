@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from analysis.text import Grid, of_numbers
 from probes.visible import visible
 
 #: What could end a script element, or begin a comment in it, in the JSON spelling of it.
@@ -34,11 +35,36 @@ def data(name: str, value: Any) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A small table; numbers are set to the right."""
-    head = "".join(f"<th scope=col>{shown(name)}</th>" for name in header)
-    body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n{body}</table></div>'
+    cells = [list(map(visible, row)) for row in rows]
+    kind = [" class=num" * number for number in of_numbers(cells, len(header))]
+    head = _row(
+        f"<th scope=col{one}>{shown(name)}</th>" for one, name in zip(kind, header, strict=True)
+    )
+    lines = (
+        _row(f"<td{one}>{escape(cell)}</td>" for one, cell in zip(kind, row, strict=True))
+        for row in cells
+    )
+    body = "\n".join(lines)
+    return f'<div class="wide"><table><thead>{head}</thead>\n{body}</table></div>'
 
 
-def _cell(value: object) -> str:
-    number = isinstance(value, int | float)
-    return f"<td class=num>{value}</td>" if number else f"<td>{shown(value)}</td>"
+def _row(cells: Iterable[str]) -> str:
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def grid_html(grid: Grid, more: str) -> str:
+    """A table, and what tells the rest."""
+    left = f'<p class="sub">{grid.left}: <code>{more}</code></p>' if grid.left else ""
+    return table(grid.header, grid.rows) + left
+
+
+def section(name: str, title: str, body: str) -> str:
+    """A section of the page with its heading."""
+    return f'<section id="{name}">\n<h2>{title}</h2>\n{body}\n</section>'
+
+
+def folded(words: str, body: str, is_open: bool = False) -> str:
+    """What is below some words that open and close it; the words alone where there is nothing."""
+    if not body:
+        return f'<p class="sub">{shown(words)}</p>'
+    return f"<details{' open' * is_open}><summary>{shown(words)}</summary>{body}</details>"

@@ -7,6 +7,7 @@ import base64
 import io
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from analysis.page.markup import shown
 from analysis.page.verdict import KIND
@@ -48,11 +49,16 @@ def example(trace: Trace) -> str:
 
 def picture(trace: Trace, life: int, words: str, window: Window = None) -> str:
     """A life's timeline with its caption."""
+    return figure_html(plot_timeline(trace, life, window=window), words, f"timeline of {words}")
+
+
+def figure_html(figure: Figure, words: str, instead: str = "") -> str:
+    """A picture with its caption; ``instead`` of the picture is read aloud, by default this."""
     data = io.BytesIO()
-    plot_timeline(trace, life, window=window).savefig(data, format="png")
+    figure.savefig(data, format="png")
     text = base64.b64encode(data.getvalue()).decode()
     return (
-        f'<figure><img alt="timeline of {shown(words)}" src="data:image/png;base64,{text}">'
+        f'<figure><img alt="{shown(instead or words)}" src="data:image/png;base64,{text}">'
         f"<figcaption>{shown(words)}</figcaption></figure>"
     )
 

@@ -34,13 +34,16 @@ NAMES = 210.0
 
 def most_held(references: pd.DataFrame) -> int | None:
     """The life with the most references beside its mappings and caches; None: there is none."""
-    if not len(references):
-        return None
+    return int(most_of(references)["life"]) if len(references) else None
+
+
+def most_of(references: pd.DataFrame) -> pd.Series:
+    """The row with the most references beside mappings and caches."""
     beside = references["pins"].fillna(0) + references["unexplained"].abs()
     ordered = references.assign(beside=beside).sort_values(
         ["beside", "references"], ascending=False, kind="stable"
     )
-    return int(ordered["life"].iloc[0])
+    return ordered.iloc[0]
 
 
 def plot_holders(trace: Trace, life: int | None = None) -> Figure:

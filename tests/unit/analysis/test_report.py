@@ -8,6 +8,7 @@ import gzip
 import json
 import re
 import sys
+from errno import EAGAIN
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,16 @@ import numpy as np
 import pytest
 
 import analysis
+from analysis import where_frame
 from analysis.__main__ import main
 from analysis.page import view
+from analysis.page import where as page_where
 from analysis.page.columns import Columns
 from analysis.page.rectangles import rectangles
-from tests import mock_stories
+from tests import mock_places, mock_stories
 from tests.mock import MockTrace
+from tests.mock_kernel import MockKernel
+from tests.mock_stories import HEAD, PARENT, READER
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 #: A page of a lifecycle, its library included.
@@ -82,10 +87,10 @@ def test_page_tells_the_kernel_died_when_it_did(tmp_path: Path) -> None:
 
 
 def test_page_is_plain_when_the_kernel_is_healthy(tmp_path: Path) -> None:
-    # GIVEN a healthy trace WHEN the page is made THEN it says so, and still has a picture
+    # GIVEN a healthy trace WHEN the page is made THEN it says so, and still has a life's picture
     page = _page(mock_stories.lifecycle("large"), tmp_path)
     assert "The books balance; no reader raced; nothing lost." in page
-    assert page.count("data:image/png;base64,") == 1
+    assert page.count('alt="timeline of life 0') == 1
 
 
 @pytest.mark.parametrize("installed", [True, False])
@@ -211,3 +216,132 @@ def test_page_is_shown_when_asked_for(
     # THEN it is opened by its address, or it is said that there is none
     assert opened == [(tmp_path / "t.html").as_uri()]
     assert ("no browser was found" in capsys.readouterr().err) is not found
+
+
+def _section(page: str, name: str) -> str:
+    """A section of the page."""
+    (text,) = re.findall(rf'<section id="{name}">(.*?)</section>', page, re.DOTALL)
+    return str(text)
+
+
+def _command(capsys: pytest.CaptureFixture[str], folder: Path, command: str) -> str:
+    """What a command says of the same trace."""
+    capsys.readouterr()
+    assert main([command, str(folder / "t<1>.mapcount"), "-q"]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_page_tells_where_when_the_trace_does(
+    installed: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # GIVEN a trace with places, in which parts of a folio are moved, and a mapping with a hostile
+    # name WHEN its page is made, with Bokeh and without
+    monkeypatch.setattr(view, "available", lambda: installed)
+    page = _page(mock_places.story("<script>alert(1)</script>"), tmp_path)
+    # THEN where tells first what the command tells of the mark at which most is mapped
+    where = _section(page, "where")
+    assert '<a href="#where">Where</a>' in page
+    heads = [
+        line for line in _command(capsys, tmp_path, "where").splitlines() if " trace): " in line
+    ]
+    assert len(heads) == 4
+    (first,) = re.findall(r"<p>(.*?)</p>", where)
+    assert first == heads[1] and first.startswith("parts (")
+    # AND below the picture each other mark has its table, and names are text
+    assert re.findall(r"<details><summary>(.*?)</summary>", where) == [*heads[:1], *heads[2:]]
+    assert where.count("data:image/png;base64,") == 1
+    assert "<script" not in where and "&lt;script&gt;alert(1)" in where
+
+
+def test_page_tells_waste_when_a_folio_is_partially_mapped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN a life cycle in which a folio is partially mapped WHEN its page is made
+    page = _page(mock_stories.lifecycle("large"), tmp_path)
+    # THEN it tells the sum and the process first, as the command does, and has its picture
+    waste = _section(page, "waste")
+    (summary, *_) = _command(capsys, tmp_path, "waste").splitlines()
+    assert "1 folio partially mapped: at most 256 KiB" in summary
+    assert waste.index(f"<p>{summary}</p>") < waste.index(f"<td class=num>{PARENT}</td>")
+    assert waste.index(f"<td class=num>{PARENT}</td>") < waste.index("data:image/png;base64,")
+    assert waste.count("data:image/png;base64,") == 1
+    assert '<a href="#waste">Waste</a>' in page
+
+
+def test_page_tells_where_of_some_marks_when_there_are_too_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a page that has room for two marks of four, and none for the picture
+    monkeypatch.setattr(page_where, "MARKS", 2)
+    monkeypatch.setattr(page_where, "DRAWN", 3)
+    # WHEN it is made THEN it tells of two, and which command tells the rest
+    where = _section(_page(mock_places.story(), tmp_path), "where")
+    assert "2 of 4 marks; <code>mapcount where</code> tells them all" in where
+    assert "changes of mappings: <code>mapcount where -o FILE.png</code> draws them" in where
+    assert "data:image" not in where
+    assert "whole (" in where and "exec (" in where and "parts (" not in where
+    # AND where even one mark has too many places, that is said
+    monkeypatch.setattr(where_frame, "MOST", 1)
+    where = _section(_page(mock_places.story(), tmp_path, "-f"), "where")
+    assert "has more than 1 places" in where and "<table>" not in where
+
+
+def test_page_tells_who_holds_when_a_folio_is_held(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN a folio that is pinned, a split that gives up on it, and another one that is not held
+    trace = MockTrace("large", pins=True)
+    trace.tasks.append((READER, READER, "<b>pinner"))
+    kernel = MockKernel(trace)
+    folio, free = kernel.alloc(HEAD), kernel.alloc(HEAD + 512)
+    for one in (folio, free):
+        kernel.map_pmd(one, PARENT, new=True)
+    kernel.snapshot("before", (PARENT,))
+    kernel.pin(folio, READER, 7)
+    kernel.snapshot("pinned", (PARENT,))
+    kernel.refuse("split", folio, PARENT, -EAGAIN)
+    # WHEN the page is made
+    page = _page(trace, tmp_path)
+    # THEN it begins with what the command begins with, and with who gave up because of whom
+    holders = _section(page, "holders")
+    (summary, *_) = _command(capsys, tmp_path, "holders").splitlines()
+    assert f"<p>{summary}</p>" in holders
+    assert summary == (
+        "1 folio held beside mappings and caches (1 by pins, 0 by what nothing explains), "
+        "at 1 of 2 marks; 1 try to split or move 1 folio gave up"
+    )
+    assert f"<td>&lt;b&gt;pinner/{READER} pinned 7</td>" in holders
+    # AND it draws the held folio, and has it alone in the table of the mark at which it was held
+    assert holders.count("data:image/png;base64,") == 1
+    (mark,) = re.findall(r"<details open><summary>(mark .*?)</summary>", holders)
+    assert mark.startswith("mark pinned, ")
+    assert f"{HEAD:#x}" in holders and f"{HEAD + 512:#x}" not in holders
+    assert '<a href="#holders">Who holds</a>' in page
+
+
+def test_page_says_that_nobody_holds_when_pins_were_looked_for(tmp_path: Path) -> None:
+    # GIVEN a recording with pins in which there are none WHEN its page is made THEN that is said
+    trace = MockTrace("large", pins=True)
+    kernel = MockKernel(trace)
+    kernel.map_pmd(kernel.alloc(HEAD), PARENT, new=True)
+    kernel.snapshot("mapped", (PARENT,))
+    holders = _section(_page(trace, tmp_path), "holders")
+    assert "0 folios held beside mappings and caches, at 0 of 1 mark" in holders
+    assert "data:image" not in holders
+
+
+def test_page_has_no_section_when_the_trace_tells_nothing_of_it(tmp_path: Path) -> None:
+    # GIVEN a folio that is mapped and unmapped as a whole WHEN the page is made
+    trace = MockTrace("large")
+    kernel = MockKernel(trace)
+    folio = kernel.alloc(HEAD)
+    kernel.map_pmd(folio, PARENT, new=True)
+    kernel.snapshot("mapped", (PARENT,))
+    # THEN it tells of no places, no waste and no holders
+    page = _page(trace, tmp_path)
+    for name in ("where", "waste", "holders"):
+        assert f'id="{name}"' not in page and f'"#{name}"' not in page
