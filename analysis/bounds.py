@@ -114,9 +114,8 @@ def _probe(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _missing(entry: dict[str, Any]) -> dict[str, Any]:
-    names = ("op", "reason", "lost")
-    checked = {name: text(entry[name]) for name in names if entry.get(name) is not None}
-    functions = [text(name) for name in listed(entry.get("functions", []), limits.PROBES)]
+    checked = {name: text(entry[name]) for name in ("op", "reason", "lost")}
+    functions = [text(name) for name in listed(entry["functions"], limits.PROBES)]
     return {**entry, **checked, "functions": functions}
 
 

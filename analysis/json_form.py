@@ -73,10 +73,10 @@ def stats_json(trace: Trace) -> Row:
         "silent": stats.silent,
         "missing": [
             {
-                "op": gap.get("op"),
-                "functions": list(gap.get("functions", [])),
-                "reason": gap.get("reason"),
-                "lost": gap.get("lost"),
+                "op": gap["op"],
+                "functions": gap["functions"],
+                "reason": gap["reason"],
+                "lost": gap["lost"],
             }
             for gap in trace.plan.missing
         ],

@@ -46,12 +46,12 @@ class Plan:
         function_code = {name: code for code, name in enumerate(self.functions)}
         site_code = {name: code for code, name in enumerate(self.sites)}
         ops = {entry["op"] for entry in self.entries}
-        gaps = [gap for gap in self.missing if gap.get("op") in PIN_OPS]
+        gaps = [gap for gap in self.missing if gap["op"] in PIN_OPS]
         #: Who takes pins and who drops them was recorded by all probes that it takes; of files'
         #: folios, too.  memfd_pin_folios() pins no others.
         self.tells_file_pins = ops >= set(PIN_OPS) and not gaps
         self.tells_pins = ops >= set(PIN_OPS) and all(
-            list(gap.get("functions", ())) == ["memfd_pin_folios"] for gap in gaps
+            gap["functions"] == ["memfd_pin_folios"] for gap in gaps
         )
         self._by_id = {entry["id"]: entry for entry in reversed(self.entries)}
         size = 1 << 16

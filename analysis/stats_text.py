@@ -84,8 +84,8 @@ def stats_text(trace: Trace) -> str:
     coverage = [f"probes      {len(trace.plan.entries)} planned, {len(stats.silent)} never fired"]
     coverage += [f"  silent    {name}" for name in stats.silent]
     for gap in trace.plan.missing:
-        names = ", ".join(gap.get("functions", [])) or gap.get("op")
-        coverage.append(f"  missing   {names}: {gap.get('reason')}; unseen: {gap.get('lost')}")
+        names = ", ".join(gap["functions"]) or gap["op"]
+        coverage.append(f"  missing   {names}: {gap['reason']}; unseen: {gap['lost']}")
     parts.append(list(map(visible, coverage)))
     if trace.oops is not None:
         parts.append(list(map(visible, _oops(trace, trace.oops))))

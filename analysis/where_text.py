@@ -117,6 +117,6 @@ def unsaid(trace: Trace) -> Iterator[str]:
             "since is told"
         )
     for gap in trace.plan.missing:
-        if gap.get("op") in (*RMAP, "moved"):
-            names = "/".join(gap.get("functions", []))
-            yield visible(f"{names}: {gap.get('reason')}; not told: {gap.get('lost')}")
+        if gap["op"] in (*RMAP, "moved"):
+            names = "/".join(gap["functions"])
+            yield visible(f"{names}: {gap['reason']}; not told: {gap['lost']}")

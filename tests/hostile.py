@@ -354,6 +354,12 @@ FILES: dict[str, Callable[[], list[Forged]]] = {
     "a plan id that is huge": lambda: with_probe(id=1 << 70),
     "a delta that is huge": lambda: with_probe(delta=1 << 70),
     "commands that are objects": lambda: with_header(command=[{"a": 1}, []]),
+    "a probe that is missing, of no operation": lambda: with_header(
+        missing=[{"functions": ["f"], "reason": "r", "lost": "l"}]
+    ),
+    "a missing probe's functions that are a number": lambda: with_header(
+        missing=[{"op": "map", "functions": 7, "reason": "r", "lost": "l"}]
+    ),
     "gaps of 2^70": lambda: with_header(slice={"of": "t", "gaps": [[0, 0, 1 << 70, 1 << 70]]}),
     "numbers at both ends of 32 bits": lambda: with_field("seq", [0, 1, 2, (1 << 32) - 1]),
     "a loss of -7": lambda: with_loss(lost=[[0, 0, -7]]),

@@ -81,6 +81,7 @@ SCENARIOS = {
         Scenario(
             "where", "huge pages moved, dropped in part and mapped twice", record=("--where",)
         ),
+        Scenario("waste", "huge pages of which a part is unmapped: kept, split, held, shared"),
         # One for each family of operations; proven by `mapcount verify` at every mark.
         Scenario("anon-parts", "parts of anonymous huge pages: protected, dropped, moved, copied"),
         Scenario("fork-thp", "fork of PMD, PTE and pinned mappings; exit and exec"),

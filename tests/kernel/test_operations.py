@@ -32,6 +32,7 @@ OPERATIONS = {
     "shared-mm": {"map", "unmap", "split_pmd"},
     "beside-marks": {"map", "unmap", "dup", "split_pmd"},
     "storm": {"map", "unmap", "dup", "fork", "split_pmd"},
+    "waste": {"unmap", "dup", "split_pmd", "split_folio", "deferred_split"},
     "where": {"map", "unmap", "dup", "split_pmd", "place", "moved"},
 }
 #: In a workload's source: a mark, and the note on stderr where a step is left out.

@@ -21,8 +21,9 @@ from tests.fuzz_reader import read
 ROOT = Path(__file__).parents[2]
 #: Seconds of CPU time and bytes of resident memory that one command may take.
 SECONDS, MEMORY = 10, 1 << 30
-COMMANDS = ("stats", "lives --all", "lives --all --json", "dump", "verify", "audit", "waste",
-            "where", "holders", "timeline -o t.png")  # fmt: skip
+COMMANDS = ("stats", "lives --all", "lives --all --json", "dump", "verify", "audit", "audit --all",
+            "audit --json", "waste", "waste --json", "where", "holders", "holders --json",
+            "timeline -o t.png")  # fmt: skip
 #: These bring their own cost, so that not every file meets them in each run of the tests.
 SLOW = ("report -o t.html", "slice -o t.part", "export --to csv -o t.csv",
         "export --to perfetto -o t.json", "export --to parquet -o t.parquet")  # fmt: skip

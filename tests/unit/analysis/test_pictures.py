@@ -111,7 +111,9 @@ def _two_too_many() -> MockTrace:
 
 def _without_a_probe() -> MockTrace:
     trace = mock_stories.lifecycle("large")
-    trace.missing = [{"op": "dup", "functions": ["copy_present_ptes"], "lost": "forks"}]
+    trace.missing = [
+        {"op": "dup", "functions": ["copy_present_ptes"], "reason": "inlined", "lost": "forks"}
+    ]
     return trace
 
 
