@@ -17,7 +17,8 @@ from analysis.waste_frame import Wasted, by_process
 SHOWN = 20
 PROCESSES = ("pid", "comm", "folios", "most KiB", "KiB s", "end KiB")
 FOLIOS = (
-    "life", "pfn", "order", "from ms", "for", "KiB", "by", "function", "queued", "split", "end",
+    "life", "pfn", "order", "from ms", "for", "mean KiB", "by", "function", "queued", "split",
+    "end",
 )  # fmt: skip
 
 
@@ -84,12 +85,18 @@ def folios(trace: Trace, found: Wasted, every: bool) -> Grid:
         [
             one["life"], f"{one['head_pfn']:#x}", one["order"],
             f"{(one['from_ts'] - zero) / 1e6:.3f}", duration(one["to_ts"] - one["from_ts"]),
-            _kib(one["most_bytes"]), f"{one['comm']}/{one['pid']}" if one["pid"] >= 0 else "-",
+            _mean(one), f"{one['comm']}/{one['pid']}" if one["pid"] >= 0 else "-",
             one["function"] or "-", _queued(one), _split(one), one["end"],
         ]
         for one in rows(shown)
     ]  # fmt: skip
     return Grid(FOLIOS, cells, left_out(len(ordered) - len(shown), "row"))
+
+
+def _mean(one: Row) -> str:
+    """KiB over the time: an exit unmaps page by page, so that the most is all but one page."""
+    seconds = (one["to_ts"] - one["from_ts"]) / 1e9
+    return f"{one['byte_seconds'] / seconds / 1024 if seconds else one['most_bytes'] / 1024:.0f}"
 
 
 def _queued(one: Row) -> str:

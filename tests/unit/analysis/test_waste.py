@@ -242,6 +242,12 @@ def test_command_when_it_prints_tables_json_and_a_picture(
     done = capsys.readouterr()
     assert "2 folios partially mapped: at most 40 KiB" in done.out
     assert "never" in done.out and "not tried" in done.out
+    # AND each folio's row has what it kept over the time, whatever it was at most
+    (rows,) = (text.splitlines()[1:] for text in done.out.split("\n\n") if "mean KiB" in text)
+    frame = analysis.open_trace(str(path)).df_waste()
+    seconds = (frame["to_ts"] - frame["from_ts"]) / 1e9
+    means = sorted((frame["byte_seconds"] / seconds / 1024).round().astype(int))
+    assert sorted(int(row.split()[6]) for row in rows) == means
     assert picture.read_bytes().startswith(b"\x89PNG") and "wrote" in done.err
     # AND it overwrites nothing, before it has read anything
     assert mapcount.main(["waste", str(path), "-o", str(picture)]) == 1
