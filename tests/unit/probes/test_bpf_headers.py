@@ -9,6 +9,7 @@ import pytest
 
 import probes.source
 from probes.layout import Layout
+from probes.maps import MAX_TASKS
 from probes.plan import Plan
 from probes.probe import FENTRY, Probe, constant, given, known
 from tests.unit.probes.test_source import FIELDS, TASK
@@ -68,6 +69,28 @@ def test_constants_when_the_recorder_gives_others():
     # THEN the editor's header stands for the same ones
     stand_in = read("editor.h").split("/* Constants of the recorder")[1]
     assert set(re.findall(r"^#define ([A-Z_]+) ", stand_in, re.M)) == given
+
+
+def test_maps_when_bcc_reads_their_values_as_text():
+    # GIVEN the arrays that values of maps have, and how long each is
+    text = program()
+    numbers = dict(re.findall(r"^#define ([A-Z_]+) (\(.*\))", text, re.M))
+    arrays = [
+        (kind, name, value_of(size, numbers))
+        for name in re.findall(r"BPF_F_TABLE\(\"array\", u32, struct (\w+),", text)
+        for body in re.findall(rf"^struct {name} {{(.*?)^}}", text, re.M | re.S)
+        for kind, name, size in re.findall(r"^\t(\w+) (\w+)\[([A-Z_]+)\];", body, re.M)
+    ]
+    assert {("u64", "state", 64), ("u8", "followed", MAX_TASKS)} <= set(arrays)
+    # THEN only of bytes there are many: BCC compiles code for each element of any other array
+    assert [each for each in arrays if each[0] != "u8" and each[2] > 64] == []
+
+
+def value_of(text, numbers):
+    """Of an expression of constants."""
+    while re.search("[A-Z]", text):
+        text = re.sub("[A-Z_]+", lambda at: numbers[at[0]], text)
+    return eval(text)
 
 
 def read(name):
