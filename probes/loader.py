@@ -222,6 +222,7 @@ class Program:
         Raises OSError.
         """
         type_, attach = _TYPES[probe.attach]
+        constants = {**constants, "PROBE": probe.id, "ENTRY": probe.entry}
         name, place = f"probe_{probe.id}", (attach, function.btf_id)
         typed = (1, 0) if any(each == "TYPED" for _, each in function.constants) else (0,)
         for each in typed:

@@ -51,7 +51,8 @@ def make(kcore: Memory, trampolines: bool = True) -> Compiled:
         plan = unpreempted(plan, types)
     say(f"compiling {len(plan.probes)} probes")
     text = source(plan, layout, cgroups=CGROUP_MAPS in symbols.address)
-    code, maps, licence = compiled(text, [stubs.name(probe) for probe in plan.probes])
+    names = stubs.names(plan.probes, arch.here())
+    code, maps, licence = compiled(text, sorted(set(names.values())))
     start = symbols.address["_stext"]
     wanted = {
         *SYMBOLS,
@@ -73,7 +74,7 @@ def make(kcore: Memory, trampolines: bool = True) -> Compiled:
         plan=plan,
         maps=tuple(maps.values()),
         functions=tuple(
-            _function(probe, code[stubs.name(probe)], maps, types) for probe in plan.probes
+            _function(probe, code[names[probe.id]], maps, types) for probe in plan.probes
         ),
     )
 

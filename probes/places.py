@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import List
 
 from probes.layout import Layout
 from probes.plan import NONE, Missing, Plan
-from probes.probe import Probe, known, number
+from probes.probe import Probe, known
 
 #: The operation of the probe that sees page-table entries moved.
 MOVED = "moved"
 LOST = "for which address space, and where in it"
-#: Where the values of a handler have the mapping, or the bracket that knows it.
+#: Where the values of a handler have the mapping.
 _VMA = {"on_point": 1, "on_point_by_flags": 1, "on_pmd_enter": 1}
-_BRACKET = 4
 
 
 def unplaced(plan: Plan, layout: Layout) -> List[Missing]:
@@ -39,10 +38,10 @@ def _missing(op: str, function: str, reason: str) -> Missing:
 
 def _why_not(probe: Probe) -> str:
     """Why a probe cannot tell the address space that it is on; hugetlb's are not asked for."""
-    values: Tuple[object, ...] = probe.values
+    values = probe.values
     if probe.handler == "on_site":
         hugetlb = values[3] != NONE
-        return "" if hugetlb or values[_BRACKET] != number(-1) else "nothing tells whom it is for"
+        return "" if hugetlb or probe.entry >= 0 else "nothing tells whom it is for"
     if probe.handler == "on_pmd_enter" and probe.op == "dup":
         return "" if values[3] != known(0) else "it has no argument dst_vma"
     at = _VMA.get(probe.handler)

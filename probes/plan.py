@@ -329,36 +329,41 @@ def _add(
     if hook.kind in ("pin", "unpin"):
         _add_pin(plan, hook, args, common, returned)
         return
-    entered = number(len(plan.probes))
+    entered = len(plan.probes)
     if hook.kind == "move":
         handler = "on_move_enter_by" if len(args.moves) == 1 else "on_move_enter"
         plan.add(attach=KPROBE, handler=handler, values=args.moves, phase="enter", **common)
-        moved = (RESULT, entered)
-        plan.add(attach=KRETPROBE, handler="on_move_return", values=moved, phase="return", **common)
+        plan.add(
+            attach=KRETPROBE,
+            handler="on_move_return",
+            values=(RESULT,),
+            phase="return",
+            entry=entered,
+            **common,
+        )
         return
     owner = args.owner if hook.op in ("dup", "fork") else known(0)
+    bracket = _bracket(plan, hook.within)
+    within = number(int(bracket >= 0))
     enter, leave = {
         "folio": (
             ("on_enter", args.page, args.vma),
-            ("on_return", NONE if returned == "void" else RESULT, entered, PTE, NO),
+            ("on_return", NONE if returned == "void" else RESULT, PTE, NO),
         ),
         "pmd": (
-            (
-                *("on_pmd_enter", args.pmd, args.vma, args.only, owner, args.address),
-                number(_bracket(plan, hook.within)),
-            ),
-            ("on_return", RESULT, entered, PMD, number(int(hook.op == "split_pmd"))),
+            ("on_pmd_enter", args.pmd, args.vma, args.only, owner, args.address, within),
+            ("on_return", RESULT, PMD, number(int(hook.op == "split_pmd"))),
         ),
         "read": (
-            ("on_read", args.page, number(_bracket(plan, hook.within))),
-            ("on_return", RESULT, entered, PTE, NO),
+            ("on_read", args.page, within),
+            ("on_return", RESULT, PTE, NO),
         ),
         "bracket": (
             (
                 *("on_bracket_enter", args.vma, owner),
                 *(number(int(hook.anybody)), number(int(hook.deferred))),
             ),
-            ("on_bracket_return", RESULT, entered),
+            ("on_bracket_return", RESULT),
         ),
     }[hook.kind]
     on_enter = hook.where == "enter" or (
@@ -371,6 +376,7 @@ def _add(
         values=enter[1:],
         phase="enter",
         delta=hook.delta if on_enter else 0,
+        entry=bracket,
         **common,
     )
     plan.add(
@@ -379,6 +385,7 @@ def _add(
         values=leave[1:],
         phase="return",
         delta=hook.delta if on_return else 0,
+        entry=entered,
         after=on_return,
         **common,
     )
@@ -393,14 +400,15 @@ def _add_pin(
     if hook.kind == "unpin":
         plan.add(attach=KPROBE, handler="on_unpin", values=asked, phase="point", **common)
         return
-    entered = number(len(plan.probes))
+    entered = len(plan.probes)
     plan.add(attach=KPROBE, handler="on_grab", values=asked, phase="enter", **common)
     plan.add(
         attach=KRETPROBE,
         handler="on_grabbed",
-        values=(RESULT, entered, constant(f"RETURNS_{returned.upper()}")),
+        values=(RESULT, constant(f"RETURNS_{returned.upper()}")),
         phase="point",
         after=True,
+        entry=entered,
         **common,
     )
 
@@ -460,7 +468,8 @@ def _add_sites(
     before = len(plan.probes)
     nr = number(1 if site.level == "pte" else 0)
     need = constant("BIT_HUGETLB") if site.hugetlb else NONE
-    bracket = number(_bracket(plan, site.within or site.function))
+    bracket = _bracket(plan, site.within or site.function)
+    within = number(int(bracket >= 0))
     for name in names:
         start = symbols.address[name]
         text = kcore.read(start, symbols.end_of(name) - start)
@@ -470,11 +479,12 @@ def _add_sites(
                 attach=KPROBE,
                 offset=at,
                 handler="on_site",
-                values=(register(page), nr, constant(site.level.upper()), need, bracket),
+                values=(register(page), nr, constant(site.level.upper()), need, within),
                 op=site.op,
                 phase="point",
                 group="dup" if site.op == "dup" else "rmap",
                 delta=site.delta,
+                entry=bracket,
                 code=machine.instruction(text, at).hex(),
             )
     return len(plan.probes) - before

@@ -66,7 +66,9 @@ RESULT = Value("result", 0)
 class Probe:
     """One BPF stub and where it is attached.  ``id`` is what its records carry.
 
-    handler: the function of bpf/handlers.h that runs, given the context, the id and ``values``.
+    handler: the function of bpf/handlers.h that runs, given the context and ``values``.
+    entry:   the id of the probe at the entry of the same function, or of the bracket around; -1
+             where there is none.
     code:    the bytes of the instruction, where it is an inlined update, in hex.
     """
 
@@ -82,6 +84,7 @@ class Probe:
     delta: int = 0
     after: bool = False
     code: str = ""
+    entry: int = -1
 
     def as_json(self) -> Dict[str, Any]:
         """The probe as the trace header's plan holds it."""

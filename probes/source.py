@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Writes the BPF program's C text, which depends on the kernel's build alone.
 
-What the boot decides (where things lie) and what the user asks for are constants of the
-loaded program: the text has a marked instruction for each, into which the loader writes.
+What the boot decides (where things lie), what the user asks for, and which probe a function is
+loaded for are constants of the loaded program: the text has a marked instruction for each, into
+which the loader writes.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ PATCHED = (
     "TASKS",
     "HINTS",
     "FIRST_FRAMES",
+    "PROBE",  # for which a function is loaded that several share (probes/stubs.py)
+    "ENTRY",  # the probe at the entry that this one refers to
 )
 #: All that the loader writes, by number; the last is in the text of next_number() (bpf/record.h).
 WRITTEN = (*PATCHED, "STEP")
@@ -68,7 +71,7 @@ PATCH_MARK = 0x1DEA5EED
 
 
 def source(plan: Plan, layout: Layout, cgroups: bool = True) -> str:
-    """The C text: constants of this kernel's build, the fixed part, one stub per probe.
+    """The C text: constants of this kernel's build, the fixed part, the stubs.
 
     CGROUPS: the kernel has maps of them.
     """
@@ -154,9 +157,7 @@ def source(plan: Plan, layout: Layout, cgroups: bool = True) -> str:
     for name in SOURCES:
         with open(os.path.join(folder, name or f"{arch.name()}.h")) as file:
             lines += [line.rstrip("\n") for line in file if not line.startswith('#include "')]
-    for probe in plan.probes:
-        lines.append(f"/* {probe.function} ({probe.op}, {probe.phase}) */")
-        lines.append(stubs.text(probe, arch.here()))
+    lines += stubs.lines(plan.probes, arch.here())
     return "\n".join(lines) + "\n"
 
 

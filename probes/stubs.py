@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""C text from a probe: the function that is attached, which calls the probe's handler."""
+"""C text from probes: the functions that are attached, which call the probes' handlers.
+
+Probes for which the text would be the same share a function: compiling is most of what the first
+recording takes.  Which probe a function is loaded for, the loader tells it (probes/loader.py).
+"""
 
 from __future__ import annotations
+
+from typing import Dict, List, Sequence
 
 from probes.arch import Arch
 from probes.probe import (
@@ -32,20 +38,37 @@ _CONTEXTS = {
 FIELDS = {8: "words", 4: "halves"}
 
 
-def name(probe: Probe) -> str:
-    """The name of a probe's C function."""
-    return f"probe_{probe.id}"
+def names(probes: Sequence[Probe], arch: Arch) -> Dict[int, str]:
+    """Probe id -> the name of its C function."""
+    return {probe.id: _name(served) for served in _shared(probes, arch) for probe in served}
+
+
+def lines(probes: Sequence[Probe], arch: Arch) -> List[str]:
+    """The C functions, each after what it is attached to."""
+    found = []
+    for served in _shared(probes, arch):
+        places = dict.fromkeys(f"{probe.function} ({probe.op}, {probe.phase})" for probe in served)
+        found += [f"/* {', '.join(places)} */", f"int {_name(served)}{text(served[0], arch)}"]
+    return found
 
 
 def text(probe: Probe, arch: Arch) -> str:
-    """A probe's C function."""
-    values = [
-        "ctx",
-        str(probe.id),
-        *(_expression(each, probe.attach, arch) for each in probe.values),
-    ]
+    """A probe's C function behind its name."""
+    values = ["ctx", *(_expression(each, probe.attach, arch) for each in probe.values)]
     call = f"{probe.handler}({', '.join(values)})"
-    return f"int {name(probe)}({_CONTEXTS[probe.attach]} *ctx) {{ return {call}; }}"
+    return f"({_CONTEXTS[probe.attach]} *ctx) {{ return {call}; }}"
+
+
+def _shared(probes: Sequence[Probe], arch: Arch) -> List[List[Probe]]:
+    """The probes, those together that have one function."""
+    found: Dict[str, List[Probe]] = {}
+    for probe in probes:
+        found.setdefault(text(probe, arch), []).append(probe)
+    return list(found.values())
+
+
+def _name(served: Sequence[Probe]) -> str:
+    return f"probe_{served[0].id}"
 
 
 def _expression(value: Value, attach: str, arch: Arch) -> str:

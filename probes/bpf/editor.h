@@ -152,6 +152,8 @@ void bpf_ringbuf_submit(void *data, u64 flags);
 #define TASKS PATCHED(13)
 #define HINTS PATCHED(14)
 #define FIRST_FRAMES PATCHED(15)
-#define STEP 16
+#define PROBE PATCHED(16)
+#define ENTRY PATCHED(17)
+#define STEP 18
 
 #endif

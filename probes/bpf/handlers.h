@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * One handler for each way of looking at a folio.  The functions that are attached are
- * stubs made from the plan (probes/stubs.py): they give their context, name the probe and
- * get at the values that the handler is to have.
+ * stubs made from the plan (probes/stubs.py): they give their context, and get at the values
+ * that the handler is to have.  Probes may share a stub: which one it is loaded for is PROBE, and
+ * ENTRY is the probe at the entry of the same function or, where bracket says that there is one,
+ * of the bracket around.
  */
 #ifndef MAPCOUNT_HANDLERS_H
 #define MAPCOUNT_HANDLERS_H
@@ -55,7 +57,7 @@ static __always_inline u64 told_mm(struct given vma, struct given base)
 }
 
 /* For whom a folio is mapped or unmapped: a record of its own before the one that it is of. */
-static __always_inline void emit_owner(u32 probe, u64 page, struct seen *s, u64 mm)
+static __always_inline void emit_owner(u64 page, struct seen *s, u64 mm)
 {
 #ifdef OFF_MM_ID_OF_MM
 	struct record *r;
@@ -65,7 +67,7 @@ static __always_inline void emit_owner(u32 probe, u64 page, struct seen *s, u64 
 		return;
 	if (bpf_probe_read_kernel(&id, 4, (void *)(mm + OFF_MM_ID_OF_MM)))
 		return;
-	r = begin(OWNER, probe, PFN(page), s->ts);
+	r = begin(OWNER, PROBE, PFN(page), s->ts);
 	if (!r)
 		return;
 	__builtin_memset(r->text, 0, TEXT_SIZE);
@@ -98,7 +100,7 @@ static __always_inline u64 address_in(u64 vma, u64 page, u64 head)
  * Where in an address space a page is, was or will be mapped: a record of its own before the one
  * that it is of.  address: 0 where nothing told it; then the mapping and the folio's index do.
  */
-static __always_inline void emit_place(u32 probe, u64 page, struct seen *s, u64 mm,
+static __always_inline void emit_place(u64 page, struct seen *s, u64 mm,
 				       struct given vma, u64 address)
 {
 #ifdef OFF_INDEX
@@ -106,7 +108,7 @@ static __always_inline void emit_place(u32 probe, u64 page, struct seen *s, u64 
 
 	if (!mm || s->bits & (BIT_HUGETLB | BIT_UNREAD))
 		return;
-	r = begin(PLACE, probe, PFN(page), s->ts);
+	r = begin(PLACE, PROBE, PFN(page), s->ts);
 	if (!r)
 		return;
 	__builtin_memset(r->text, 0, TEXT_SIZE);
@@ -118,16 +120,16 @@ static __always_inline void emit_place(u32 probe, u64 page, struct seen *s, u64 
 }
 
 /* mm: 0 where the operation maps for nobody, or for nobody knows whom; there, vma at address. */
-static __always_inline void emit(u32 probe, u64 page, struct seen *s, u32 nr, u8 bits,
+static __always_inline void emit(u64 page, struct seen *s, u32 nr, u8 bits,
 				 s32 aux, u64 mm, struct given vma, struct given address)
 {
 	struct record *r;
 
 	if (mm)
-		emit_owner(probe, page, s, mm);
+		emit_owner(page, s, mm);
 	if (WITH_WHERE)
-		emit_place(probe, page, s, mm, vma, fetched(address).number);
-	r = begin(probe, probe, PFN(page), s->ts);
+		emit_place(page, s, mm, vma, fetched(address).number);
+	r = begin(PROBE, PROBE, PFN(page), s->ts);
 	if (!r)
 		return;
 	put_seen(r, s);
@@ -138,10 +140,10 @@ static __always_inline void emit(u32 probe, u64 page, struct seen *s, u32 nr, u8
 }
 
 /* The same of what maps nothing. */
-static __always_inline void emit_alone(u32 probe, u64 page, struct seen *s, u32 nr, u8 bits,
+static __always_inline void emit_alone(u64 page, struct seen *s, u32 nr, u8 bits,
 				       s32 aux)
 {
-	emit(probe, page, s, nr, bits, aux, 0, known(0), known(0));
+	emit(page, s, nr, bits, aux, 0, known(0), known(0));
 }
 
 /* Might an unwatched page's folio become a watched one?  The cheapest refusal comes first. */
@@ -213,23 +215,23 @@ static __always_inline int emit_bracket(u32 probe, s32 aux, u64 ts)
 }
 
 /*
- * Something watched was met at ts: the bracket around, if this thread is in one, is told of, as
- * entered then.  Returns the bracket's entry, 0: there is none.
+ * Something watched was met at ts: the bracket around, if there may be one and this thread is in
+ * it, is told of, as entered then.  Returns the bracket's entry, 0: there is none.
  */
-static __always_inline struct entry *met_within(void *ctx, s32 bracket, u64 ts)
+static __always_inline struct entry *met_within(void *ctx, int bracket, u64 ts)
 {
 	struct entry *e;
 	u64 key;
 
-	if (bracket < 0)
+	if (!bracket)
 		return 0;
-	key = entry_key(bracket);
+	key = entry_key(ENTRY);
 	e = entries.lookup(&key);
 	if (!e)
 		return 0;
 	if (e->page == DEFERRED) {
 		e->page = TOLD;
-		emit_bracket(bracket, take_stack(ctx), ts);
+		emit_bracket(ENTRY, take_stack(ctx), ts);
 	}
 	return e;
 }
@@ -239,9 +241,9 @@ static __always_inline struct entry *met_within(void *ctx, s32 bracket, u64 ts)
  * that the folio must have, else the probe does not mean it.  Who maps it is told by vma or,
  * where that is 0, by the bracket around.  address: 0 where it is not known.
  */
-static __always_inline int point(void *ctx, u32 probe, struct given page, struct given vma,
+static __always_inline int point(void *ctx, struct given page, struct given vma,
 				 struct given nr, u8 level, struct given flags, u64 pmd_bits,
-				 struct given address, u8 need, s32 bracket)
+				 struct given address, u8 need, int bracket)
 {
 	struct entry *e;
 	struct seen s;
@@ -270,31 +272,31 @@ static __always_inline int point(void *ctx, u32 probe, struct given page, struct
 	} else {
 		mm = told_mm(vma, page);
 	}
-	emit(probe, page.number, &s, pages, level | bits, take_stack(ctx), mm, vma, address);
+	emit(page.number, &s, pages, level | bits, take_stack(ctx), mm, vma, address);
 	return 0;
 }
 
 /* A change of map counts, or a queueing: one record, before it happens. */
-static __always_inline int on_point(void *ctx, u32 probe, struct given page, struct given vma,
+static __always_inline int on_point(void *ctx, struct given page, struct given vma,
 				    struct given nr, u8 level, struct given address)
 {
-	return point(ctx, probe, page, vma, nr, level, known(0), 0, address, 0, -1);
+	return point(ctx, page, vma, nr, level, known(0), 0, address, 0, 0);
 }
 
 /* The same, where bits of an argument say that it is a PMD. */
-static __always_inline int on_point_by_flags(void *ctx, u32 probe, struct given page,
+static __always_inline int on_point_by_flags(void *ctx, struct given page,
 					     struct given vma, struct given nr,
 					     struct given flags, u64 pmd_bits,
 					     struct given address)
 {
-	return point(ctx, probe, page, vma, nr, PTE, flags, pmd_bits, address, 0, -1);
+	return point(ctx, page, vma, nr, PTE, flags, pmd_bits, address, 0, 0);
 }
 
 /* An inlined update, at its instruction: a register holds the page. */
-static __always_inline int on_site(void *ctx, u32 probe, u64 page, u32 nr, u8 level,
-				   u8 need, s32 bracket)
+static __always_inline int on_site(void *ctx, u64 page, u32 nr, u8 level,
+				   u8 need, int bracket)
 {
-	return point(ctx, probe, known(page), known(0), known(nr), level, known(0), 0, known(0),
+	return point(ctx, known(page), known(0), known(nr), level, known(0), 0, known(0),
 		     need, bracket);
 }
 
@@ -302,9 +304,9 @@ static __always_inline int on_site(void *ctx, u32 probe, u64 page, u32 nr, u8 le
  * Entry of a function whose return matters.  pmd: where to look whether it changed; owner: the
  * vma that is mapped when it returns, or 0: then what vma maps is changed.  address: of the PMD.
  */
-static __always_inline int enter(void *ctx, u32 probe, struct given page, struct given vma,
+static __always_inline int enter(void *ctx, struct given page, struct given vma,
 				 u64 pmd, u8 level, struct given owner, struct given address,
-				 s32 bracket)
+				 int bracket)
 {
 	struct entry e = { .more = pmd };
 	struct seen s;
@@ -320,21 +322,21 @@ static __always_inline int enter(void *ctx, u32 probe, struct given page, struct
 		u64 at = fetched(address).number & PMD_MASK;
 
 		if (IS_NONE(owner))
-			emit_place(probe, page.number, &s, mm_of(vma, page), vma, at);
+			emit_place(page.number, &s, mm_of(vma, page), vma, at);
 		else
 			e.more = at;
 	}
-	emit_alone(probe, page.number, &s, 0, level | bits, take_stack(ctx));
-	key = entry_key(probe);
+	emit_alone(page.number, &s, 0, level | bits, take_stack(ctx));
+	key = entry_key(PROBE);
 	e.page = page.number;
 	e.mm = told_mm(owner, page);
 	entries.update(&key, &e);
 	return 0;
 }
 
-static __always_inline int on_enter(void *ctx, u32 probe, struct given page, struct given vma)
+static __always_inline int on_enter(void *ctx, struct given page, struct given vma)
 {
-	return enter(ctx, probe, page, vma, 0, PTE, known(0), known(0), -1);
+	return enter(ctx, page, vma, 0, PTE, known(0), known(0), 0);
 }
 
 /* The page that a huge PMD maps, or 0.  Read without its lock, as all is here. */
@@ -354,23 +356,22 @@ static __always_inline u64 pmd_page(u64 pmd)
 	return page;
 }
 
-static __always_inline int on_pmd_enter(void *ctx, u32 probe, u64 pmd, struct given vma,
+static __always_inline int on_pmd_enter(void *ctx, u64 pmd, struct given vma,
 					u64 folio, struct given owner,
-					struct given address, s32 bracket)
+					struct given address, int bracket)
 {
 	u64 page = pmd_page(pmd);
 
 	/* A caller that names a folio leaves any other one alone. */
 	if (!page || (folio && folio != page))
 		return 0;
-	return enter(ctx, probe, known(page), vma, pmd, PMD, owner, address, bracket);
+	return enter(ctx, known(page), vma, pmd, PMD, owner, address, bracket);
 }
 
 /* Return of a function entered through enter(); the counters as they are now. */
-static __always_inline int on_return(void *ctx, u32 probe, s32 result, u32 enter,
-				     u8 level, int pmd_tells)
+static __always_inline int on_return(void *ctx, s32 result, u8 level, int pmd_tells)
 {
-	u64 key = entry_key(enter);
+	u64 key = entry_key(ENTRY);
 	struct entry *e = entries.lookup(&key), was;
 	struct seen s;
 
@@ -382,12 +383,12 @@ static __always_inline int on_return(void *ctx, u32 probe, s32 result, u32 enter
 	if (pmd_tells)
 		result = pmd_page(was.more) == was.page;
 	look(known(was.page), &s);
-	emit(probe, was.page, &s, 0, level, result, was.mm, known(0), known(was.more));
+	emit(was.page, &s, 0, level, result, was.mm, known(0), known(was.more));
 	return 0;
 }
 
 /* A reader looks at a page without a reference: only a watched page is of interest. */
-static __always_inline int on_read(void *ctx, u32 probe, struct given page, s32 within)
+static __always_inline int on_read(void *ctx, struct given page, int bracket)
 {
 	struct entry e = {};
 	struct frame *f;
@@ -404,8 +405,8 @@ static __always_inline int on_read(void *ctx, u32 probe, struct given page, s32 
 	/* The recorder reads too, for its snapshots: not a reader of interest. */
 	if (state == UNWATCHED || bpf_get_current_pid_tgid() >> 32 == SELF)
 		return 0;
-	if (within >= 0) {
-		key = entry_key(within);
+	if (bracket) {
+		key = entry_key(ENTRY);
 		if (!entries.lookup(&key))
 			return 0;
 	}
@@ -416,27 +417,27 @@ static __always_inline int on_read(void *ctx, u32 probe, struct given page, s32 
 			return 0;
 		bits = BIT_FREED;
 	}
-	emit_alone(probe, page.number, &s, 1, bits, take_stack(ctx));
+	emit_alone(page.number, &s, 1, bits, take_stack(ctx));
 	e.page = page.number;
-	key = entry_key(probe);
+	key = entry_key(PROBE);
 	entries.update(&key, &e);
 	return 0;
 }
 
 /* A function that is noted whoever calls it. */
-static __always_inline int on_once(void *ctx, u32 probe)
+static __always_inline int on_once(void *ctx)
 {
-	return emit_bracket(probe, take_stack(ctx), bpf_ktime_get_ns());
+	return emit_bracket(PROBE, take_stack(ctx), bpf_ktime_get_ns());
 }
 
 /*
  * A bracket around work on many pages.  deferred: it is told of only once something watched is met
  * in it.  fork comes here for each mapping, of which most have nothing to tell.
  */
-static __always_inline int on_bracket_enter(void *ctx, u32 probe, struct given vma,
+static __always_inline int on_bracket_enter(void *ctx, struct given vma,
 					    struct given owner, int anybody, int deferred)
 {
-	u64 key = entry_key(probe);
+	u64 key = entry_key(PROBE);
 	struct entry e = { .mm = told_mm(owner, known(0)) };
 
 	if (WITH_WHERE)
@@ -447,12 +448,12 @@ static __always_inline int on_bracket_enter(void *ctx, u32 probe, struct given v
 	if (!e.page && !e.mm)
 		return 0;
 	entries.update(&key, &e);
-	return e.page == TOLD ? emit_bracket(probe, take_stack(ctx), bpf_ktime_get_ns()) : 0;
+	return e.page == TOLD ? emit_bracket(PROBE, take_stack(ctx), bpf_ktime_get_ns()) : 0;
 }
 
-static __always_inline int on_bracket_return(void *ctx, u32 probe, s32 result, u32 enter)
+static __always_inline int on_bracket_return(void *ctx, s32 result)
 {
-	u64 key = entry_key(enter);
+	u64 key = entry_key(ENTRY);
 	struct entry *e = entries.lookup(&key);
 	u64 told;
 
@@ -460,10 +461,10 @@ static __always_inline int on_bracket_return(void *ctx, u32 probe, s32 result, u
 		return 0;
 	told = e->page;
 	entries.delete(&key);
-	return told == TOLD ? emit_bracket(probe, result, bpf_ktime_get_ns()) : 0;
+	return told == TOLD ? emit_bracket(PROBE, result, bpf_ktime_get_ns()) : 0;
 }
 
-static __always_inline int on_alloc(void *ctx, u32 probe, u64 page, u32 order,
+static __always_inline int on_alloc(void *ctx, u64 page, u32 order,
 				    u32 migratetype)
 {
 	u64 pfn = PFN(page);
@@ -488,11 +489,11 @@ static __always_inline int on_alloc(void *ctx, u32 probe, u64 page, u32 order,
 	if (*state_of(f, pfn) == UNWATCHED)
 		return 0;
 	look(known(page), &s);
-	emit_alone(probe, page, &s, 1U << (order & 15), PTE, NO_STACK);
+	emit_alone(page, &s, 1U << (order & 15), PTE, NO_STACK);
 	return 0;
 }
 
-static __always_inline int on_free(void *ctx, u32 probe, u64 page, u32 order)
+static __always_inline int on_free(void *ctx, u64 page, u32 order)
 {
 	u64 pfn = PFN(page);
 	struct frame *f = frame_of(pfn);
@@ -505,7 +506,7 @@ static __always_inline int on_free(void *ctx, u32 probe, u64 page, u32 order)
 	if (state == UNWATCHED)
 		return 0;
 	look(known(page), &s);
-	emit_alone(probe, page, &s, 1U << (order & 15), state == FREED ? BIT_FREED : 0, NO_STACK);
+	emit_alone(page, &s, 1U << (order & 15), state == FREED ? BIT_FREED : 0, NO_STACK);
 	f->freed_ts = s.ts;
 	set_state(f, pfn, order, FREED);
 	return 0;
@@ -522,7 +523,7 @@ static __always_inline struct record *begin_text(u32 kind, u64 pfn)
 }
 
 /* comm: 0 for the name that the task has. */
-static __always_inline int on_task(void *ctx, u32 probe, u32 kind, u64 task, u64 comm)
+static __always_inline int on_task(void *ctx, u32 kind, u64 task, u64 comm)
 {
 	u32 tid = 0, pid = 0, parent = bpf_get_current_pid_tgid() >> 32;
 	struct record *r;
@@ -550,9 +551,9 @@ static __always_inline int on_task(void *ctx, u32 probe, u32 kind, u64 task, u64
  * mremap() moves page-table entries, and no function of the rmap is told.  Where from and where
  * to is known at the entry, how much was moved at the return.
  */
-static __always_inline int on_move_enter(void *ctx, u32 probe, u64 vma, u64 from, u64 to)
+static __always_inline int on_move_enter(void *ctx, u64 vma, u64 from, u64 to)
 {
-	u64 key = entry_key(probe);
+	u64 key = entry_key(PROBE);
 	struct entry e = { .page = from, .more = to, .mm = mm_of(known(vma), known(0)) };
 
 	entries.update(&key, &e);
@@ -561,20 +562,20 @@ static __always_inline int on_move_enter(void *ctx, u32 probe, u64 vma, u64 from
 
 #ifdef OFF_MOVE_OLD
 /* The same, where a structure has the arguments. */
-static __always_inline int on_move_enter_by(void *ctx, u32 probe, u64 control)
+static __always_inline int on_move_enter_by(void *ctx, u64 control)
 {
 	u64 vma = 0, from = 0, to = 0;
 
 	bpf_probe_read_kernel(&vma, 8, (void *)(control + OFF_MOVE_OLD));
 	bpf_probe_read_kernel(&from, 8, (void *)(control + OFF_MOVE_OLD_ADDR));
 	bpf_probe_read_kernel(&to, 8, (void *)(control + OFF_MOVE_NEW_ADDR));
-	return on_move_enter(ctx, probe, vma, from, to);
+	return on_move_enter(ctx, vma, from, to);
 }
 #endif
 
-static __always_inline int on_move_return(void *ctx, u32 probe, u64 bytes, u32 enter)
+static __always_inline int on_move_return(void *ctx, u64 bytes)
 {
-	u64 key = entry_key(enter);
+	u64 key = entry_key(ENTRY);
 	struct entry *e = entries.lookup(&key);
 	struct record *r;
 
@@ -593,7 +594,7 @@ static __always_inline int on_move_return(void *ctx, u32 probe, u64 bytes, u32 e
 }
 
 /* The last reference to an address space is gone: its struct may become another's. */
-static __always_inline int on_mm_free(void *ctx, u32 probe, u64 mm)
+static __always_inline int on_mm_free(void *ctx, u64 mm)
 {
 	if (FILTER_TASKS)
 		mms.delete(&mm);
@@ -604,7 +605,7 @@ static __always_inline int on_mm_free(void *ctx, u32 probe, u64 mm)
  * A workload names a moment by writing "mapcount: NAME" to trace_marker.  It is stopped
  * there, so that the recorder can read the kernel's counters at rest, and continued.
  */
-static __always_inline int on_mark(void *ctx, u32 probe, u64 file, u64 text, u64 size)
+static __always_inline int on_mark(void *ctx, u64 file, u64 text, u64 size)
 {
 	u64 f_op = 0;
 	char buf[64] = {};

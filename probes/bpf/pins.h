@@ -34,10 +34,10 @@ static __always_inline s32 pincount_of(struct seen *s)
 	return count;
 }
 
-static __always_inline void emit_pin(u32 probe, u64 page, struct seen *s, u32 refs, u32 pinned,
+static __always_inline void emit_pin(u64 page, struct seen *s, u32 refs, u32 pinned,
 				     s32 aux)
 {
-	struct record *r = begin(probe, probe, PFN(page), s->ts);
+	struct record *r = begin(PROBE, PROBE, PFN(page), s->ts);
 
 	if (!r)
 		return;
@@ -52,7 +52,7 @@ static __always_inline void emit_pin(u32 probe, u64 page, struct seen *s, u32 re
 }
 
 /* What is asked for: told when it was had, with the stack of who asked. */
-static __always_inline int on_grab(void *ctx, u32 probe, struct given page, struct given refs,
+static __always_inline int on_grab(void *ctx, struct given page, struct given refs,
 				   u32 flags)
 {
 	u64 pinned = (flags & GUP_PIN) != 0;
@@ -72,14 +72,14 @@ static __always_inline int on_grab(void *ctx, u32 probe, struct given page, stru
 	e.page = page.number;
 	e.more = pinned << 32 | (u32)fetched(refs).number;
 	e.mm = (u32)take_stack(ctx);
-	key = entry_key(probe);
+	key = entry_key(PROBE);
 	entries.update(&key, &e);
 	return 0;
 }
 
-static __always_inline int on_grabbed(void *ctx, u32 probe, u64 result, u32 enter, u32 returns)
+static __always_inline int on_grabbed(void *ctx, u64 result, u32 returns)
 {
-	u64 key = entry_key(enter);
+	u64 key = entry_key(ENTRY);
 	struct entry *e = entries.lookup(&key), was;
 	struct seen s;
 
@@ -90,12 +90,12 @@ static __always_inline int on_grabbed(void *ctx, u32 probe, u64 result, u32 ente
 	if (!grabbed(result, returns))
 		return 0;
 	look(known(was.page), &s);
-	emit_pin(probe, was.page, &s, was.more, was.more >> 32, was.mm);
+	emit_pin(was.page, &s, was.more, was.more >> 32, was.mm);
 	return 0;
 }
 
 /* Who drops has held the folio: only a watched one is of interest. */
-static __always_inline int on_unpin(void *ctx, u32 probe, struct given page, struct given refs,
+static __always_inline int on_unpin(void *ctx, struct given page, struct given refs,
 				    u32 flags)
 {
 	struct frame *f;
@@ -112,7 +112,7 @@ static __always_inline int on_unpin(void *ctx, u32 probe, struct given page, str
 	look(page, &s);
 	if (s.flags & (1U << PG_RESERVED))
 		return 0;
-	emit_pin(probe, page.number, &s, fetched(refs).number, (flags & GUP_PIN) != 0,
+	emit_pin(page.number, &s, fetched(refs).number, (flags & GUP_PIN) != 0,
 		 take_stack(ctx));
 	return 0;
 }

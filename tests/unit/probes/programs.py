@@ -12,7 +12,7 @@ from probes.probe import FENTRY, KPROBE, Probe, argument, register
 BUILD_ID = "0123456789abcdef"
 SITE = Probe(
     *(1, "copy_page_range", KPROBE, 7, "on_site", (register("ax"),)),
-    *("dup", "point", "dup", 1, False, "f0ff4030"),
+    *("dup", "point", "dup", 1, False, "f0ff4030", 0),
 )
 
 

@@ -2,6 +2,7 @@
 """Loading one program: with typed arguments where the verifier knows the types that we need."""
 
 import mmap
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,16 @@ TYPED = load_64(0) + EXIT
 
 def loaded(monkeypatch, refused, constants=((0, "TYPED"),)):
     """What the kernel was asked to load until it took one, where it refuses some code."""
+    tried, program = program_of(monkeypatch, refused)
+    made = compiled()
+    function = Function(0, TYPED, (), constants, btf_id=77)
+    assert program._load_one(made, made.plan.probes[0], function, {}) == 7
+    assert program.untyped == ["page_remove_rmap"] * (len(tried) - 1)
+    return tried
+
+
+def program_of(monkeypatch, refused=()):
+    """What the kernel will be asked to load, and a Program without maps."""
     tried = []
 
     def load_program(type_, code, licence, name, place):
@@ -28,11 +39,19 @@ def loaded(monkeypatch, refused, constants=((0, "TYPED"),)):
     monkeypatch.setattr(syscalls, "load_program", load_program)
     program = Program.__new__(Program)
     program._maps, program.untyped = {}, []
-    made = compiled()
-    function = Function(0, TYPED, (), constants, btf_id=77)
-    assert program._load_one(made, made.plan.probes[0], function, {}) == 7
-    assert program.untyped == ["page_remove_rmap"] * (len(tried) - 1)
-    return tried
+    return tried, program
+
+
+def test_load_when_probes_share_a_function(monkeypatch):
+    # GIVEN instructions that two probes share, in two brackets
+    tried, program = program_of(monkeypatch)
+    code, constants = load_64(0) + load_64(0) + EXIT, ((0, "PROBE"), (2, "ENTRY"))
+    for id_, entry in ((4, 2), (5, 3)):
+        # WHEN they are loaded for each
+        probe = replace(compiled().plan.probes[0], id=id_, entry=entry)
+        program._load_one(compiled(), probe, Function(id_, code, (), constants), {})
+    # THEN they have its id, and that of its bracket's entry
+    assert tried == [load_64(4) + load_64(2) + EXIT, load_64(5) + load_64(3) + EXIT]
 
 
 def test_load_when_the_verifier_knows_the_types(monkeypatch):

@@ -9,7 +9,7 @@ from probes.groups import WHERE, only_programs
 from probes.layout import MOVE_CONTROL
 from probes.places import LOST, unplaced
 from probes.plan import resolve
-from probes.probe import RESULT, argument, given, known, number
+from probes.probe import RESULT, argument, given, known
 from tests.unit.probes.programs import compiled
 from tests.unit.probes.test_plan import (
     NEW,
@@ -94,7 +94,7 @@ def test_plan_when_page_tables_are_moved(tmp_path, functions, task, enter):
     plan = resolve(FakeBtf(functions), symbols, FakeKcore(), layout)
     # THEN its entry tells from where and where to, its return how much; or it is missing
     found = calls(plan, "move_page_tables")
-    assert found == ([enter, ("on_move_return", (RESULT, number(0)))] if enter else [])
+    assert found == ([enter, ("on_move_return", (RESULT,))] if enter else [])
     missing = [gap for gap in plan.missing if gap.op == "moved"]
     assert bool(missing) == (enter is None)
 

@@ -170,8 +170,10 @@ def test_plan_when_a_reader_counts_only_inside_its_bracket(tmp_path):
     # GIVEN kpagecount_read and __page_mapcount
     plan = plan_of(tmp_path, OLD)
     bracket = next(p.id for p in plan.probes if p.function == "kpagecount_read")
-    # THEN the second refers to the first one's entry
-    assert calls(plan, "__page_mapcount")[0] == ("on_read", (given(0), number(bracket)))
+    # THEN the second refers to the first one's entry, and its own return to its own
+    entered, returned = (p for p in plan.probes if p.function == "__page_mapcount")
+    assert (entered.handler, entered.values) == ("on_read", (given(0), number(1)))
+    assert (entered.entry, returned.entry) == (bracket, entered.id)
 
 
 def test_plan_when_operations_lie_in_a_deferred_bracket(tmp_path):
@@ -181,7 +183,9 @@ def test_plan_when_operations_lie_in_a_deferred_bracket(tmp_path):
     # THEN the bracket waits for one of them, which tells of it; a reader's does not wait
     assert calls(plan, "copy_page_range")[0][1][-1] == number(1)
     assert calls(plan, "kpagecount_read")[0][1][-1] == number(0)
-    assert calls(plan, "copy_huge_pmd")[0][1][-1] == number(bracket)
+    assert calls(plan, "copy_huge_pmd")[0][1][-1] == number(1)
+    entries = [p.entry for p in plan.probes if p.function == "copy_huge_pmd"]
+    assert entries[0] == bracket
 
 
 def test_plan_when_functions_are_missing(tmp_path):
@@ -372,8 +376,9 @@ def test_pins_when_the_kernel_inlines_nothing(tmp_path, monkeypatch):
         ("folio_add_pin", "on_grabbed", "point", True),
         ("gup_put_folio", "on_unpin", "point", False),
     ]
+    assert [p.entry for p in probes if p.handler == "on_grabbed"] == [0, 2, 4]
     # AND each is asked by what it returns
-    returns = [p.values[2].what for p in probes if p.handler == "on_grabbed"]
+    returns = [p.values[1].what for p in probes if p.handler == "on_grabbed"]
     assert returns == ["RETURNS_INT", "RETURNS_POINTER", "RETURNS_VOID"]
     # AND where nothing says whether it is a pin, it is one
     assert probes[4].values == (given(0), known(1), constant("GUP_PIN"))
@@ -401,7 +406,7 @@ def test_pins_when_the_kernel_is_older(tmp_path, monkeypatch):
     # GIVEN functions by their former names
     monkeypatch.setattr(arch, "here", lambda: x86_64)
     _, probes = pins_of(tmp_path, OLD_PINS)
-    found = [(p.function, p.values[2].what) for p in probes if p.handler == "on_grabbed"]
+    found = [(p.function, p.values[1].what) for p in probes if p.handler == "on_grabbed"]
     # THEN each is attached once, and asked by what it returned then
     assert [name for name, _ in found] == ["try_grab_page", "try_grab_folio"]
     assert found[0][1] == "RETURNS_BOOL"

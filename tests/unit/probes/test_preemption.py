@@ -132,7 +132,7 @@ def test_tracepoint_when_it_may_be_preempted(monkeypatch, events, preempted):
     assert found.attach == TRACEPOINT
     assert found.values == (event_field(8, 8, is_pfn=True), event_field(16, 4), event_field(44, 4))
     assert stubs.text(found, here()) == (
-        "int probe_0(struct trace_fields *ctx) { return handler(ctx, 0, PAGE(ctx->words[1]), "
+        "(struct trace_fields *ctx) { return handler(ctx, PAGE(ctx->words[1]), "
         "ctx->halves[4], ctx->halves[11]); }"
     )
     assert tracefs.number("kmem/mm_page_alloc") == 561
@@ -191,7 +191,7 @@ def test_return_when_attached_as_one_of_several(monkeypatch):
     assert made == [(here().BPF, 28, [7, 0, 42, 0, 1, 1], b"copy_page_range", 48)]
     # AND its return value is what the function left in its register
     found = probe("copy_page_range", KRETPROBE_MULTI, "dup", (RESULT,))
-    assert stubs.text(found, here()).startswith("int probe_0(struct pt_regs *ctx) { return handler")
+    assert stubs.text(found, here()).startswith("(struct pt_regs *ctx) { return handler")
     assert f"ctx->{here().RESULT}" in stubs.text(found, here())
 
 

@@ -72,8 +72,8 @@ STUBS = [
 def test_stub_when_attached(attach, values, context, expressions):
     # GIVEN a probe's values WHEN its stub is written for a way of attaching
     text = text_of(attach, "f", values)
-    # THEN it gives them to the handler, after its context and the probe's id
-    assert stub_of(text) == f"int probe_0({context} *ctx) {{ return f(ctx, 0, {expressions}); }}"
+    # THEN it gives them to the handler, after its context
+    assert stub_of(text) == f"int probe_0({context} *ctx) {{ return f(ctx, {expressions}); }}"
     # AND helpers that old kernels lack are asked for only where they are needed
     assert ("#define WITH_TRAMPOLINES" in text) == (attach in (FENTRY, FEXIT))
 
