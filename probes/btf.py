@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from probes.errors import ProbeError
 
-_PTR, _STRUCT, _UNION, _ENUM, _FUNC, _ENUM64 = 2, 4, 5, 6, 12, 19
+_PTR, _STRUCT, _UNION, _ENUM, _FUNC, _VAR, _ENUM64 = 2, 4, 5, 6, 12, 14, 19
 _MODIFIERS = {8, 9, 10, 11, 18}  # typedef, volatile, const, restrict, type tag
 #: libbpf.so.1 is what Debian has from bookworm on, .so.0 before.
 _LIBRARIES = ("libbpf.so.1", "libbpf.so.0")
@@ -204,6 +204,10 @@ class Btf:
     def function_id(self, function: str) -> int:
         """The id of a function's type, 0 if BTF does not know it."""
         return self._find(function, _FUNC)
+
+    def variable_id(self, variable: str) -> int:
+        """The same of a variable; BTF knows those of which each CPU has its own."""
+        return self._find(variable, _VAR)
 
     def parameters(self, function: str) -> Optional[List[str]]:
         """Names of a function's parameters in order, None if BTF does not know it."""

@@ -49,7 +49,7 @@ class Function:
 
     maps, constants: (place, name) of the instructions that hold a map's descriptor, or a
                      constant that the loader knows.
-    btf_id: of the function that fentry or fexit attach to.
+    btf_id: of the function that fentry or fexit attach to, or of the variable that it looks at.
     """
 
     probe: int

@@ -22,6 +22,7 @@ from probes.fence import fence
 from probes.maps import (
     CONTROL_BYTES,
     FRAME_BYTES,
+    MADE_UP_AT,
     MARK_SLOTS,
     MAX_TASKS,
     MM_HINT_SHIFT,
@@ -53,6 +54,8 @@ _ADD = 2
 _MAP_FD = 1 << 4
 #: The same of one that is the address of the only entry of a map.
 _MAP_VALUE = 2 << 4
+#: The same of one that is the address of a variable of the kernel, of which it is told the BTF id.
+_VARIABLE = 3 << 4
 #: program type and attach type by the way of attaching
 _TYPES = {
     KPROBE: (syscalls.PROG_KPROBE, 0),
@@ -113,7 +116,9 @@ def patched(function: Function, maps: Dict[str, int], constants: Dict[str, int])
         else:
             put(place, 0, 0)
     for place, name in function.constants:
-        if name in ENTRIES:
+        if name == "PROG_ACTIVE":
+            put(place, function.btf_id, _VARIABLE)
+        elif name in ENTRIES:
             put(place, maps[ENTRIES[name]], _MAP_VALUE)
         else:
             put(place, constants[name], 0)
@@ -222,8 +227,10 @@ class Program:
         Raises OSError.
         """
         type_, attach = _TYPES[probe.attach]
-        constants = {**constants, "PROBE": probe.id, "ENTRY": probe.entry}
-        name, place = f"probe_{probe.id}", (attach, function.btf_id)
+        named = probe.instead if probe.instead >= 0 else probe.id
+        constants = {**constants, "PROBE": named, "ENTRY": probe.entry}
+        at = function.btf_id if probe.attach in (FENTRY, FEXIT) else 0
+        name, place = f"probe_{probe.id}", (attach, at)
         typed = (1, 0) if any(each == "TYPED" for _, each in function.constants) else (0,)
         for each in typed:
             code = patched(function, self._maps, {**constants, "TYPED": each})
@@ -271,6 +278,11 @@ class Program:
     def outside(self) -> int:
         """How many wanted folios lay in memory that came after recording began."""
         return int.from_bytes(self._control[16:24], "little")
+
+    def made_up(self, second: Probe) -> int:
+        """Of how many events a second program has made the records, as the first was skipped."""
+        at = MADE_UP_AT + 8 * int(second.values[0].what)
+        return int.from_bytes(self._control[at : at + 8], "little")
 
     def marks(self) -> int:
         """How many marks workloads have named so far."""
@@ -356,8 +368,8 @@ class Program:
         return None
 
     def program_fds(self, plan: Plan) -> Dict[int, int]:
-        """Probe id -> file descriptor of its loaded BPF program."""
-        return {probe.id: self._programs[probe.id] for probe in plan.probes}
+        """Probe id -> file descriptor of its loaded BPF program, of second ones none."""
+        return {probe.id: self._programs[probe.id] for probe in plan.probes if probe.instead < 0}
 
     def detach(self) -> None:
         """Detach every probe and unload; what is mapped stays readable, the stacks do not."""

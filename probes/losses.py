@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from probes.maps import Shape
 
@@ -66,25 +66,39 @@ class Misses(Losses):
     """Runs of a program that the kernel skipped because it was active on that CPU already.
 
     From the programs' fdinfo (kernels from 5.12 on; before 6.7 kprobes do not count).
-    ``fds``: probe id -> descriptor of its program.
+    ``fds``: probe id -> descriptor of its program.  ``made_up``: probe id -> how many of its
+    skipped runs a second program has made up for.
     """
 
     kind = "missed"
 
-    def __init__(self, fds: Dict[int, int]) -> None:
+    def __init__(
+        self, fds: Dict[int, int], made_up: Optional[Mapping[int, Callable[[], int]]] = None
+    ) -> None:
         super().__init__()
         self._fds = fds
-        self._seen: Dict[int, int] = {}
+        self._made_up = made_up or {}
+        # The second program was attached last.
+        self._seen = {probe: self._count(probe) for probe in self._made_up}
 
     def _new(self) -> List[Tuple[int, int, int]]:
         lost: List[Tuple[int, int, int]] = []
-        for probe, fd in self._fds.items():
-            count = _recursion_misses(fd)
+        for probe in self._fds:
+            count = self._count(probe)
             new = count - self._seen.get(probe, 0)
             if new > 0:
                 lost.append((-1, probe, new))
                 self._seen[probe] = count
         return lost
+
+    def made_up(self) -> Dict[int, int]:
+        """By probe, how many of its skipped runs a second program has made up for."""
+        return {probe: count() for probe, count in self._made_up.items()}
+
+    def _count(self, probe: int) -> int:
+        skipped = _recursion_misses(self._fds[probe])
+        # In this order: the second program is there at once for what was counted as skipped.
+        return skipped - (self._made_up[probe]() if probe in self._made_up else 0)
 
 
 class Outside(Losses):

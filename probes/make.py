@@ -17,7 +17,7 @@ from probes.hooks import MARK_OPS
 from probes.kernel import Memory, Symbols, build_id
 from probes.layout import find_layout
 from probes.plan import by_trampoline, resolve
-from probes.preemption import preempts, unpreempted
+from probes.preemption import ACTIVE, preempts, unpreempted
 from probes.probe import FENTRY, FEXIT, Probe
 from probes.program import bcc_version, compiled
 from probes.say import say
@@ -81,13 +81,13 @@ def make(kcore: Memory, trampolines: bool = True) -> Compiled:
 
 def _function(probe: Probe, code: bytes, maps: Dict[int, Map], types: Btf) -> Function:
     named, constants = references(code, maps)
-    trampoline = probe.attach in (FENTRY, FEXIT)
+    btf_id = types.function_id(probe.function) if probe.attach in (FENTRY, FEXIT) else 0
     return Function(
         probe=probe.id,
         code=code,
         maps=tuple(named),
         constants=tuple(constants),
-        btf_id=types.function_id(probe.function) if trampoline else 0,
+        btf_id=types.variable_id(ACTIVE) if probe.instead >= 0 else btf_id,
     )
 
 

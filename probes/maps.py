@@ -19,7 +19,10 @@ SECTIONS = 1 << 18
 #: In place of the first frame of a section that holds no memory: the map has not so many.
 NO_FRAMES = 0xFFFF0000
 MARK_SLOTS = 16
-CONTROL_BYTES = 32 + MARK_SLOTS * (4 + events.TEXT_SIZE)
+#: Programs that are a second one at their place (Probe.instead).
+SECOND_PROGRAMS = 2
+MADE_UP_AT = 32 + MARK_SLOTS * (4 + events.TEXT_SIZE)
+CONTROL_BYTES = MADE_UP_AT + 8 * SECOND_PROGRAMS
 STACK_SLOTS = 16384
 #: Pids are below PID_MAX_LIMIT (include/linux/threads.h); of each there is a byte (struct tasks).
 MAX_TASKS = 1 << 22

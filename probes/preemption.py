@@ -27,12 +27,16 @@ from probes.probe import (
     Probe,
     Value,
     event_field,
+    number,
 )
 from probes.stubs import FIELDS
 
 #: A kernel with one of these preempts what runs in it, unless it is told not to at boot.
 REAL_TIME = "CONFIG_PREEMPT_RT"
 PREEMPTING = ("CONFIG_PREEMPT", "CONFIG_PREEMPT_LAZY", REAL_TIME)
+
+#: What is not 0 while a program of a kprobe or of perf runs on a CPU: any other one is skipped.
+ACTIVE = "bpf_prog_active"
 
 #: The tracepoints that all memory passes: perf's event, and its fields as the handler takes them.
 EVENTS = {
@@ -58,7 +62,25 @@ def unpreempted(plan: Plan, btf: Btf) -> Plan:
     """The same probes, attached so that their programs are not preempted."""
     # The functions of the reverse map run under a page table's lock: a spinlock, but there.
     locked = not built_with(REAL_TIME)
-    return Plan([_held(probe, btf, locked) for probe in plan.probes], plan.missing)
+    probes = [_held(probe, btf, locked) for probe in plan.probes]
+    if btf.variable_id(ACTIVE) and "BPF_FUNC_this_cpu_ptr" in btf.enumerators("bpf_func_id"):
+        by_perf = [probe.id for probe in probes if probe.attach == TRACEPOINT]
+        probes += [
+            _second(plan.probes[first], len(probes) + nth, nth) for nth, first in enumerate(by_perf)
+        ]
+    return Plan(probes, plan.missing)
+
+
+def _second(probe: Probe, id_: int, nth: int) -> Probe:
+    """A program that sees what the first one is skipped for: an interrupt, in which nothing is
+    preempted, inside of a program that counts as active.  Its own count is another."""
+    return replace(
+        probe,
+        id=id_,
+        handler=f"{probe.handler}_instead",
+        values=(number(nth), *probe.values),
+        instead=probe.id,
+    )
 
 
 def _held(probe: Probe, btf: Btf, locked: bool) -> Probe:

@@ -70,6 +70,8 @@ class Probe:
     entry:   the id of the probe at the entry of the same function, or of the bracket around; -1
              where there is none.
     code:    the bytes of the instruction, where it is an inlined update, in hex.
+    instead: of a second program at the same place, the probe whose records it makes where the
+             kernel skipped that one's program; below 0, there is none.
     """
 
     id: int
@@ -85,6 +87,7 @@ class Probe:
     after: bool = False
     code: str = ""
     entry: int = -1
+    instead: int = -1
 
     def as_json(self) -> Dict[str, Any]:
         """The probe as the trace header's plan holds it."""

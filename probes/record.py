@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import mmap
 import os
 import platform
@@ -126,7 +127,13 @@ class Recording:
         self.losses = RingLosses(self.program.counts, self.shape)
         self.watch_set = self.program.watch_set
         self.snapshots = Snapshots(self.kcore, self.layout, self.watch_set, self.listed)
-        self.misses = Misses(self.program.program_fds(self.plan))
+        programs = self.program.program_fds(self.plan)
+        made_up = {
+            probe.instead: functools.partial(self.program.made_up, probe)
+            for probe in self.plan.probes
+            if probe.instead in programs
+        }
+        self.misses = Misses(programs, made_up)
         allocs = [probe.id for probe in self.plan.probes if probe.handler == "on_alloc"]
         self.outside = Outside(self.program.outside, allocs[0] if allocs else -1)
         self._set_filters()
@@ -273,7 +280,8 @@ class Recording:
             },
             "layout": self.layout.as_json(),
             "counters": self.layout.counters,
-            "plan": [probe.as_json() for probe in self.plan.probes],
+            # Those that records name: a second program makes the records of the first.
+            "plan": [probe.as_json() for probe in self.plan.probes if probe.instead < 0],
             "missing": [missing.as_json() for missing in self.plan.missing],
             "filters": {
                 "pids": list(request.pids),
@@ -483,6 +491,8 @@ class Recording:
             self._write_stacks()
         self.program.close()
         self._write_misses()
+        for probe, events in self.misses.made_up().items():
+            cli.detail(f"probe {probe}: its second program was there for {events} skipped events")
         self.program.detach()
         while self.drain.now():
             pass

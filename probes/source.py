@@ -24,6 +24,7 @@ from probes.maps import (
     MAX_TASKS,
     MM_HINT_SHIFT,
     MM_HINTS,
+    SECOND_PROGRAMS,
     SECTION_FRAMES,
     SECTIONS,
     count_words,
@@ -56,6 +57,7 @@ PATCHED = (
     "FIRST_FRAMES",
     "PROBE",  # for which a function is loaded that several share (probes/stubs.py)
     "ENTRY",  # the probe at the entry that this one refers to
+    "PROG_ACTIVE",  # the kernel's variable of that name, by its id in BTF
 )
 #: All that the loader writes, by number; the last is in the text of next_number() (bpf/record.h).
 WRITTEN = (*PATCHED, "STEP")
@@ -88,6 +90,8 @@ def source(plan: Plan, layout: Layout, cgroups: bool = True) -> str:
         "SECTION_FRAMES": SECTION_FRAMES,
         "SECTIONS": SECTIONS,
         "CONTROL_BYTES": CONTROL_BYTES,
+        "SECOND_PROGRAMS": SECOND_PROGRAMS,
+        "WITH_SECOND_PROGRAMS": 1 if any(probe.instead >= 0 for probe in plan.probes) else None,
         "MAX_TASKS": MAX_TASKS,
         "MM_HINTS": MM_HINTS,
         "MM_HINT_SHIFT": MM_HINT_SHIFT,

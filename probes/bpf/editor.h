@@ -47,6 +47,7 @@ int bpf_probe_read_kernel(void *to, u32 size, const void *from);
 int bpf_probe_read_user(void *to, u32 size, const void *from);
 int bpf_send_signal(u32 signal);
 int bpf_get_func_arg(void *ctx, u32 n, u64 *value);
+void *bpf_this_cpu_ptr(const void *variable);
 int bpf_get_func_ret(void *ctx, u64 *value);
 void *bpf_ringbuf_reserve(void *ring, u64 size, u64 flags);
 void bpf_ringbuf_submit(void *data, u64 flags);
@@ -63,7 +64,8 @@ void bpf_ringbuf_submit(void *data, u64 flags);
 #define SECTION_FRAMES 512
 #define SECTIONS 262144
 #define MARK_SLOTS 16
-#define CONTROL_BYTES 608
+#define SECOND_PROGRAMS 2
+#define CONTROL_BYTES 624
 #define MAX_TASKS 4194304
 #define MM_HINTS 65536
 #define MM_HINT_SHIFT 6
@@ -89,6 +91,7 @@ void bpf_ringbuf_submit(void *data, u64 flags);
 #define SIGSTOP 19
 #define WITH_TRAMPOLINES 1
 #define WITH_CGROUPS 1
+#define WITH_SECOND_PROGRAMS 1
 #define PAGE_BITS 12
 
 /* Constants of the kernel's build (probes/layout.py). */
@@ -154,6 +157,7 @@ void bpf_ringbuf_submit(void *data, u64 flags);
 #define FIRST_FRAMES PATCHED(15)
 #define PROBE PATCHED(16)
 #define ENTRY PATCHED(17)
-#define STEP 18
+#define PROG_ACTIVE PATCHED(18)
+#define STEP 19
 
 #endif

@@ -512,6 +512,35 @@ static __always_inline int on_free(void *ctx, u64 page, u32 order)
 	return 0;
 }
 
+#ifdef WITH_SECOND_PROGRAMS
+/*
+ * Did the kernel skip perf's program of this very event?  It does while a program of a kprobe or of
+ * perf runs on this CPU, and says so in a variable.  nth: of the second programs; what each makes
+ * up for is counted.
+ */
+static __always_inline int was_skipped(u32 nth)
+{
+	u32 *active = bpf_this_cpu_ptr((void *)PROG_ACTIVE);
+
+	if (!*active)
+		return 0;
+	__sync_fetch_and_add(&((struct control *)CONTROL)->made_up[nth], 1);
+	return 1;
+}
+
+/* The same by a second program: its records are those of the first, where that was skipped. */
+static __always_inline int on_alloc_instead(void *ctx, u32 nth, u64 page, u32 order,
+					    u32 migratetype)
+{
+	return was_skipped(nth) ? on_alloc(ctx, page, order, migratetype) : 0;
+}
+
+static __always_inline int on_free_instead(void *ctx, u32 nth, u64 page, u32 order)
+{
+	return was_skipped(nth) ? on_free(ctx, page, order) : 0;
+}
+#endif
+
 /* Records that carry text. */
 static __always_inline struct record *begin_text(u32 kind, u64 pfn)
 {

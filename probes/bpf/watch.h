@@ -52,6 +52,7 @@ struct control {
 	u64 marks;	/* how many there have been; the newest are in the slots */
 	u32 tid[MARK_SLOTS];
 	char name[MARK_SLOTS][TEXT_SIZE];
+	u64 made_up[SECOND_PROGRAMS];	/* events that a second program was there for (on_free_instead()) */
 };
 _Static_assert(sizeof(struct control) == CONTROL_BYTES, "probes/maps.py has another control");
 

@@ -9,7 +9,7 @@ set -u
 case_() {
 	local name=$1
 	shift
-	python3 -m probes record -o "/tmp/$name.mapcount" "$@" >"$name.out" 2>"$name.err"
+	python3 -m probes record -v -o "/tmp/$name.mapcount" "$@" >"$name.out" 2>"$name.err"
 	echo $? >"$name.status"
 	gzip -1 <"/tmp/$name.mapcount" >"$name.mapcount.gz"
 	rm "/tmp/$name.mapcount"

@@ -11,7 +11,7 @@ import probes.source
 from probes.layout import Layout
 from probes.maps import MAX_TASKS
 from probes.plan import Plan
-from probes.probe import FENTRY, Probe, constant, given, known
+from probes.probe import FENTRY, RAW_TRACEPOINT, Probe, argument, constant, given, known, number
 from tests.unit.probes.test_source import FIELDS, TASK
 
 BPF = Path(probes.source.__file__).parent / "bpf"
@@ -42,7 +42,11 @@ def program():
     layout = Layout("btf", 64, 0, {**FIELDS, **ALL_FIELDS}, ALL_BITS, True, ALL_TASK)
     values = (given(0), given(1), known(1), constant("PTE"), given(4))
     probe = Probe(0, "some_function", FENTRY, 0, "on_point", values, "map", "point", "rmap")
-    return probes.source.source(Plan([probe]), layout)
+    values = (number(0), argument(0), argument(1))
+    second = Probe(
+        1, "some", RAW_TRACEPOINT, 0, "on_free_instead", values, "free", "point", "life", instead=0
+    )
+    return probes.source.source(Plan([probe, second]), layout)
 
 
 @pytest.mark.parametrize("name", HEADERS)

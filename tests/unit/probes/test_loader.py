@@ -2,6 +2,7 @@
 """Loading one program: with typed arguments where the verifier knows the types that we need."""
 
 import mmap
+import struct
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from probes import loader, syscalls
 from probes.compiled import Function
 from probes.loader import Program
-from probes.maps import MM_HINTS
+from probes.maps import CONTROL_BYTES, MADE_UP_AT, MM_HINTS
+from probes.probe import RAW_TRACEPOINT, Probe, number
 from tests.unit.probes.programs import EXIT, compiled, load_64
 
 #: r1 = whether arguments are typed.
@@ -54,6 +56,16 @@ def test_load_when_probes_share_a_function(monkeypatch):
     assert tried == [load_64(4) + load_64(2) + EXIT, load_64(5) + load_64(3) + EXIT]
 
 
+def test_load_when_a_program_is_a_second_one(monkeypatch):
+    # GIVEN a program that makes the records of another one
+    tried, program = program_of(monkeypatch)
+    probe = replace(compiled().plan.probes[0], id=9, instead=4)
+    # WHEN it is loaded THEN its records have the id of that one, which the trace knows
+    function = Function(9, load_64(0) + EXIT, (), ((0, "PROBE"),))
+    program._load_one(compiled(), probe, function, {})
+    assert tried == [load_64(4) + EXIT]
+
+
 def test_load_when_the_verifier_knows_the_types(monkeypatch):
     # GIVEN a kernel that takes loads through arguments THEN the program is loaded with them
     assert loaded(monkeypatch, ()) == [load_64(1) + EXIT]
@@ -73,6 +85,29 @@ def test_load_when_the_kernel_takes_neither(monkeypatch):
     # GIVEN a kernel that refuses both THEN its reason comes out
     with pytest.raises(OSError, match="Permission denied"):
         loaded(monkeypatch, (load_64(1) + EXIT, load_64(0) + EXIT))
+
+
+def test_variable_when_a_program_looks_at_one_of_the_kernels():
+    # GIVEN a program that is to look at a variable of the kernel, which has an id in BTF
+    function = Function(0, load_64(0) + EXIT, (), ((0, "PROG_ACTIVE"),), btf_id=69794)
+    # WHEN it is loaded THEN the kernel is told that the constant is one (BPF_PSEUDO_BTF_ID)
+    code = loader.patched(function, {}, {"FETCHES": 0})
+    assert code == load_64(69794, kind=3) + EXIT
+
+
+def test_made_up_when_second_programs_have_counted():
+    # GIVEN the mapped control, in which two second programs have counted
+    program = Program.__new__(Program)
+    program._control = mmap.mmap(-1, CONTROL_BYTES)
+    program._control[MADE_UP_AT:] = struct.pack("<QQ", 3, 1 << 40).ljust(
+        len(program._control) - MADE_UP_AT, b"\0"
+    )
+    # THEN each has its own count
+    second = [
+        Probe(9, "f", RAW_TRACEPOINT, 0, "h", (number(nth), number(7)), "free", "point", "life")
+        for nth in range(2)
+    ]
+    assert list(map(program.made_up, second)) == [3, 1 << 40]
 
 
 def test_followed_when_programs_and_recorder_set_them():

@@ -51,6 +51,30 @@ def test_poll_when_only_the_sequence_moves():
     assert losses.poll() is None
 
 
+def test_misses_when_a_second_program_made_up_for_some(tmp_path, monkeypatch):
+    # GIVEN a program that was skipped twice before its second one was attached
+    made_up = [0]
+
+    def fdinfo(path):
+        return (tmp_path / path.rsplit("/", 1)[1]).open()
+
+    monkeypatch.setattr("builtins.open", fdinfo)
+    (tmp_path / "33").write_text("recursion_misses:\t2\n")
+    misses = Misses({3: 33}, {3: lambda: made_up[0]})
+    # WHEN it is skipped seven times more, and the second makes up for all of them but one
+    (tmp_path / "33").write_text("recursion_misses:\t9\n")
+    made_up[0] = 6
+    # THEN that one was missed
+    assert misses.poll()["lost"] == [(-1, 3, 1)]
+    # WHEN it makes up for another one between the two counts are read
+    made_up[0] = 7
+    # THEN nothing is told, AND once both are counted nothing was missed either
+    assert misses.poll() is None
+    (tmp_path / "33").write_text("recursion_misses:\t10\n")
+    assert misses.poll() is None
+    assert misses.total == 1
+
+
 def test_misses_when_the_kernel_skipped_a_program(tmp_path, monkeypatch):
     # GIVEN two programs, of one of which the kernel skips runs
     misses = Misses({3: 33, 4: 44})

@@ -2,6 +2,7 @@
 """Probes on kernels that preempt themselves: none is attached so that its program is preempted."""
 
 import ctypes
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,7 @@ from probes.probe import (
     argument,
     constant,
     event_field,
+    number,
 )
 
 #: Of a kernel of 7.x; gfp_flags were 4 bytes once, and other fields lay 4 bytes before.
@@ -47,8 +49,8 @@ print fmt: "page=%p pfn=0x%lx", REC->pfn, REC->order
 class Types:
     """BTF of a kernel whose tracepoints hold preemption off, or do not."""
 
-    def __init__(self, preempted, functions=()):
-        self.preempted, self.functions = preempted, functions
+    def __init__(self, preempted, functions=(), guard=0):
+        self.preempted, self.functions, self.guard = preempted, functions, guard
 
     def offset(self, struct, field):
         asked = (struct, field) == ("tp_transition_snapshot", "srcu_gp")
@@ -56,6 +58,12 @@ class Types:
 
     def parameters(self, function):
         return ["task"] if function in self.functions else None
+
+    def variable_id(self, variable):
+        return self.guard if variable == "bpf_prog_active" else 0
+
+    def enumerators(self, enum):
+        return {"BPF_FUNC_this_cpu_ptr": 154} if enum == "bpf_func_id" else {}
 
 
 @pytest.fixture
@@ -136,6 +144,29 @@ def test_tracepoint_when_it_may_be_preempted(monkeypatch, events, preempted):
         "ctx->halves[4], ctx->halves[11]); }"
     )
     assert tracefs.number("kmem/mm_page_alloc") == 561
+
+
+@pytest.mark.parametrize("guard", [0, 77])
+def test_tracepoint_when_perf_is_skipped_in_an_interrupt(monkeypatch, events, guard):
+    # GIVEN a tracepoint where perf calls the program, on a kernel that tells in a variable when it
+    # skips it, or has none that BTF knows
+    built(monkeypatch)
+    values = (argument(0), argument(1), argument(3))
+    other = probe("copy_page_range", FENTRY, "dup")
+    raw = replace(probe("mm_page_alloc", RAW_TRACEPOINT, "life", values), id=1)
+    found = unpreempted(Plan([other, raw]), Types(True, guard=guard)).probes
+    # THEN a second program, which others do not keep from running, makes its records in its place
+    assert [each.attach for each in found] == [KPROBE, TRACEPOINT, RAW_TRACEPOINT][
+        : 2 + bool(guard)
+    ]
+    if guard:
+        second = found[2]
+        assert (second.id, second.instead, second.function) == (2, 1, "mm_page_alloc")
+        assert second.values == (number(0), *values)
+        assert stubs.text(second, here()) == (
+            "(struct bpf_raw_tracepoint_args *ctx) { return handler_instead(ctx, 0, ctx->args[0], "
+            "ctx->args[1], ctx->args[3]); }"
+        )
 
 
 @pytest.mark.parametrize(("preempted", "there"), [(True, True), (True, False), (False, True)])
