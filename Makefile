@@ -73,6 +73,7 @@ bench: setup ## costs of tracing and reading, with peers: out/bench/, docs/perfo
 	$(PYTHON) -m tests.bench.guest start
 	$(PYTHON) -m tests.bench.guest cost
 	$(PYTHON) -m tests.bench.guest loss
+	$(PYTHON) -m tests.bench.guest cpus
 	$(PYTHON) -m tests.bench.peers
 	$(PYTHON) -m tests.bench.offline steps
 	$(PYTHON) -m tests.bench.offline scale --most $(BENCH_EVENTS)

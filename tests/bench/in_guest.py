@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """In the guest: each tracer beside the load, and what that cost.
 
-    in_guest.py start|cost|loss RESULT.json [TRACER…]
+    in_guest.py start|cost|loss|cpus RESULT.json [TRACER…]
     in_guest.py programs RESULT.json
 
-The second compiles the recorder's programs for cost, which takes long where instructions are
-counted, and leaves them beside RESULT.json.
+The second compiles the recorder's programs for cost and cpus, which takes long where instructions
+are counted, and leaves them beside RESULT.json.
 
 Everything of a tracer but its result lies in memory (/tmp), so that no disk is measured.
 """
@@ -39,12 +39,14 @@ PIN_PAGES, IO_URING_SETUP, IO_URING_REGISTER = 1024, 425, 427
 REPEATS = 5
 STARTS = 3
 READY_SECONDS = 300
-SATURATE_SECONDS = 20
+#: How long the load runs on each CPU, where time is real, and where it counts instructions.
+SATURATE_SECONDS, COUNTED_SECONDS = 20, 2
 
 #: Whose files are read by tests.bench.peers.
 KEPT = {"mapcount, fentry": "mapcount.data", "trace-cmd": "trace-cmd.data", "perf": "perf.data"}
 
 CALLBACK = ["python3", str(HERE / "bcc_callback.py")]
+EMPTY = ["python3", str(HERE / "empty_program.py")]
 BPFTRACE = (
     "kprobe:page_add_new_anon_rmap, kprobe:page_remove_rmap {"
     ' printf("%lu %d %d %s %s %lx %d %d\\n", nsecs, cpu, tid, comm, probe, arg0,'
@@ -162,6 +164,8 @@ def cost_tracers(other):
     """name -> (command, when it traces).  OTHER is the pid of a task that does nothing."""
     two, every = ",".join(FUNCTIONS), ("--min-order", "0")
     return {
+        "an empty program, fentry": ([*EMPTY, "fentry", two], recording),
+        "an empty program, kprobe": ([*EMPTY, "kprobe", two], recording),
         "mapcount, fentry": ours("fentry", two, *every),
         "mapcount, kprobe": ours("kprobe", two, *every),
         "bpftrace": (["bpftrace", "-o", "/tmp/out", "-e", BPFTRACE], armed),
@@ -259,6 +263,8 @@ def one_cost(name, command, ready):
         time.sleep(1)
         result = {**measure(tracer), "scan": scan(), "pin": pin(), "ready": ready_after}
         tracer.end()
+        if name.startswith("an empty program"):
+            return result
         result["bytes"] = tracer.out.stat().st_size
         if not peer_events:
             result["lost"] = arrived(name, tracer)[1]
@@ -325,6 +331,15 @@ def loss_tracers():
     }
 
 
+def cpus(wanted):
+    """(name, result) of our own tracers, under the load of loss(), and of no tracer."""
+    two, every = ",".join(FUNCTIONS), ("--min-order", "0")
+    yield "none", saturated(COUNTED_SECONDS)
+    for name in wanted:
+        functions = "all" if "all probes" in name else two
+        yield name, one_loss(name, *ours("fentry", functions, *every), COUNTED_SECONDS)
+
+
 def loss(wanted):
     """(name, result) of each tracer."""
     compile_programs("fentry", ",".join(FUNCTIONS))
@@ -333,7 +348,20 @@ def loss(wanted):
             yield name, one_loss(name, command, ready)
 
 
-def one_loss(name, command, ready):
+def saturated(seconds, tracer=None):
+    """Pages that the load touched on all CPUs, how long that took, and the tracer's CPU time."""
+    begin, used = time.monotonic_ns(), tracer.cpu_ns() if tracer else 0
+    command = [HERE / "touch", "1", str(seconds)]
+    loads = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        for _ in range(os.cpu_count() or 1)
+    ]
+    pages = sum(int(load.communicate()[0].split()[0]) for load in loads)
+    wall = (time.monotonic_ns() - begin) / 1e9
+    return {"pages": pages, "wall": wall, "cpu": (tracer.cpu_ns() - used) / 1e9 if tracer else 0}
+
+
+def one_loss(name, command, ready, seconds=SATURATE_SECONDS):
     """The load on every CPU, from before the tracer's start: when it sees the first
     event, what it loses, and what its own work takes."""
     warm = [subprocess.Popen([HERE / "touch", "1", "100000"], stdout=subprocess.DEVNULL)]
@@ -342,19 +370,9 @@ def one_loss(name, command, ready):
         tracer.wait(ready)
         time.sleep(1)
         warm.pop().kill()
-        cpus = range(os.cpu_count() or 1)
-        begin, used = time.monotonic_ns(), tracer.cpu_ns()
-        loads = [
-            subprocess.Popen(
-                [HERE / "touch", "1", str(SATURATE_SECONDS)], stdout=subprocess.PIPE, text=True
-            )
-            for _ in cpus
-        ]
-        pages = sum(int(load.communicate()[0].split()[0]) for load in loads)
-        wall = (time.monotonic_ns() - begin) / 1e9
-        used = (tracer.cpu_ns() - used) / 1e9
+        result = saturated(seconds, tracer)
         tracer.end()
-        return {"pages": pages, "wall": wall, "cpu": used, **received(name, tracer)}
+        return {**result, **received(name, tracer)}
     except RuntimeError as error:
         return {"error": str(error)}
     finally:
@@ -422,7 +440,8 @@ def main():
                     compile_programs(way, functions)
         return
     results = {}
-    for name, result in {"start": start, "cost": cost, "loss": loss}[kind](wanted):
+    kinds = {"start": start, "cost": cost, "loss": loss, "cpus": cpus}
+    for name, result in kinds[kind](wanted):
         results[name] = result
         print(name, result, flush=True)
         # At once: should the guest's time end, what was measured stays.

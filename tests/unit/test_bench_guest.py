@@ -11,7 +11,7 @@ import probes.__main__
 import probes.make
 import probes.plan
 from probes import kept
-from tests.bench.guest import HERE, cost_rows, loss_rows, start_rows
+from tests.bench.guest import HERE, cost_rows, loss_rows, many_cpus_rows, start_rows
 
 
 def test_cost_rows_when_one_tracer_failed():
@@ -76,6 +76,26 @@ def test_loss_rows_when_events_were_lost():
     assert (row["CPU"], row["bytes"]) == (0.25, 10.0)
     # AND what a tracer with kept programs never did has no time
     assert (row["compiling"], row["attaching"]) == (None, 1.23)
+
+
+def test_many_cpus_rows_when_guests_had_one_and_two(capsys):
+    # GIVEN guests of one and two CPUs, of which a recording did not end well
+    none = {"pages": 100, "wall": 2.0, "cpu": 0}
+    result = {"events": 75, "lost": 25, "pages": 50, "wall": 2.0, "cpu": 0.5, "bytes": 750}
+    two, every = "mapcount, two probes", "mapcount, all probes"
+    results = {
+        1: {"none": none, every: {"error": "no tracing"}, two: result},
+        2: {"none": none, every: result, two: result},
+    }
+    # WHEN they become rows
+    rows = many_cpus_rows(results)
+    # THEN none is the measure of both, AND what did not run has no row, but is told
+    assert [(row["tracer"], row["CPUs"]) for row in rows] == [(two, 1), (two, 2), (every, 2)]
+    assert {(row["lost"], row["CPU"]) for row in rows} == {(0.25, 0.25)}
+    assert {row["instructions"] for row in rows} == {10_000_000}
+    # AND of the recorder's time that of the other CPUs is no instruction of its own
+    assert [row["consumer"] for row in rows] == [6666667, 3333333, 3333333]
+    assert "all probes with 1 CPUs: no tracing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
