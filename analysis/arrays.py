@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +12,6 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.uint64]
 Records = npt.NDArray[np.void]
-
-
-def number(value: Any) -> int:
-    """A number of a file that arrays can hold; OverflowError where it is a larger one."""
-    return int(np.int64(int(value)))
 
 
 def changes(*keys: Ints) -> Bools:

@@ -38,10 +38,12 @@ def text(value: Any) -> str:
     return value
 
 
-def listed(value: Any, most: int) -> list[Any]:
-    """A list that is not too long."""
-    if not isinstance(value, list) or len(value) > most:
-        raise ValueError(f"no list of at most {most} entries")
+def listed(value: Any, most: int | None = None) -> list[Any]:
+    """A list that is not too long; without a limit the size of its block bounds it."""
+    if not isinstance(value, list):
+        raise ValueError(f"{_shown(value)} is no list")
+    if most is not None and len(value) > most:
+        raise ValueError(f"a list has {len(value)} entries, more than {most}")
     return value
 
 
@@ -95,6 +97,25 @@ def spaces(content: Any) -> Iterable[tuple[int, int]]:
     return ((whole(pid, 0, limits.TASK), whole(mm, 0, WORD)) for pid, mm in content)
 
 
+def snapshot(content: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of a TRUTH block, with all that it may leave out."""
+    told = content.get("published", {})
+    return {
+        **content,
+        "name": text(content["name"]),
+        **{name: whole(content[name], 0, limits.EVER) for name in ("ts_begin", "ts_end")},
+        "frames": [whole(pfn, 0, limits.EVER) for pfn in listed(content["frames"])],
+        "tasks": [whole(pid, 0, limits.TASK) for pid in listed(content.get("tasks", []))],
+        "skipped": whole(content.get("skipped", 0), 0, limits.EVER),
+        "mms": [_space(mm) for mm in listed(content.get("mms", []))],
+        "published": {
+            **told,
+            **{name: whole(told.get(name, 0), 0, limits.EVER) for name in ("runs", "areas")},
+            "files": [text(name) for name in listed(told.get("files", []))],
+        },
+    }
+
+
 def frames(content: Any) -> list[tuple[str, str]]:
     """The frames of one stack."""
     return [(text(name), text(place)) for name, place in listed(content, limits.FRAMES)]
@@ -117,6 +138,16 @@ def _missing(entry: dict[str, Any]) -> dict[str, Any]:
     checked = {name: text(entry[name]) for name in ("op", "reason", "lost")}
     functions = [text(name) for name in listed(entry["functions"], limits.PROBES)]
     return {**entry, **checked, "functions": functions}
+
+
+def _space(mm: dict[str, Any]) -> dict[str, Any]:
+    """An address space of a snapshot: its tasks, its mappings, and why it was not held still."""
+    vmas = [
+        (whole(start, 0, limits.EVER), whole(end, 0, limits.EVER), text(flags), text(name))
+        for start, end, flags, name in listed(mm.get("vmas", []))
+    ]
+    tasks = [whole(pid, 0, limits.TASK) for pid in listed(mm["tasks"])]
+    return {**mm, "tasks": tasks, "vmas": vmas, "torn": text(mm.get("torn") or "")}
 
 
 def _gap(gap: Any) -> list[int]:

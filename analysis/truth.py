@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis import bounds
-from analysis.arrays import Bools, Ints, Records, number
+from analysis.arrays import Bools, Ints, Records
 from analysis.log import LOWEST_COUNT
 from analysis.total_mapped import pmd_mappings
-from probes import limits
 from probes.tracefile import TraceError, decoded
 
 #: Pages of a frame, which is what a PMD maps, with pages of 4 and of 16 KiB.
@@ -214,17 +213,17 @@ def _parts(payload: bytes | memoryview, struct_page: int) -> _Parts:
     """Take a TRUTH block apart."""
     data = memoryview(payload)
     (length,) = struct.unpack_from("<I", data)
-    head = decoded(data[4 : 4 + length])
-    frames, pages = len(head["frames"]), int(head.get("frame_pages", FRAME_SIZES[0]))
+    head = bounds.snapshot(decoded(data[4 : 4 + length]))
+    frames, pages = len(head["frames"]), head.get("frame_pages", FRAME_SIZES[0])
     if pages not in FRAME_SIZES:
-        raise TraceError(f"the snapshot {head.get('name')!r} has frames of {pages} pages")
+        raise TraceError(f"the snapshot {head['name']!r} has frames of {pages} pages")
     at = 4 + length
 
     def take(dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
         nonlocal at
         size = count * dtype.itemsize
         if not 0 <= size <= len(data) - at:
-            raise TraceError(f"the snapshot {head.get('name')!r} is shorter than it says")
+            raise TraceError(f"the snapshot {head['name']!r} is shorter than it says")
         at += size
         return np.frombuffer(data, dtype, count, at - size)
 
@@ -232,15 +231,13 @@ def _parts(payload: bytes | memoryview, struct_page: int) -> _Parts:
         take(np.dtype(code), frames * pages * width).reshape(frames, pages, width)
         for code, width in (("u1", struct_page), ("<u8", 1), ("<u8", 1), ("<u2", 1))
     ]
-    told = head.get("published", {})
-    runs = take(RUN, int(told.get("runs", 0)))
-    areas = take(AREA, int(told.get("areas", 0)))
+    runs, areas = take(RUN, head["published"]["runs"]), take(AREA, head["published"]["areas"])
     if (areas.view("<u8") >> 63).any() or (runs["address"] >> 63).any():
-        raise TraceError(f"the snapshot {head.get('name')!r} has numbers that no kernel can give")
+        raise TraceError(f"the snapshot {head['name']!r} has numbers that no kernel can give")
     whole = np.isin(_frames_of(runs, pages), np.array(head["frames"], dtype=np.int64))
     pfn = (runs["entry"] & np.uint64(PFN_MASK)).astype(np.int64)
     if not (whole & (pfn % pages + runs["pages"] <= pages)).all():
-        raise TraceError(f"the snapshot {head.get('name')!r} has runs beyond its frames")
+        raise TraceError(f"the snapshot {head['name']!r} has runs beyond its frames")
     return _Parts(head, by_frame, runs, areas)
 
 
@@ -253,31 +250,18 @@ def restricted(
     keep = wanted(frames)
     runs = _runs_of(parts.runs, frames[keep], parts.by_frame[0].shape[1])
     head = parts.head | {"frames": frames[keep].tolist()}
-    if "published" in head:
-        head["published"] = head["published"] | {"runs": len(runs)}
+    head["published"] = head["published"] | {"runs": len(runs)}
     text = json.dumps(head).encode()
     arrays = [*(part[keep] for part in parts.by_frame), runs, parts.areas]
     return b"".join([struct.pack("<I", len(text)), text, *(array.tobytes() for array in arrays)])
 
 
 def _torn(mms: list[dict[str, Any]]) -> dict[int, str]:
-    return {number(pid): str(mm["torn"]) for mm in mms if mm.get("torn") for pid in mm["tasks"]}
+    return {pid: mm["torn"] for mm in mms if mm["torn"] for pid in mm["tasks"]}
 
 
 def _vmas(mms: list[dict[str, Any]]) -> dict[int, list[Vma]]:
-    found: dict[int, list[Vma]] = {}
-    for mm in mms:
-        listed = [
-            Vma(
-                bounds.whole(start, 0, limits.EVER),
-                bounds.whole(end, 0, limits.EVER),
-                bounds.text(flags),
-                bounds.text(name),
-            )
-            for start, end, flags, name in mm.get("vmas", [])
-        ]
-        found |= {number(pid): sorted(listed) for pid in mm["tasks"]}
-    return found
+    return {pid: sorted(Vma(*vma) for vma in mm["vmas"]) for mm in mms for pid in mm["tasks"]}
 
 
 def decode(payload: bytes | memoryview, layout: Layout) -> Snapshot:
@@ -285,20 +269,20 @@ def decode(payload: bytes | memoryview, layout: Layout) -> Snapshot:
     parts = _parts(payload, layout.struct_page)
     head, (raw, kpagecount, kpageflags, mappers) = parts.head, parts.by_frame
     return Snapshot(
-        name=str(head["name"]),
-        ts_begin=number(head["ts_begin"]),
-        ts_end=number(head["ts_end"]),
+        name=head["name"],
+        ts_begin=head["ts_begin"],
+        ts_end=head["ts_end"],
         frames=np.array(head["frames"], dtype=np.int64),
-        tasks=[number(pid) for pid in head.get("tasks", [])],
-        torn=_torn(head.get("mms", [])),
-        skipped=int(head.get("skipped", 0)),
+        tasks=head["tasks"],
+        torn=_torn(head["mms"]),
+        skipped=head["skipped"],
         layout=layout,
         pages=raw,
         kpagecount=kpagecount[:, :, 0].astype(np.int64),
         kpageflags=kpageflags[:, :, 0],
         mappers=mappers[:, :, 0].astype(np.int64),
-        files=frozenset(map(str, head.get("published", {}).get("files", []))),
+        files=frozenset(head["published"]["files"]),
         runs=parts.runs,
         areas=parts.areas,
-        vmas=_vmas(head.get("mms", [])),
+        vmas=_vmas(head["mms"]),
     )

@@ -360,6 +360,14 @@ FILES: dict[str, Callable[[], list[Forged]]] = {
     "a missing probe's functions that are a number": lambda: with_header(
         missing=[{"op": "map", "functions": 7, "reason": "r", "lost": "l"}]
     ),
+    "frames of a snapshot that are a text": lambda: golden(more=[raw(
+        BlockType.TRUTH,
+        snapshot(b'{"name": "x", "ts_begin": 1, "ts_end": 2, "frames": "4"}', 512 * 82),
+    )]),
+    "a snapshot's tasks that are texts": lambda: golden(more=[raw(
+        BlockType.TRUTH,
+        snapshot(b'{"name": "x", "ts_begin": 1, "ts_end": 2, "frames": [], "tasks": ["63"]}'),
+    )]),
     "gaps of 2^70": lambda: with_header(slice={"of": "t", "gaps": [[0, 0, 1 << 70, 1 << 70]]}),
     "numbers at both ends of 32 bits": lambda: with_field("seq", [0, 1, 2, (1 << 32) - 1]),
     "a loss of -7": lambda: with_loss(lost=[[0, 0, -7]]),
