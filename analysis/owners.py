@@ -79,12 +79,12 @@ def _replayed(run: Replay) -> AfterEach:
     """
     log, lives, acts, rows = run.log, run.of, run.acts, run.rows
     size, count = len(rows), len(run.lives)
-    batch = np.repeat(np.arange(count), np.diff(run.bounds))
-    order = lives.order[run.lives][batch]
+    folio = np.repeat(np.arange(count), np.diff(run.bounds))
+    order = lives.order[run.lives][folio]
     change = acts.entire + (acts.every << order)
     change[acts.some_at] += acts.some_delta * acts.some_nr
-    total = run.entire + run.pte_sum + run.pte_start[batch]
-    total_known = (run.entire_known & run.pte_start_known)[batch]
+    total = run.entire + run.pte_sum + run.pte_start[folio]
+    total_known = (run.entire_known & run.pte_start_known)[folio]
     mm = log.owner("mm_id")[0][rows]
     after = log.after[rows]
     observed = np.stack([log.counter(slot.name)[0][rows] for slot in SLOTS], axis=1)
@@ -96,8 +96,8 @@ def _replayed(run: Replay) -> AfterEach:
 
     values = np.zeros((size + count, len(SLOTS)), dtype=np.int64)
     known = np.concatenate([np.zeros(size, dtype=bool), run.born])
-    steps = np.flatnonzero(((change != 0) | told) & (order > 0) & ~lives.hugetlb[run.lives][batch])
-    columns = (steps, batch, change, total, total_known, mm, told, after, raced)
+    steps = np.flatnonzero(((change != 0) | told) & (order > 0) & ~lives.hugetlb[run.lives][folio])
+    columns = (steps, folio, change, total, total_known, mm, told, after, raced)
     place, state, sure, begun = -1, FREE, False, False
     for at, here, step, sum_, summed, who, seen, later, race in zip(
         steps.tolist(), *(column[steps].tolist() for column in columns[1:]), strict=True
@@ -126,6 +126,6 @@ def _replayed(run: Replay) -> AfterEach:
     decided = np.full(size, -1, dtype=np.int64)
     decided[steps] = steps
     last = np.maximum.accumulate(decided) if size else decided
-    last = np.where(last >= run.bounds[batch], last, size + batch)
+    last = np.where(last >= run.bounds[folio], last, size + folio)
     values[:size], known[:size] = values[last], known[last]
     return AfterEach(values, known)

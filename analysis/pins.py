@@ -43,20 +43,20 @@ def pincounts(run: Replay) -> AfterEach:
     """
     if run not in _FOUND:
         log, rows, count = run.log, run.rows, len(run.lives)
-        batch = np.repeat(np.arange(count), np.diff(run.bounds))
+        slot = np.repeat(np.arange(count), np.diff(run.bounds))
         step = taken(log, rows)
-        after = segment_cumsum(step, changes(batch)) if len(rows) else step
+        after = segment_cumsum(step, changes(slot)) if len(rows) else step
         observed, told = log.counter("pincount")
         at = np.flatnonzero(told[rows])
-        at = at[changes(batch[at])] if len(at) else at
+        at = at[changes(slot[at])] if len(at) else at
         before = np.where(log.after[rows[at]], after[at], after[at] - step[at])
         start = np.zeros(count, dtype=np.int64)
-        start[batch[at]] = np.where(run.born[batch[at]], 0, observed[rows[at]] - before)
+        start[slot[at]] = np.where(run.born[slot[at]], 0, observed[rows[at]] - before)
         known = run.born.copy()
-        known[batch[at]] = True
+        known[slot[at]] = True
         known &= np.where(run.of.anon[run.lives], log.plan.tells_pins, log.plan.tells_file_pins)
         _FOUND[run] = AfterEach(
-            np.append(after + start[batch], start), np.append(known[batch], known)
+            np.append(after + start[slot], start), np.append(known[slot], known)
         )
     return _FOUND[run]
 

@@ -265,7 +265,7 @@ class AfterEach:
     values: Ints
     known: Bools
 
-    def at(self, run: Replay, position: Ints, batch: Ints) -> tuple[Ints, Bools]:
-        """The same at some positions of the replay."""
-        row = np.where(position >= run.bounds[batch], position, len(run.rows) + batch)
+    def at(self, run: Replay, position: Ints, slot: Ints) -> tuple[Ints, Bools]:
+        """The same at some positions of the replay, each of the life in its ``slot``."""
+        row = np.where(position >= run.bounds[slot], position, len(run.rows) + slot)
         return self.values[row], self.known[row]
