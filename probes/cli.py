@@ -59,7 +59,10 @@ _level = NORMAL
 
 
 class _Commands(_SubParsers):
-    """Adds -v and -q before a command to those after it, which argparse would let win."""
+    """Adds -v and -q before a command to those after it, which argparse would let win.
+
+    What a command does not know is its error: the help to look at is that of the command.
+    """
 
     def __call__(
         self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None
@@ -67,6 +70,9 @@ class _Commands(_SubParsers):
         """Parse the command's own arguments."""
         verbose, quiet = namespace.verbose, namespace.quiet
         super().__call__(parser, namespace, values, option)
+        unknown = getattr(namespace, "_unrecognized_args", None)
+        if unknown:
+            self.choices[values[0]].error(f"unrecognized arguments: {' '.join(unknown)}")
         namespace.verbose += verbose
         namespace.quiet |= quiet
 

@@ -72,7 +72,11 @@ def shell(command: str, **env: str) -> subprocess.CompletedProcess[str]:
         (["lab", "run", "--timeout", "nan", "lifecycle"], "is not a time"),
         (["lab", "run", "--cpus", "0", "lifecycle"], "is not a number from 1 to"),
         (["stats"], "required: FILE"),
-        (["stats", "t", "--bogus"], "unrecognized arguments: --bogus"),
+        (["stats", "t", "--bogus"], "unrecognized arguments: --bogus; see `mapcount stats --help`"),
+        (
+            ["lab", "run", "--bogus"],
+            "unrecognized arguments: --bogus; see `mapcount lab run --help`",
+        ),
         (["export", "t", "--to", "xml", "-o", "x"], "invalid choice: 'xml'"),
         (["lab"], "required: COMMAND"),
         (["lab", "bogus"], "invalid choice: 'bogus'"),
