@@ -68,16 +68,16 @@ def _part(recording: Recording, part: Part) -> tuple[pd.DataFrame, pd.DataFrame]
     shots = part.snapshots
     found = [references(part, shot) for shot in shots]
     empty = np.zeros(0, dtype=np.int64)
-    run = part.replay(np.concatenate([empty, *(one.here.life for one in found)]))
+    run = part.replay(np.concatenate([empty, *(held.here.life for held in found)]))
     frames = []
     doubt = Doubt(recording)
     pins = pincounts(run)
-    for number, (shot, one) in enumerate(zip(shots, found, strict=True)):
-        slot = np.searchsorted(run.lives, one.here.life)
-        rows = [run.rows_until(life, one.here.row) for life in one.here.life.tolist()]
+    for number, (shot, held) in enumerate(zip(shots, found, strict=True)):
+        slot = np.searchsorted(run.lives, held.here.life)
+        rows = [run.rows_until(life, held.here.row) for life in held.here.life.tolist()]
         position = run.bounds[slot] + np.array([len(each_) for each_ in rows], dtype=np.int64) - 1
         seen = pins.at(run, position, slot)
-        frames.append(_references(part, doubt, number, shot, one, seen))
+        frames.append(_references(part, doubt, number, shot, held, seen))
     holders = [*_mapping(part, shots, found), *_taken(part, found)]
     return _together(frames or [_nothing(part, doubt)]), _holders(part, shots, holders)
 
@@ -90,14 +90,14 @@ def _nothing(part: Part, doubt: Doubt) -> pd.DataFrame:
 
 
 def _references(
-    part: Part, doubt: Doubt, number: int, shot: Snapshot, one: References,
+    part: Part, doubt: Doubt, number: int, shot: Snapshot, held: References,
     seen: tuple[Ints, Bools],
 ) -> pd.DataFrame:  # fmt: skip
-    lives, life = part.lives, one.here.life
+    lives, life = part.lives, held.here.life
     published = np.full(len(life), shot.page_files)
     large = lives.order[life] > 0
     since = part.since[life].tolist()
-    busy = one.here.busy.tolist()
+    busy = held.here.busy.tolist()
     return pd.DataFrame(
         {
             "snapshot": np.full(len(life), number, dtype=np.int64),
@@ -106,15 +106,15 @@ def _references(
             "life": life,
             "head_pfn": lives.head[life],
             "order": lives.order[life].astype(np.int16),
-            "references": one.count,
-            "mappings": one.mappings,
-            "page_cache": one.page_cache,
-            "swap_cache": integers(one.swap_cache, published, np.int64),
-            "private": integers(one.private, published, np.int64),
-            "pins": integers(one.pins, one.pins >= 0, np.int64),
+            "references": held.count,
+            "mappings": held.mappings,
+            "page_cache": held.page_cache,
+            "swap_cache": integers(held.swap_cache, published, np.int64),
+            "private": integers(held.private, published, np.int64),
+            "pins": integers(held.pins, held.pins >= 0, np.int64),
             "pins_seen": integers(seen[0], seen[1] & large, np.int64),
-            "unexplained": one.unexplained,
-            "lru": flags(one.lru, published),
+            "unexplained": held.unexplained,
+            "lru": flags(held.lru, published),
             "doubt": texts(
                 doubt.reason_snapshot(begin, shot.ts_end, moved) if moved else ""
                 for begin, moved in zip(since, busy, strict=True)
@@ -125,15 +125,15 @@ def _references(
 
 def _mapping(part: Part, shots: list[Snapshot], found: list[References]) -> Iterator[_Holder]:
     """Who maps the folios, by the page tables that were walked."""
-    for number, (shot, one) in enumerate(zip(shots, found, strict=True)):
-        if not len(shot.runs) or not len(one.here.life):
+    for number, (shot, held) in enumerate(zip(shots, found, strict=True)):
+        if not len(shot.runs) or not len(held.here.life):
             continue
         life_at = np.full((len(shot.frames), shot.frame_pages), -1, dtype=np.int64)
-        order = part.lives.order[one.here.life]
-        owner, page = expand(one.here.head, np.int64(1) << order)
+        order = part.lives.order[held.here.life]
+        owner, page = expand(held.here.head, np.int64(1) << order)
         inside = page < shot.frame_pages
         owner, page = owner[inside], page[inside]
-        life_at[one.here.frame[owner], page] = one.here.life[owner]
+        life_at[held.here.frame[owner], page] = held.here.life[owner]
         first = (shot.runs["entry"] & np.uint64(PFN_MASK)).astype(np.int64)
         frame, page, there = shot.locate(first)
         runs = np.flatnonzero(there)
@@ -142,7 +142,7 @@ def _mapping(part: Part, shots: list[Snapshot], found: list[References]) -> Iter
         pid = shot.runs["pid"][runs[run]].astype(np.int64)
         key, pages = np.unique(np.stack([life, pid])[:, life >= 0], axis=1, return_counts=True)
         for (of, who), mapped in zip(key.T.tolist(), pages.tolist(), strict=True):
-            last = max(one.here.row - 1, 0)
+            last = max(held.here.row - 1, 0)
             yield _Holder(number, of, KINDS.index("maps"), mapped, (), who, last)
 
 
@@ -169,11 +169,11 @@ def _taken(part: Part, found: list[References]) -> Iterator[_Holder]:
             ledger.until(until)
             if unexplained <= 0:
                 ledger.forget()
-            for one in ledger.pinners():
+            for pinner in ledger.pinners():
                 # If the kernel has no pin left, nobody has, whatever was not seen.
-                if not one.pinned or pins:
-                    kind = KINDS.index("pinned" if one.pinned else "got")
-                    yield _Holder(number, life, kind, one.left, (one.first, one.last))
+                if not pinner.pinned or pins:
+                    kind = KINDS.index("pinned" if pinner.pinned else "got")
+                    yield _Holder(number, life, kind, pinner.left, (pinner.first, pinner.last))
 
 
 def _holders(part: Part, shots: list[Snapshot], found: list[_Holder]) -> pd.DataFrame:
@@ -182,12 +182,12 @@ def _holders(part: Part, shots: list[Snapshot], found: list[_Holder]) -> pd.Data
     def column(values: Iterable[int]) -> Ints:
         return np.array(list(values), dtype=np.int64)
 
-    first = column(one.rows[0] if one.rows else -1 for one in found)
-    last = column(one.rows[-1] if one.rows else -1 for one in found)
-    life = column(one.life for one in found)
-    pid = column(one.pid for one in found)
-    snapshot = column(one.snapshot for one in found)
-    who = Parties(part, first, column(one.shown for one in found), pid)
+    first = column(holder.rows[0] if holder.rows else -1 for holder in found)
+    last = column(holder.rows[-1] if holder.rows else -1 for holder in found)
+    life = column(holder.life for holder in found)
+    pid = column(holder.pid for holder in found)
+    snapshot = column(holder.snapshot for holder in found)
+    who = Parties(part, first, column(holder.shown for holder in found), pid)
     there = first >= 0
     ts = log.ts if len(log) else np.zeros(1, np.int64)  # a part without records has no holders
     return pd.DataFrame(
@@ -195,8 +195,8 @@ def _holders(part: Part, shots: list[Snapshot], found: list[_Holder]) -> pd.Data
             "snapshot": snapshot,
             "name": texts(shots[number].name for number in snapshot.tolist()),
             "life": life,
-            "kind": category(column(one.kind for one in found), KINDS),
-            "number": column(one.number for one in found),
+            "kind": category(column(holder.kind for holder in found), KINDS),
+            "number": column(holder.number for holder in found),
             "comm": texts(who.comm),
             "tid": who.tid,
             "pid": who.pid,

@@ -33,16 +33,16 @@ def _column(values: Iterable[int]) -> Ints:
 def _part(_recording: Recording, part: Part) -> pd.DataFrame:
     found = refusals(part)
     log, lives = part.log, part.lives
-    life = _column(one.life for one in found)
-    first = _column(one.rows[0] for one in found)
-    last = _column(one.rows[-1] for one in found)
+    life = _column(refusal.life for refusal in found)
+    first = _column(refusal.rows[0] for refusal in found)
+    last = _column(refusal.rows[-1] for refusal in found)
     nobody = np.full_like(last, -1)
     # Whose stack is told: that of the beginning.
     begun = np.where(log.phase[last] == RETURN, log.enter_of[last], last) if len(found) else last
     who = Parties(part, begun, begun, nobody)
     ops = [OP[name] for name in REFUSED]
     known = {
-        name: _column(getattr(one, name) for one in found)
+        name: _column(getattr(refusal, name) for refusal in found)
         for name in ("mappings", "pins", "beyond")
     }
     return pd.DataFrame(
@@ -51,18 +51,18 @@ def _part(_recording: Recording, part: Part) -> pd.DataFrame:
             "head_pfn": lives.head[life],
             "order": lives.order[life].astype(np.int16),
             "what": category(_column(ops.index(op) for op in log.op[last].tolist()), REFUSED),
-            "tries": _column(len(one.rows) for one in found),
+            "tries": _column(len(refusal.rows) for refusal in found),
             "from_ts": log.ts[first] if len(found) else life,
             "ts": log.ts[last] if len(found) else life,
-            "result": integers_or_na([one.result for one in found]),
+            "result": integers_or_na([refusal.result for refusal in found]),
             "function": texts(who.function),
             "comm": texts(who.comm),
             "tid": who.tid,
             "pid": who.pid,
             "stack": integers(who.stack, who.has_stack),
-            "references": _column(one.references for one in found),
+            "references": _column(refusal.references for refusal in found),
             **{name: integers(values, values >= 0, np.int64) for name, values in known.items()},
-            "page_cache": _column(one.cache for one in found),
+            "page_cache": _column(refusal.cache for refusal in found),
             "held_by": texts(_holders(part, found)),
         }
     )
@@ -70,12 +70,12 @@ def _part(_recording: Recording, part: Part) -> pd.DataFrame:
 
 def _holders(part: Part, found: list[Refusal]) -> Iterator[str]:
     """Who had taken references that are not known to be gone, for each refusal."""
-    rows = np.unique(_column(row for one in found for row, _, _ in one.holders))
+    rows = np.unique(_column(row for refusal in found for row, _, _ in refusal.holders))
     names = Parties(part, rows, rows, np.full_like(rows, -1)).names()
     name_of = dict(zip(rows.tolist(), names, strict=True))
-    for one in found:
+    for refusal in found:
         sums: dict[tuple[str, bool], int] = {}
-        for row, pinned, left in one.holders:
+        for row, pinned, left in refusal.holders:
             key = name_of[row], pinned
             sums[key] = sums.get(key, 0) + left
         yield ", ".join(

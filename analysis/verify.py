@@ -212,9 +212,9 @@ def verify_labelled(recording: Recording, part: Part) -> Verification:
 def joined(results: Iterable[tuple[Verification, Ints]]) -> Verification:
     """What was found of all parts, each with the numbers of its lives in the whole, as one."""
     tables, frames = [], []
-    for one, numbers in results:
-        tables.append(one.table.set_index("snapshot"))
-        frames.append(one.differences.assign(life=numbers[one.differences["life"]]))
+    for result, numbers in results:
+        tables.append(result.table.set_index("snapshot"))
+        frames.append(result.differences.assign(life=numbers[result.differences["life"]]))
     table = tables[0]
     for other in tables[1:]:
         table = table.add(other)
@@ -237,7 +237,7 @@ def verify_part(part: Part, doubt: Doubt, run: Replay | None = None) -> Verifica
     log, lives = part.log, part.lives
     found = [present(log, lives, shot) for shot in part.snapshots]
     if run is None:
-        run = part.replay(np.concatenate([np.zeros(0, np.int64), *(one.life for one in found)]))
+        run = part.replay(np.concatenate([np.zeros(0, np.int64), *(seen.life for seen in found)]))
     rows, wrong, walks, room, set_aside = [], [], Walks(part), MOST, 0
     lives_of: dict[str, Ints] = {}
     counters_of: dict[str, Ints] = {}
@@ -275,7 +275,7 @@ def _distinct(lives: list[Ints]) -> Ints:
 def _doubts(part: Part, doubt: Doubt, shot: Snapshot, life: Ints, busy: Bools) -> Doubts:
     """The one judgement of differences, for ``verify`` and the audit: why each may be none."""
     since, place = np.unique(part.since[life], return_inverse=True)
-    by_since = [doubt.reason_snapshot(one, shot.ts_end, busy=False) for one in since.tolist()]
+    by_since = [doubt.reason_snapshot(begin, shot.ts_end, busy=False) for begin in since.tolist()]
     reasons = [*by_since, doubt.reason_snapshot(0, shot.ts_end, busy=True)]
     return reasons, np.where(busy, len(by_since), place)
 
@@ -285,10 +285,10 @@ def _explain(part: Part, run: Replay, wrong: list[pd.DataFrame]) -> pd.DataFrame
     names = ["snapshot", "life", "counter", "subpage", "replayed", "truth", "busy", "doubt", "row"]
     if not any(map(len, wrong)):
         return pd.DataFrame(columns=[*names[:-1], "first_row"])
-    frame = pd.concat([one for one in wrong if len(one)], ignore_index=True)
+    frame = pd.concat([rows for rows in wrong if len(rows)], ignore_index=True)
     found = divergences(part.log, part.lives, run, part.counters)
-    life = np.concatenate([one.life for one in found])
-    row = np.concatenate([one.row for one in found])
+    life = np.concatenate([shown.life for shown in found])
+    row = np.concatenate([shown.row for shown in found])
     first = pd.Series(row).groupby(life).min()
     first_row = frame["life"].map(first).fillna(-1).astype(np.int64)
     return frame.drop(columns="row").assign(first_row=first_row.where(first_row < frame["row"], -1))

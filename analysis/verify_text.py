@@ -17,26 +17,26 @@ from probes.visible import visible
 SHOWN = 40
 
 
-def _difference(trace: Trace, one: dict[str, Any]) -> str:
-    life = trace.df_lives().loc[one["life"]]
-    first, last = one["subpage"], one["last_subpage"]
+def _difference(trace: Trace, row: dict[str, Any]) -> str:
+    life = trace.df_lives().loc[row["life"]]
+    first, last = row["subpage"], row["last_subpage"]
     pages = f"page {first}" if first == last else f"pages {first} to {last}"
     page = "" if first < 0 else f" of {pages}"
     text = (
-        f"{'possible' if one['doubt'] else 'difference'}: {one['snapshot']}: life {one['life']} "
-        f"({life['id']}): {one['counter']}{page}: replayed {one['replayed']}, "
-        f"truth {one['truth']}"
+        f"{'possible' if row['doubt'] else 'difference'}: {row['snapshot']}: life {row['life']} "
+        f"({life['id']}): {row['counter']}{page}: replayed {row['replayed']}, "
+        f"truth {row['truth']}"
     )
-    if one["doubt"]:
-        text += f"; possible because {one['doubt']}"
-    if one["first_row"] >= 0:
-        event = trace.df_events().loc[one["first_row"]]
+    if row["doubt"]:
+        text += f"; possible because {row['doubt']}"
+    if row["first_row"] >= 0:
+        event = trace.df_events().loc[row["first_row"]]
         since = duration(int(event["ts"]) - int(life["birth_ts"]))
         text += (
-            f"; first record that disagrees: {one['first_row']}, {since} after birth, "
+            f"; first record that disagrees: {row['first_row']}, {since} after birth, "
             f"{event['event']} by {event['comm']}/{event['tid']}"
         )
-    elif not one["doubt"]:
+    elif not row["doubt"]:
         text += "; every record of it agrees: no probe saw the change"
     return visible(text)
 
@@ -74,8 +74,8 @@ def verify_text(trace: Trace, result: Verification) -> str:
     lines += _torn(trace)
     runs = _runs(result.differences)
     runs = runs.iloc[np.argsort(runs["doubt"] != "", kind="stable")]
-    for one in runs.head(SHOWN).to_dict("records"):
-        lines.append(_difference(trace, {str(name): value for name, value in one.items()}))
+    for row in runs.head(SHOWN).to_dict("records"):
+        lines.append(_difference(trace, {str(name): value for name, value in row.items()}))
     if len(runs) > SHOWN:
         lines.append(f"and {len(runs) - SHOWN} more like these")
     if result.unlisted:

@@ -42,10 +42,10 @@ def wasted(trace: Parted) -> Wasted:
         steps.append(of_part)
         unknown += without
     before = np.cumsum([0, *(len(frame) for frame in frames)])
-    ts, change = (np.concatenate([one[row] for one in steps]) for row in (0, 1))
-    span = np.concatenate([one[2] + at for one, at in zip(steps, before, strict=False)])
+    ts, change = (np.concatenate([step[row] for step in steps]) for row in (0, 1))
+    span = np.concatenate([step[2] + at for step, at in zip(steps, before, strict=False)])
     # Rows are in the order of time, and of lives where two began at once.
-    whole = pd.concat([one for one in frames if len(one)] or frames[:1], ignore_index=True)
+    whole = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
     by_time = np.lexsort((whole["life"], whole["from_ts"]))
     place = np.empty(len(whole), dtype=np.int64)
     place[by_time] = np.arange(len(whole))
@@ -63,10 +63,10 @@ def _part(recording: Recording, part: Part) -> tuple[pd.DataFrame, tuple[Ints, I
     found = waste_of(part)
     size = int(recording.meta.get("page_size", 4096))
     ts, change, span = [_ints([])], [_ints([])], [_ints([])]
-    for number, one in enumerate(found.spans):
-        over = () if one.end == "alive" else (one.until,)
-        ts.append(np.append(one.ts, _ints(list(over))))
-        change.append(size * np.diff(one.pages, prepend=0, append=_ints([0] * len(over))))
+    for number, kept in enumerate(found.spans):
+        over = () if kept.end == "alive" else (kept.until,)
+        ts.append(np.append(kept.ts, _ints(list(over))))
+        change.append(size * np.diff(kept.pages, prepend=0, append=_ints([0] * len(over))))
         span.append(np.full(len(ts[-1]), number))
     steps = (np.concatenate(ts), np.concatenate(change), np.concatenate(span))
     return _frame(recording, part, found, size), steps, found.unknown
@@ -83,14 +83,14 @@ def _byte_seconds(span: Span, size: int) -> float:
 def _frame(recording: Recording, part: Part, found: Waste, size: int) -> pd.DataFrame:
     lives, spans = part.lives, found.spans
     doubt = Doubt(recording)
-    life = _ints([one.life for one in spans])
-    begin = _ints([int(one.ts[0]) for one in spans])
-    end = _ints([one.until for one in spans])
-    rows = _ints([one.row for one in spans])
+    life = _ints([span.life for span in spans])
+    begin = _ints([int(span.ts[0]) for span in spans])
+    end = _ints([span.until for span in spans])
+    rows = _ints([span.row for span in spans])
     nobody = np.full_like(rows, -1)
     actor = Parties(part, rows, lives.first[life], nobody)
     since = part.since[life].tolist()
-    queued = _ints([one.queued for one in spans])
+    queued = _ints([span.queued for span in spans])
     return pd.DataFrame(
         {
             "life": life,
@@ -98,18 +98,18 @@ def _frame(recording: Recording, part: Part, found: Waste, size: int) -> pd.Data
             "order": lives.order[life].astype(np.int16),
             "from_ts": begin,
             "to_ts": end,
-            "end": category(_ints([ENDS.index(one.end) for one in spans]), ENDS),
-            "most_bytes": size * _ints([int(one.pages.max()) for one in spans]),
-            "last_bytes": size * _ints([int(one.pages[-1]) for one in spans]),
-            "byte_seconds": np.array([_byte_seconds(one, size) for one in spans], dtype=float),
+            "end": category(_ints([ENDS.index(span.end) for span in spans]), ENDS),
+            "most_bytes": size * _ints([int(span.pages.max()) for span in spans]),
+            "last_bytes": size * _ints([int(span.pages[-1]) for span in spans]),
+            "byte_seconds": np.array([_byte_seconds(span, size) for span in spans], dtype=float),
             "function": texts(actor.function),
             "comm": texts(actor.comm),
             "tid": actor.tid,
             "pid": actor.pid,
             "queued_ts": integers(queued, queued >= 0, np.int64),
-            "tries": _ints([one.tries for one in spans]),
-            "result": integers_or_na([one.result for one in spans]),
-            "references": integers_or_na([one.references for one in spans]),
+            "tries": _ints([span.tries for span in spans]),
+            "result": integers_or_na([span.result for span in spans]),
+            "references": integers_or_na([span.references for span in spans]),
             "doubt": texts(map(doubt.reason_counter, since, end.tolist())),
         }
     )

@@ -98,21 +98,21 @@ class Books:
         """Where observations leave the replay, first of each counter, page and size."""
         log, lives = self.part.log, self.part.lives
         found: list[Break] = []
-        for one in divergences(log, lives, self.run, self.part.counters):
-            aside = in_flight(log, lives, one.row)
-            if COUNTERS[one.counter].late:
-                aside |= log.op[one.row] == OP["dup"]
+        for divergence in divergences(log, lives, self.run, self.part.counters):
+            aside = in_flight(log, lives, divergence.row)
+            if COUNTERS[divergence.counter].late:
+                aside |= log.op[divergence.row] == OP["dup"]
             self.set_aside += int(aside.sum())
             keep = np.flatnonzero(~aside)
             page = np.full(len(keep), -1, dtype=np.int64)
-            if one.counter == "mapcount":
-                page = log.pfn[one.row[keep]] - lives.head[one.life[keep]]
+            if divergence.counter == "mapcount":
+                page = log.pfn[divergence.row[keep]] - lives.head[divergence.life[keep]]
             firsts = self._firsts(
-                one.counter, one.life[keep], page, one.row[keep],
-                one.observed[keep], one.replayed[keep],
+                divergence.counter, divergence.life[keep], page, divergence.row[keep],
+                divergence.observed[keep], divergence.replayed[keep],
             )  # fmt: skip
             found += [replace(first, doubt=self._doubt(first)) for first in firsts]
-        return sorted(found, key=lambda one: (one.life, one.row))
+        return sorted(found, key=lambda broken: (broken.life, broken.row))
 
     def _firsts(
         self, counter: str, life: Ints, page: Ints, row: Ints, observed: Ints, expected: Ints
@@ -130,27 +130,27 @@ class Books:
         some = self.listed.first("double-entry", counter, row[first])
         self._beyond[counter] = np.unique(np.delete(life[first], some))
         for group in some:
-            one = first[group]
-            lead = int(page[one])
+            earliest = first[group]
+            lead = int(page[earliest])
             others = np.unique(page[at[begin[group] : end[group]]])
             # The page that showed it first leads, for its record is the evidence.
             pages = (lead, *others[others != lead].tolist())
             yield Break(
-                int(life[one]), counter, pages, int(row[one]), int(expected[one]),
-                int(observed[one]), doubt="",
+                int(life[earliest]), counter, pages, int(row[earliest]), int(expected[earliest]),
+                int(observed[earliest]), doubt="",
             )  # fmt: skip
 
-    def _doubt(self, one: Break) -> str:
-        since = int(self.part.since[one.life])
-        return self.doubt.reason_counter(since, int(self.part.log.ts[one.row]))
+    def _doubt(self, broken: Break) -> str:
+        since = int(self.part.since[broken.life])
+        return self.doubt.reason_counter(since, int(self.part.log.ts[broken.row]))
 
     def all_breaks(self) -> list[Break]:
         """The first sight of each difference, by a record or by a snapshot."""
         records = self.breaks()
-        rows = {key: one.row for one in records for key in one.keys}
+        rows = {key: broken.row for broken in records for key in broken.keys}
         shots = list(self._snapshot_breaks(rows))
-        sooner = {key for one in shots for key in one.keys}
-        return shots + [one for one in records if one.keys[0] not in sooner]
+        sooner = {key for broken in shots for key in broken.keys}
+        return shots + [broken for broken in records if broken.keys[0] not in sooner]
 
     def _snapshot_breaks(self, known: dict[Key, int]) -> Iterator[Break]:
         """Differences of a snapshot from the replay that no record had shown before it."""
@@ -165,35 +165,35 @@ class Books:
         busy = wrong["busy"].to_numpy().astype(bool)
         self.listed.beyond += self.result.unlisted
         rows = wrong[~busy].to_dict("records")
-        rows.sort(key=lambda one: one["counter"] == "kpagecount")
-        for one in rows:
-            life, page, counter = int(one["life"]), int(one["subpage"]), str(one["counter"])
-            key = (life, counter, page, int(one["truth"]) - int(one["replayed"]))
+        rows.sort(key=lambda row: row["counter"] == "kpagecount")
+        for row in rows:
+            life, page, counter = int(row["life"]), int(row["subpage"]), str(row["counter"])
+            key = (life, counter, page, int(row["truth"]) - int(row["replayed"]))
             if counter == "mapcount":
-                mapcounts.add((one["snapshot"], life, page))
+                mapcounts.add((row["snapshot"], life, page))
             if counter in COUNTERS and COUNTERS[counter].kept.pins:
                 continue  # no map count: `holders` and `verify` tell
             # What /proc says follows from the counter where the counter itself is wrong.
             follows = counter in ("kpagecount", "page tables")
-            if follows and (one["snapshot"], life, page) in mapcounts:
+            if follows and (row["snapshot"], life, page) in mapcounts:
                 continue
             # What /proc makes of counters that are right is another rule: published.
-            right = life not in counters[one["snapshot"]]
-            if counter == "kpagecount" and right and self._alive(life, ends[one["snapshot"]]):
+            right = life not in counters[row["snapshot"]]
+            if counter == "kpagecount" and right and self._alive(life, ends[row["snapshot"]]):
                 continue
             if life in beyond.get(counter, ()):
                 continue
-            if key in seen or known.get(key, len(self.part.log)) < ends[one["snapshot"]]:
+            if key in seen or known.get(key, len(self.part.log)) < ends[row["snapshot"]]:
                 continue
             seen.add(key)
-            values = int(one["replayed"]), int(one["truth"])
-            group = (str(one["snapshot"]), life, counter, *values, str(one["doubt"]))
+            values = int(row["replayed"]), int(row["truth"])
+            group = (str(row["snapshot"]), life, counter, *values, str(row["doubt"]))
             groups.setdefault(group, []).append(page)
         kept: set[Group] = set()
         for counter in {group[2] for group in groups}:
             alike = [group for group in groups if group[2] == counter]
-            row = np.array([ends[group[0]] for group in alike], dtype=np.int64)
-            first = self.listed.first("snapshot", counter, row)
+            seen_at = np.array([ends[group[0]] for group in alike], dtype=np.int64)
+            first = self.listed.first("snapshot", counter, seen_at)
             kept.update(alike[number] for number in first)
         for group in filter(kept.__contains__, groups):
             snapshot, life, counter, expected, observed, why = group
@@ -224,7 +224,7 @@ class Books:
             return np.asarray(every | inside | (entire & (counter != "mapcount")))
         return np.asarray(every | inside | entire)
 
-    def evidence(self, one: Break) -> tuple[int, int, Ints]:
+    def evidence(self, broken: Break) -> tuple[int, int, Ints]:
         """The last record that still agreed (-1: none), the operation since, and the others.
 
         It is one that changes this counter, see ``_fitting``, or, where none does, the last one
@@ -232,41 +232,41 @@ class Books:
         folio that came from a split there is the split; -1: nothing was seen to act on it.
         """
         log, run = self.part.log, self.run
-        rows = run.rows_until(one.life, self._first_seen(one))
-        begin = int(run.bounds[np.searchsorted(run.lives, one.life)])
-        page = one.pages[0]
+        rows = run.rows_until(broken.life, self._first_seen(broken))
+        begin = int(run.bounds[np.searchsorted(run.lives, broken.life)])
+        page = broken.pages[0]
         looks = np.ones(len(rows), dtype=bool)
         if page >= 0:
             # Each of the pages was right when it was looked at last.
-            looked = log.pfn[rows] - self.part.lives.head[one.life]
+            looked = log.pfn[rows] - self.part.lives.head[broken.life]
             # np.isin() takes as long as all the rest, where a file has a finding for each page.
-            looks = np.isin(looked, one.pages) if one.pages[1:] else looked == page
+            looks = np.isin(looked, broken.pages) if broken.pages[1:] else looked == page
         good = np.flatnonzero(looks)
         since = int(good[-1]) if len(good) else 0
         # A snapshot in between that agreed in everything clears what was before it.
-        for row in self._right.get(one.life, []):
+        for row in self._right.get(broken.life, []):
             after = int(np.searchsorted(rows, row))
             since = max(since, after) if after < len(rows) else since
         touching = np.flatnonzero(
-            self._touches(one.counter, page, slice(begin + since, begin + len(rows)))
+            self._touches(broken.counter, page, slice(begin + since, begin + len(rows)))
         )
         last_good = int(rows[since]) if len(good) else -1
         if len(touching) == 0:
             actor = last_act(log, rows)
-            return last_good, actor if actor >= 0 else self._split_into(one.life), touching
-        fits = self._fitting(one, begin + since + touching)
+            return last_good, actor if actor >= 0 else self._split_into(broken.life), touching
+        fits = self._fitting(broken, begin + since + touching)
         return last_good, int(rows[since + touching[fits]]), rows[since + np.delete(touching, fits)]
 
-    def _fitting(self, one: Break, at: Ints) -> int:
+    def _fitting(self, broken: Break, at: Ints) -> int:
         """Which of some operations fits a difference best: the last of those on the fewest pages,
         among those on all that are wrong; of what the whole folio counts, the last."""
-        if one.pages[0] < 0:
+        if broken.pages[0] < 0:
             return len(at) - 1
-        size = np.int64(1) << int(self.part.lives.order[one.life])
+        size = np.int64(1) << int(self.part.lives.order[broken.life])
         whole = (self.acts.every[at] != 0) | self._offset[at] | (self.acts.entire[at] != 0)
         low = np.where(whole, 0, self._covers[at, 0])
         high = np.where(whole, size, self._covers[at, 1])
-        misses = (low > min(one.pages)) | (high <= max(one.pages))
+        misses = (low > min(broken.pages)) | (high <= max(broken.pages))
         return int(np.lexsort((-np.arange(len(at)), high - low, misses))[0])
 
     def _others(self, rows: Ints, good: int) -> str:
@@ -278,17 +278,17 @@ class Books:
         told = plain(", ".join(f"{name}()" for name in names))
         return f" of {len(rows) + 1} operations on it since {since} ({told})"
 
-    def _first_seen(self, one: Break) -> int:
+    def _first_seen(self, broken: Break) -> int:
         """The record that first saw what is wrong, as far as it was not right again since.
 
         Records are not held against the replay of _nr_pages_mapped, for which the counts of all
         pages are needed: what a snapshot says of it may have been there to see for long.
         """
-        if one.counter != "nr_pages_mapped":
-            return one.row
+        if broken.counter != "nr_pages_mapped":
+            return broken.row
         log = self.part.log
-        rows = self.run.rows_until(one.life, one.row)
-        want, known = self.part.counts(one.life, self.run).signal("nr_pages_mapped")
+        rows = self.run.rows_until(broken.life, broken.row)
+        want, known = self.part.counts(broken.life, self.run).signal("nr_pages_mapped")
         value, there = log.counter("nr_pages_mapped")
         before = np.arange(len(rows)) - ~log.after[rows]
         told = there[rows] & (before >= 0) & known[before]
@@ -296,7 +296,7 @@ class Books:
         since = np.flatnonzero(right)[-1] if right.any() else -1
         wrong = np.flatnonzero(told & ~right)
         wrong = wrong[wrong > since]
-        return int(rows[wrong[0]]) if len(wrong) else one.row
+        return int(rows[wrong[0]]) if len(wrong) else broken.row
 
     @cached_property
     def _splits(self) -> dict[int, int]:
@@ -309,51 +309,51 @@ class Books:
         parent = int(self.part.lives.parent[life])
         return self._splits.get(parent, -1) if parent >= 0 else -1
 
-    def finding(self, one: Break) -> Finding:
+    def finding(self, broken: Break) -> Finding:
         """Put a break into words."""
         lives = self.part.lives
-        good, actor, others = self.evidence(one)
-        seen_by = [] if one.snapshot else [one.row]
+        good, actor, others = self.evidence(broken)
+        seen_by = [] if broken.snapshot else [broken.row]
         # A finding has a time: that of the life's first record, where nothing acted on it.
-        seen_by = seen_by if seen_by or max(good, actor) >= 0 else [int(lives.first[one.life])]
-        where = "the folio" if one.pages[0] < 0 else pages_text(one.pages)
-        shot = f"the snapshot {plain(repr(one.snapshot))}"
-        by = shot if one.snapshot else f"event {{event[{one.row}]}}"
+        seen_by = seen_by if seen_by or max(good, actor) >= 0 else [int(lives.first[broken.life])]
+        where = "the folio" if broken.pages[0] < 0 else pages_text(broken.pages)
+        shot = f"the snapshot {plain(repr(broken.snapshot))}"
+        by = shot if broken.snapshot else f"event {{event[{broken.row}]}}"
         words = (
-            f"{one.counter} of {where} is {one.observed} where the operations give "
-            f"{one.expected}: seen by {by}, " + (AFTER if actor >= 0 else UNTOUCHED)
+            f"{broken.counter} of {where} is {broken.observed} where the operations give "
+            f"{broken.expected}: seen by {by}, " + (AFTER if actor >= 0 else UNTOUCHED)
         )
         if len(others):
-            words += ", which fits best" if one.pages[0] >= 0 else ", the last"
+            words += ", which fits best" if broken.pages[0] >= 0 else ", the last"
             words += self._others(others, good)
         return Finding(
-            rule=self._rule(one, actor),
-            life=one.life,
-            pfn=int(lives.head[one.life]) + max(0, one.pages[0]),
+            rule=self._rule(broken, actor),
+            life=broken.life,
+            pfn=int(lives.head[broken.life]) + max(0, broken.pages[0]),
             rows=tuple(sorted({row for row in (good, actor, *seen_by) if row >= 0})),
             actor=actor,
             words=words,
-            doubt=one.doubt,
-            counter=one.counter,
-            expected=one.expected,
-            observed=one.observed,
-            seen=self._seen(one),
+            doubt=broken.doubt,
+            counter=broken.counter,
+            expected=broken.expected,
+            observed=broken.observed,
+            seen=self._seen(broken),
         )
 
-    def _seen(self, one: Break) -> int | None:
+    def _seen(self, broken: Break) -> int | None:
         """When (ns) the snapshot was taken that saw it; None: a record did."""
-        if not one.snapshot:
+        if not broken.snapshot:
             return None
         names = self.result.table["snapshot"].tolist()
-        return self.part.snapshots[names.index(one.snapshot)].ts_begin
+        return self.part.snapshots[names.index(broken.snapshot)].ts_begin
 
-    def _rule(self, one: Break, actor: int) -> str:
-        if one.counter == "page tables":
+    def _rule(self, broken: Break, actor: int) -> str:
+        if broken.counter == "page tables":
             return "page-tables"
-        if one.counter == "double_map":
+        if broken.counter == "double_map":
             return "double-map"
         # Only a PMD-level operation moves the offset that DoubleMap stands for.
-        anon = self.double_map_era and bool(self.part.lives.anon[one.life])
-        if one.counter == "mapcount" and anon and actor >= 0 and self.part.log.level[actor] > 0:
+        anon = self.double_map_era and bool(self.part.lives.anon[broken.life])
+        if broken.counter == "mapcount" and anon and actor >= 0 and self.part.log.level[actor] > 0:
             return "double-map"
         return "double-entry"

@@ -51,9 +51,9 @@ def plot_where(trace: Trace, life: int | str | None = None, pid: int | None = No
     size = page_size_of(trace.whole)
     owners = _owners(trace)
     spans = [
-        one
-        for one in _spans(trace, times.end)
-        if number in (None, one.life) and (pid is None or pid in owners.get(one.mm, ()))
+        span
+        for span in _spans(trace, times.end)
+        if number in (None, span.life) and (pid is None or pid in owners.get(span.mm, ()))
     ]
     lanes = _lanes(spans, size)
     order = {mm: place for place, mm in enumerate(owners)}
@@ -101,14 +101,14 @@ def _owners(trace: Trace) -> dict[int, list[int]]:
 def _lanes(spans: Iterable[Span], size: int) -> list[Lane]:
     """The ranges of addresses in which something is mapped, by address space and address."""
     found: list[Lane] = []
-    for one in sorted(spans, key=lambda span: (span.mm, span.address)):
-        end = one.address + one.pages * size
+    for span in sorted(spans, key=lambda span: (span.mm, span.address)):
+        end = span.address + span.pages * size
         last = found[-1] if found else None
-        if last and last.mm == one.mm and one.address - last.end <= APART * size:
-            last.spans.append(one)
+        if last and last.mm == span.mm and span.address - last.end <= APART * size:
+            last.spans.append(span)
             found[-1] = last._replace(end=max(last.end, end))
         else:
-            found.append(Lane(one.mm, one.address, end, [one]))
+            found.append(Lane(span.mm, span.address, end, [span]))
     return found
 
 
@@ -128,7 +128,7 @@ def _draw(ax: Axes, lane: Lane, at: int, times: Times, size: int) -> None:
         low = bottom - scale * np.array([span.address - lane.begin for span in some])
         high = low - scale * size * np.array([span.pages for span in some])
         corners = [(left, low), (left, high), (right, high), (right, low)]
-        shapes = np.stack([np.stack(one, axis=-1) for one in corners], axis=1)
+        shapes = np.stack([np.stack(corner, axis=-1) for corner in corners], axis=1)
         ax.add_collection(
             PolyCollection(list(shapes), facecolors=colour, lw=0, rasterized=len(some) > MANY)
         )
