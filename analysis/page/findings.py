@@ -45,8 +45,9 @@ def findings_section(trace: Trace, findings: pd.DataFrame) -> str:
         about = drawn.get(label) or _elsewhere(same.get(_kind(one)), one["life"])
         parts.append(_one(trace, label, one, rows, about))
     head = "".join(
-        f'<th scope=col aria-sort="none"><button type=button>{name}</button></th>'
-        for name in ("#", *FILTERS, "at ms", "life")
+        f'<th scope=col{number} aria-sort="none"><button type=button>{name}</button></th>'
+        for names, number in ((("#", *FILTERS), ""), (("at ms", "life"), " class=num"))
+        for name in names
     )
     left, unlisted = len(findings) - len(told), trace.audit.unlisted
     note = f"<p>{left} more like these: <code>mapcount audit --all</code> tells them.</p>" * (

@@ -17,6 +17,7 @@ from analysis.holders_text import (
 from analysis.page.markup import folded, grid_html, shown, shown_lines
 from analysis.page.pictures import figure_html
 from analysis.plot.holders import most_held, most_of, plot_holders
+from analysis.text import count
 from analysis.trace import Trace
 from probes.events import PIN_OPS
 
@@ -62,7 +63,8 @@ def _marks(trace: Trace, held: Held, stacks: set[int]) -> list[str]:
         mark = at_mark(trace, found, who, every=False)
         stacks |= mark.stacks
         is_open = int(found["snapshot"].iloc[0]) == number
-        parts.append(folded(mark.head, _mark(mark), is_open))
+        words = f"{mark.head}: {count(len(found), 'folio')} held"
+        parts.append(folded(words, _mark(mark), is_open))
     if len(marks) > MARKS:
         left = f"{len(marks) - MARKS} marks more: <code>mapcount holders</code>"
         parts.append(f'<p class="sub">{left}</p>')

@@ -36,7 +36,11 @@ def where_section(trace: Trace) -> str:
     at = {number: rows for number, rows in frame.groupby("snapshot")}
     told = [(one, at.get(one.number, frame.head(0))) for one in chosen]
     most = max(told, key=lambda pair: (pair[1]["bytes"].sum(), pair[0].number))
-    parts = [f"<p>{shown(head(trace, *most))}</p>", _table(most[1]), _picture(trace, changes)]
+    parts = [
+        f"<p>Most is mapped at {shown(head(trace, *most))}</p>",
+        _table(most[1]),
+        _picture(trace, changes),
+    ]
     for moment, here in told:
         if moment is not most[0]:
             parts.append(folded(head(trace, moment, here), _table(here)))

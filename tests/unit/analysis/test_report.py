@@ -250,7 +250,7 @@ def test_page_tells_where_when_the_trace_does(
     ]
     assert len(heads) == 4
     (first,) = re.findall(r"<p>(.*?)</p>", where)
-    assert first == heads[1] and first.startswith("parts (")
+    assert first == f"Most is mapped at {heads[1]}" and heads[1].startswith("parts (")
     # AND below the picture each other mark has its table, and names are text
     assert re.findall(r"<details><summary>(.*?)</summary>", where) == [*heads[:1], *heads[2:]]
     assert where.count("data:image/png;base64,") == 1
@@ -318,7 +318,7 @@ def test_page_tells_who_holds_when_a_folio_is_held(
     # AND it draws the held folio, and has it alone in the table of the mark at which it was held
     assert holders.count("data:image/png;base64,") == 1
     (mark,) = re.findall(r"<details open><summary>(mark .*?)</summary>", holders)
-    assert mark.startswith("mark pinned, ")
+    assert mark.startswith("mark pinned, ") and mark.endswith(": 1 folio held")
     assert f"{HEAD:#x}" in holders and f"{HEAD + 512:#x}" not in holders
     assert '<a href="#holders">Who holds</a>' in page
 
