@@ -87,9 +87,8 @@ START_COLUMNS = {
     "attaching": "of these, until it attaches (one repeat)",
 }
 START_NOTES = [
-    "Without kept programs nearly all is BCC's: clang parses the kernel's headers and compiles all "
-    "probes, where bpftrace has its types from BTF and compiles two. It happens once for each "
-    "build of a kernel.",
+    "Without kept programs nearly all is BCC's, which compiles all probes, where bpftrace compiles "
+    "two. It happens once for each build of a kernel.",
 ]
 #: Of bpftrace's instructions, where everything is compiled.
 START_GOAL_OF_BPFTRACE = 1.5
@@ -109,7 +108,7 @@ LOSS_COLUMNS = {
 }
 LOSS_NOTES = [
     "The load runs while a tracer starts. Where programs are compiled, the first event waits for "
-    "BCC, which parses the kernel's headers. Goal: with kept programs, before bpftrace's.",
+    "BCC, which compiles all probes. Goal: with kept programs, before bpftrace's.",
 ]
 
 
