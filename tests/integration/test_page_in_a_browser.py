@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from analysis.__main__ import main
-from tests import mock_stories
+from tests import mock_places, mock_stories
 from tests.hostile_text import NAMES, forged
 from tests.mock import MockTrace
 from tests.mock_kernel import MockKernel
@@ -268,11 +268,32 @@ def test_page_is_the_static_one_when_it_is_printed(page: Callable[..., Any]) -> 
     assert browser.find_element(By.ID, "life-view").is_displayed()
     browser.execute_script("dispatchEvent(new Event('beforeprint'))")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    # THEN the static picture and the list of lives are there, and nothing to be clicked
-    assert browser.find_element(By.CSS_SELECTOR, "#lives img").is_displayed()
+    # THEN the static pictures, tables that were folded and the list of lives are there, and nothing
+    # to be clicked
+    for picture in ("#lives img", "#waste img"):
+        assert browser.find_element(By.CSS_SELECTOR, picture).is_displayed()
+    tables = browser.find_elements(By.CSS_SELECTOR, "#waste table")
+    assert len(tables) == 2 and all(one.is_displayed() for one in tables)
     assert browser.find_element(By.ID, "static-lives").is_displayed()
     for control in ("#life-filters", "#life-table", "#life-view", "nav"):
         assert not browser.find_element(By.CSS_SELECTOR, control).is_displayed()
+
+
+def test_where_is_told_when_no_script_runs(browser: Any, tmp_path: Path) -> None:
+    # GIVEN a browser that runs no scripts WHEN the page of a trace with places is shown, narrow
+    path = mock_places.story("<script>alert(1)</script>").write(tmp_path / "t.mapcount")
+    assert main(["report", str(path), "-o", str(tmp_path / "t.html"), "-q"]) == 0
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    browser.set_window_size(800, 1200)
+    browser.get((tmp_path / "t.html").as_uri())
+    # THEN the table and the picture are there, each other mark unfolds, and nothing sticks out
+    where = browser.find_element(By.ID, "where")
+    assert where.find_element(By.TAG_NAME, "table").is_displayed()
+    assert where.find_element(By.TAG_NAME, "img").rect["width"] > 600
+    folded = where.find_elements(By.CSS_SELECTOR, "details:not([open])")
+    folded[0].find_element(By.TAG_NAME, "summary").click()
+    assert folded[0].find_element(By.TAG_NAME, "table").is_displayed()
+    assert where.rect["width"] <= 800
 
 
 def test_verdict_findings_and_pictures_are_there_when_no_script_runs(
