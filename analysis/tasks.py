@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNKNOWN, IDLE = "?", "swapper"
+
+
+class _Sorted(NamedTuple):
+    """What is known of threads, by thread and time: its ``tid``, the ``code`` of its name in
+    ``names``, and one number for both, of which ``times`` and ``threads`` give the ranks."""
+
+    names: list[str]
+    times: Ints
+    threads: Ints
+    tid: Ints
+    code: Ints
+    key: Ints
 
 
 class TaskNames:
@@ -35,6 +48,19 @@ class TaskNames:
             tid.append(child if op == "task_new" else log.tid[rows])
             self._comm = self._comm + names
         self._ts, self._tid = np.concatenate(ts), np.concatenate(tid)
+        self.__dict__.pop("_sorted", None)
+
+    @cached_property
+    def _sorted(self) -> _Sorted:
+        by_time = np.argsort(self._ts, kind="stable")
+        known = by_time[np.argsort(self._tid[by_time], kind="stable")]
+        names = sorted({UNKNOWN, IDLE, *self._comm})
+        code_of = {name: code for code, name in enumerate(names)}
+        code = np.array([code_of[self._comm[one]] for one in known.tolist()], dtype=np.int64)
+        times, threads = np.unique(self._ts), np.unique(self._tid)
+        key = np.searchsorted(threads, self._tid[known]) * (len(times) + 1)
+        key += np.searchsorted(times, self._ts[known], "right")
+        return _Sorted(names, times, threads, self._tid[known], code, key)
 
     def at(self, ts: Ints, tid: Ints) -> tuple[Ints, list[str]]:
         """The name of each thread at each time, as codes into a list of names.
@@ -42,25 +68,16 @@ class TaskNames:
         It is the last name given until then.  A thread that is named only later, by its
         exit for one, gets that name.
         """
-        by_time = np.argsort(self._ts, kind="stable")
-        known = by_time[np.argsort(self._tid[by_time], kind="stable")]
-        names = sorted({UNKNOWN, IDLE, *self._comm})
-        code_of = {name: code for code, name in enumerate(names)}
-        code = np.array([code_of[self._comm[one]] for one in known.tolist()], dtype=np.int64)
-        # One number for thread and time: times are ranked among those that are known.
-        times, threads = np.unique(self._ts), np.unique(self._tid)
-        size = len(times) + 1
-        key = np.searchsorted(threads, self._tid[known]) * size
-        key += np.searchsorted(times, self._ts[known], "right")
+        names, times, threads, known, code, key = self._sorted
         thread = np.searchsorted(threads, tid)
-        result = np.full(len(tid), code_of[UNKNOWN], dtype=np.int64)
+        result = np.full(len(tid), names.index(UNKNOWN), dtype=np.int64)
         if len(known):
-            wanted = thread * size + np.searchsorted(times, ts, "right")
+            wanted = thread * (len(times) + 1) + np.searchsorted(times, ts, "right")
             last = np.searchsorted(key, wanted, "right") - 1
             for place in (np.minimum(last + 1, len(known) - 1), np.maximum(last, 0)):
-                hit = self._tid[known[place]] == tid
+                hit = known[place] == tid
                 result[hit] = code[place[hit]]
-        result[tid == 0] = code_of[IDLE]
+        result[tid == 0] = names.index(IDLE)
         return result, names
 
     def comm(self, ts: pd.Series[int], tid: pd.Series[int]) -> pd.Series[Any]:
