@@ -31,7 +31,8 @@ def segment_cumsum(values: Ints, first: Bools) -> Ints:
     total = np.cumsum(values, dtype=np.int64)
     starts = np.flatnonzero(first)
     base = total[starts] - values[starts]
-    return total - np.repeat(base, np.diff(np.append(starts, len(values))))
+    total -= np.repeat(base, np.diff(np.append(starts, len(values))))
+    return total
 
 
 def first_of(keys: Ints) -> tuple[Ints, Ints]:
@@ -43,8 +44,9 @@ def first_of(keys: Ints) -> tuple[Ints, Ints]:
 def expand(starts: Ints, lengths: Ints) -> tuple[Ints, Ints]:
     """Write ranges out: for each element the number of its range and its value."""
     owner = np.repeat(np.arange(len(starts), dtype=np.int64), lengths)
-    begin = np.cumsum(lengths) - lengths
-    return owner, starts[owner] + np.arange(len(owner), dtype=np.int64) - begin[owner]
+    value = np.arange(len(owner), dtype=np.int64)
+    value += np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    return owner, value
 
 
 def distinct(keys: Ints) -> Ints:

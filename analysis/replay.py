@@ -14,6 +14,7 @@ import numpy as np
 
 from analysis.arrays import Bools, Ints, changes, expand, first_of, segment_cumsum
 from analysis.effects import Effects, effects
+from analysis.errors import AnalysisError
 from analysis.lives import MOVES, Lives
 from analysis.log import Log
 from analysis.plan import OP, RETURN, among
@@ -37,6 +38,9 @@ class StartValues:
 
 
 NO_START = StartValues({}, {}, {})
+#: Pages that the operations of a replay may change one by one: so many, or so many for each record
+#: of the part.  Each takes 40 bytes.
+MOST_POINTS, POINTS_OF_A_RECORD = 1 << 24, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,12 +137,7 @@ def replay(
 
     pages = np.int64(1) << lives.order[which]
     base = np.cumsum(pages) - pages
-    owner, page = expand(acts.some_start, acts.some_nr)
-    at = acts.some_at[owner]
-    key = base[slot[at]] + page
-    by_key = np.lexsort((at, key))
-    key, at, step = key[by_key], at[by_key], acts.some_delta[owner[by_key]]
-    point_first = changes(key) if len(key) else np.zeros(0, dtype=bool)
+    key, at, own = _points(acts, base[slot[acts.some_at]], len(log))
 
     moved = acts.every * pages[slot]
     moved[acts.some_at] += acts.some_delta * acts.some_nr
@@ -155,11 +154,34 @@ def replay(
         entire=entire, entire_known=known,
         double_map=double_map, double_map_start=double_map_start, every=every, pte_sum=pte_sum,
         pte_start=pte_start, pte_start_known=pte_start_known,
-        base=base, point_key=key, point_at=at, point_sum=segment_cumsum(step, point_first),
+        base=base, point_key=key, point_at=at, point_sum=own,
         born=born, init_key=np.zeros(0, np.int64), init_value=np.zeros(0, np.int64),
         init_since=np.zeros(0, np.int64),
     )  # fmt: skip
     return _with_initial_pages(log, lives, result, slot, counters, start)
+
+
+def _points(acts: Effects, base: Ints, records: int) -> tuple[Ints, Ints, Ints]:
+    """Each page that an operation on some pages changes, by page, then time: its key, the position
+    of the operation, and the sum of the page's own changes so far.  ``base``: of each operation,
+    the key of its folio's first page."""
+    number = int(acts.some_nr.sum())
+    if number > max(MOST_POINTS, POINTS_OF_A_RECORD * records):
+        raise AnalysisError(
+            f"its operations change {number} pages one by one, more than are replayed at once: cut "
+            "out a part with `mapcount slice --time A:B` or `--pfn FIRST,LAST`"
+        )
+    # There may be millions: no array is kept for longer than it is needed.
+    owner, key = expand(acts.some_start, acts.some_nr)
+    key += base[owner]
+    by_key = np.argsort(key, kind="stable")  # positions ascend
+    key = key[by_key]
+    owner = owner[by_key]
+    del by_key
+    at, step = acts.some_at[owner], acts.some_delta.astype(np.int8)[owner]  # as the format has it
+    del owner
+    first = changes(key) if len(key) else np.zeros(0, dtype=bool)
+    return key, at, segment_cumsum(step, first)
 
 
 def _first_observed(

@@ -264,6 +264,12 @@ def liars() -> list[Forged]:
     )  # fmt: skip
 
 
+def many_pages() -> list[Forged]:
+    """Operations of as many pages as a record can tell of."""
+    (point,) = ids(op="map", phase="point")[:1]
+    return made(probe=point, order=18, pfn=1 << 18, nr=65_535)
+
+
 def wrong_pages(folios: int = 1024, snapshots: int = 10) -> list[Forged]:
     """Folios whose pages have other map counts in each of some snapshots."""
     (point,) = ids(op="alloc", phase="point")[:1]
@@ -385,6 +391,7 @@ FILES: dict[str, Callable[[], list[Forged]]] = {
     "every time at its end": lambda: with_field("ts", [0, (1 << 63) - 1]),
     "half a million records of one folio": long_life,
     "half a million records that lie": liars,
+    "half a million records of 65 535 pages each": many_pages,
     "half a million pages": lambda: made(
         probe=ids(op="alloc", phase="point")[:1], pfn=np.arange(MANY) + 1000
     ),
