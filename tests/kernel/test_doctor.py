@@ -91,7 +91,7 @@ def case(guests):
 
 def header(trace):
     """A trace's header without what each boot and each recording has for itself."""
-    own = ("boot_id", "clock", "programs")
+    own = ("boot_id", "clock", "programs", "rings")
     layout = {**trace.meta["layout"], "vmemmap": None}
     return {name: trace.meta[name] for name in trace.meta if name not in own} | {"layout": layout}
 
@@ -100,7 +100,7 @@ def story(trace):
     """What the workload's huge page went through: each record of its life, by page of the folio."""
     events, lives = trace.df_events(), trace.df_lives()
     huge = lives[(lives["order"] == 9) & lives["anon"]].index
-    by_workload = events[events["life"].isin(huge) & (events["comm"] == "lifecycle")]
+    by_workload = events[events["life"].isin(huge) & (events["comm"] == "workload")]
     (life,) = by_workload["life"].unique()
     mine = events[events["life"] == life].reset_index(drop=True)
     page = mine["pfn"] - mine["head_pfn"]
