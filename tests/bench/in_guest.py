@@ -40,7 +40,7 @@ REPEATS = 5
 STARTS = 3
 READY_SECONDS = 300
 #: How long the load runs on each CPU, where time is real, and where it counts instructions.
-SATURATE_SECONDS, COUNTED_SECONDS = 20, 2
+SATURATE_SECONDS = 20
 
 #: Whose files are read by tests.bench.peers.
 KEPT = {"mapcount, fentry": "mapcount.data", "trace-cmd": "trace-cmd.data", "perf": "perf.data"}
@@ -334,10 +334,10 @@ def loss_tracers():
 def cpus(wanted):
     """(name, result) of our own tracers, under the load of loss(), and of no tracer."""
     two, every = ",".join(FUNCTIONS), ("--min-order", "0")
-    yield "none", saturated(COUNTED_SECONDS)
+    yield "none", saturated(SATURATE_SECONDS)
     for name in wanted:
         functions = "all" if "all probes" in name else two
-        yield name, one_loss(name, *ours("fentry", functions, *every), COUNTED_SECONDS)
+        yield name, one_loss(name, *ours("fentry", functions, *every))
 
 
 def loss(wanted):
@@ -361,7 +361,7 @@ def saturated(seconds, tracer=None):
     return {"pages": pages, "wall": wall, "cpu": (tracer.cpu_ns() - used) / 1e9 if tracer else 0}
 
 
-def one_loss(name, command, ready, seconds=SATURATE_SECONDS):
+def one_loss(name, command, ready):
     """The load on every CPU, from before the tracer's start: when it sees the first
     event, what it loses, and what its own work takes."""
     warm = [subprocess.Popen([HERE / "touch", "1", "100000"], stdout=subprocess.DEVNULL)]
@@ -370,7 +370,7 @@ def one_loss(name, command, ready, seconds=SATURATE_SECONDS):
         tracer.wait(ready)
         time.sleep(1)
         warm.pop().kill()
-        result = saturated(seconds, tracer)
+        result = saturated(SATURATE_SECONDS, tracer)
         tracer.end()
         return {**result, **received(name, tracer)}
     except RuntimeError as error:
