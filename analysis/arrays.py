@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ def changes(*keys: Ints) -> Bools:
     return first
 
 
-def segment_cumsum(values: Ints, first: Bools) -> Ints:
+def segment_cumsum(values: npt.NDArray[np.signedinteger[Any]], first: Bools) -> Ints:
     """Running sums that begin again wherever ``first`` is set."""
     if len(values) == 0:
         return values.astype(np.int64)
