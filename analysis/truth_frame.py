@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
@@ -88,7 +90,13 @@ def _one(number: int, shot: Snapshot, counters: frozenset[str]) -> pd.DataFrame:
 
 def truth_frame(snapshots: list[Snapshot], counters: frozenset[str]) -> pd.DataFrame:
     """Build the frame; the columns are described at ``Trace.df_truth``."""
-    parts = [_one(number, shot, counters) for number, shot in enumerate(snapshots or [NO_PAGES])]
-    frame = pd.concat(parts, ignore_index=True)
-    frame["name"] = frame["name"].astype("category")
-    return frame
+    return pd.concat(truth_frames(snapshots, counters), ignore_index=True)
+
+
+def truth_frames(snapshots: list[Snapshot], counters: frozenset[str]) -> Iterator[pd.DataFrame]:
+    """The same one after the other, with the same categories; one at least."""
+    names = pd.Series(texts(sorted({shot.name for shot in snapshots}))).astype("category").dtype
+    for number, shot in enumerate(snapshots or [NO_PAGES]):
+        frame = _one(number, shot, counters)
+        frame["name"] = frame["name"].astype(names)
+        yield frame

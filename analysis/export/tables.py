@@ -13,6 +13,7 @@ from analysis.errors import CommandError
 from analysis.export.cells import cell, rewritten
 from analysis.export.events import common_events, event_frames, piece_events
 from analysis.trace import Trace
+from analysis.truth_frame import truth_frames
 
 
 def write_csv(trace: Trace, output: str) -> None:
@@ -47,10 +48,10 @@ def write_parquet(trace: Trace, output: str) -> None:
         frame.to_parquet(folder / "events" / name, index=False)
         records_frame(part).to_parquet(folder / RECORDS / name, index=False)
     write_rest(trace, folder)
+    _write_truth(trace, folder / "truth.parquet")
     frames = {
         "lives": trace.df_lives().reset_index(),
         "marks": trace.df_marks(),
-        "truth": trace.df_truth(),
         "losses": trace.df_losses(),
         "findings": trace.df_findings(),
         "waste": trace.df_waste(),
@@ -61,3 +62,20 @@ def write_parquet(trace: Trace, output: str) -> None:
         frame.to_parquet(folder / f"{name}.parquet", index=False)
     (folder / "meta.json").write_text(json.dumps(trace.meta, indent=1) + "\n")
     sign(folder)
+
+
+def _write_truth(trace: Trace, path: Path) -> None:
+    """One snapshot after the other: a row for each of their pages may be more than fits into
+    memory."""
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+
+    tables = (
+        pyarrow.Table.from_pandas(frame, preserve_index=False)
+        for frame in truth_frames(trace.snapshots, trace.counters)
+    )
+    first = next(tables)
+    with ParquetWriter(path, first.schema) as writer:
+        writer.write_table(first)
+        for table in tables:
+            writer.write_table(table.cast(first.schema))
