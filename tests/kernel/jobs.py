@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from probes.tasks import descendants
 from probes.tracefile import BlockType, Reader
 from tests.guests import ENVIRONMENT, GUEST_SECONDS, ROOT, lab, lab_run
@@ -55,6 +57,24 @@ TROPHIES = ("t1-exclusive", "t2-mapmax")
 #: Seeds of the fuzz workload: FIRST:END, and then 60 operations each with a mark after 10.
 SEEDS = os.environ.get("MAPCOUNT_FUZZ_SEEDS", "1:9")
 FUZZ = fuzzing.Programs.of_seeds(SEEDS, 60, 10)
+
+
+def of_kernels(guest: str, kernels: Sequence[str], at_landing: bool = True) -> list[Any]:
+    """The guest of each kernel, as parameters of a test; those that do not boot at every landing
+    wait for `make truth`."""
+    return [
+        pytest.param(
+            guest.format(kernel),
+            marks=[pytest.mark.guest(guest.format(kernel))]
+            + ([] if kernel == KERNEL and at_landing else [pytest.mark.truth]),
+        )
+        for kernel in kernels
+    ]
+
+
+def place(number: int) -> int:
+    """The address of a workload's region: place() of vm/workloads/story.h."""
+    return 0x700000000000 + number * (4 << 21)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 import analysis
 from analysis.truth import PFN_MASK
 from analysis.verify import verify
-from tests.kernel.jobs import KERNEL
+from tests.kernel.jobs import of_kernels, place
 
 #: By mark: order of the folio that the workload is about, its mappings, the pins (None: some, for
 #: io_uring keeps one for a folio, or one for each page), what is unexplained, and whether it is on
@@ -33,14 +33,14 @@ MARKS = {
     "block_pinned": (HUGE, 1, None, 0, True),
     "offline_refused": (HUGE, 1, None, 0, True),
 }
-#: Where these folios are mapped: place() of story.h.
-PAGE, FIRST, STEP = 4096, 0x700000000000, 4 << 21
+PAGE = 4096
+#: The marks of the folios that are mapped at each place().
 PLACES = (
     ("mapped", "shared", "pinned", "split_refused", "unpinned"),
     ("spliced", "splice_refused", "drained"),
     ("batched", "on_list", "small_pinned", "small_unpinned"),
 )
-ADDRESS = {mark: FIRST + n * STEP for n, some in enumerate(PLACES) for mark in some}
+ADDRESS = {mark: place(n) for n, some in enumerate(PLACES) for mark in some}
 #: (what gave up, the mark before it, references beyond the mappings: None: as many as the pins)
 REFUSALS = (
     ("split_folio", "pinned", None),
@@ -48,21 +48,12 @@ REFUSALS = (
     ("unmap_to_move", "block_pinned", None),
 )
 
-KERNELS = [
-    pytest.param(
-        kernel,
-        marks=[pytest.mark.guest(f"matrix-{kernel}")]
-        + ([] if kernel == KERNEL else [pytest.mark.truth]),
-    )
-    for kernel in ("6.1", "6.12", "7.x")
-]
-pytestmark = pytest.mark.parametrize("kernel", KERNELS)
+pytestmark = pytest.mark.parametrize("guest", of_kernels("matrix-{}", ("6.1", "6.12", "7.x")))
 
 
 @pytest.fixture
-def trace(guests, kernel):
-    cell = guests(f"matrix-{kernel}")
-    return analysis.open_trace(str(cell.trace("holders")))
+def trace(guests, guest):
+    return analysis.open_trace(str(guests(guest).trace("holders")))
 
 
 def marks(trace):

@@ -10,7 +10,7 @@ import pytest
 
 import analysis
 from analysis.__main__ import main as analysis_main
-from tests.kernel.jobs import KERNEL, LAB_KERNELS, TROPHIES
+from tests.kernel.jobs import LAB_KERNELS, TROPHIES, of_kernels
 from vm import audits
 
 #: Row of docs/trophies.md -> its program, and how often exclusive-2025 shows it.
@@ -18,14 +18,7 @@ ROWS = {"T1": (TROPHIES[0], 3), "T2": (TROPHIES[1], 1)}
 WRONG = 1
 
 
-def of_kernel(kernel):
-    """A guest of the tests: that of one kernel boots at every landing."""
-    guest = f"published-{kernel}"
-    marks = [pytest.mark.guest(guest)] + ([] if kernel == KERNEL else [pytest.mark.truth])
-    return pytest.param(guest, marks=marks)
-
-
-@pytest.fixture(params=[of_kernel(kernel) for kernel in LAB_KERNELS])
+@pytest.fixture(params=of_kernels("published-{}", LAB_KERNELS))
 def asked(request, guests):
     """The folder that a guest left, see tests.kernel.jobs.published."""
     return guests(request.param)

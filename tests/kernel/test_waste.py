@@ -13,7 +13,7 @@ import pytest
 import analysis
 from analysis.truth import AREA, PFN_MASK
 from analysis.waste_frame import wasted
-from tests.kernel.jobs import KERNEL
+from tests.kernel.jobs import of_kernels, place
 
 #: KiB that each huge page keeps and nothing maps, by mark: the rest of what is told to be unmapped.
 DROPPED = {0: 128, 1: 1024, 2: 400}
@@ -36,24 +36,14 @@ ENDS = {
     2: (1, (-errno.EAGAIN, -errno.EBUSY), 3, "unmapped"),
     3: (0, None, None, "unmapped"),
 }
-#: place() of story.h.
 PAGE, HUGE = 4096, 2 << 20
-FIRST, STEP = 0x700000000000, 4 * HUGE
 
-KERNELS = [
-    pytest.param(
-        kernel,
-        marks=[pytest.mark.guest(f"matrix-{kernel}")]
-        + ([] if kernel == KERNEL else [pytest.mark.truth]),
-    )
-    for kernel in ("6.1", "6.12", "7.x")
-]
-pytestmark = pytest.mark.parametrize("kernel", KERNELS)
+pytestmark = pytest.mark.parametrize("guest", of_kernels("matrix-{}", ("6.1", "6.12", "7.x")))
 
 
 @pytest.fixture
-def trace(guests, kernel):
-    return analysis.open_trace(str(guests(f"matrix-{kernel}").trace("waste")))
+def trace(guests, guest):
+    return analysis.open_trace(str(guests(guest).trace("waste")))
 
 
 def shots(trace):
@@ -66,7 +56,7 @@ def heads(trace):
     """The first frame of each of the huge pages: where they are mapped at the first mark."""
     shot, _ = shots(trace)["whole"]
     at = {int(run["address"]): int(run["entry"]) & PFN_MASK for run in shot.runs}
-    return [at[FIRST + number * STEP] for number in range(4)]
+    return [at[place(number)] for number in range(4)]
 
 
 def kept(trace, shot):
@@ -109,16 +99,16 @@ def test_smaps_when_compared_with_what_is_kept(trace):
         areas = shot.areas.view(AREA)
         start = areas["start"].astype(np.int64)
         for number, size in DROPPED.items():
-            begin = FIRST + number * STEP
+            begin = place(number)
             here = (begin <= start) & (start < begin + HUGE)
             # THEN it is the huge page without what is kept
             assert areas["rss"][here].sum() == (HUGE >> 10) - size, (name, number)
 
 
-def test_the_kernels_count_when_compared_with_what_is_kept(trace, kernel):
+def test_the_kernels_count_when_compared_with_what_is_kept(trace, guest):
     # GIVEN how many folios the kernel says are partially mapped (6.12 and later)
     counted = {name: number for name, (_, number) in shots(trace).items()}
-    if kernel == "6.1":
+    if guest == "matrix-6.1":
         assert set(counted.values()) == {-1}
         return
     # THEN so many keep something

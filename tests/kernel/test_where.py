@@ -8,7 +8,7 @@ import pytest
 
 import analysis
 from analysis.truth import AREA
-from tests.kernel.jobs import KERNEL, LAB_KERNELS, PLACED
+from tests.kernel.jobs import LAB_KERNELS, PLACED, of_kernels
 from tests.where_truth import compared
 from vm import scenarios
 
@@ -17,19 +17,7 @@ UNTOLD = "5.10"
 TOLD = [kernel for kernel in LAB_KERNELS if kernel != UNTOLD]
 
 
-def of_kernels(guest, kernels, at_landing):
-    """A guest of each kernel; those that do not boot at every landing wait for `make truth`."""
-    return [
-        pytest.param(
-            guest.format(kernel),
-            marks=[pytest.mark.guest(guest.format(kernel))]
-            + ([] if kernel == KERNEL and at_landing else [pytest.mark.truth]),
-        )
-        for kernel in kernels
-    ]
-
-
-@pytest.fixture(params=of_kernels("matrix-{}", TOLD, at_landing=True))
+@pytest.fixture(params=of_kernels("matrix-{}", TOLD))
 def trace(request, guests):
     """The workload that is about places, recorded."""
     return analysis.open_trace(str(guests(request.param).trace("where")))
