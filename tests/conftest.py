@@ -84,7 +84,8 @@ def pytest_terminal_summary(terminalreporter, config):
         for took in sorted(planner.took, key=lambda took: -took.seconds):
             failed = "  FAILED" if took.failed else ""
             terminalreporter.write_line(f"{took.seconds:8.1f} s  {took.guest}{failed}")
-        terminalreporter.write_line(f"{planner.flaky} boots hung and were done once more (flaky)")
+        flaky = f"{planner.flaky} boots hung or were lost, and were done once more (flaky)"
+        terminalreporter.write_line(flaky)
     terminalreporter.section("tests by file, their wait for a guest included")
     for name, seconds in sorted(DURATIONS.items(), key=lambda item: -item[1])[:25]:
         terminalreporter.write_line(f"{seconds:8.1f} s  {name}")

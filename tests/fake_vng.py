@@ -19,6 +19,7 @@ for word; do
 done
 leave() { echo "$1" >"$2.part" && mv "$2.part" "$2"; }
 hangs() { echo hangs >>"$HANGS"; }
+begins() { echo 6.1.0-fake >"$out/release"; } # the command, after all that sets it up
 """
 
 

@@ -83,7 +83,7 @@ class Planner:
 
     @property
     def flaky(self) -> int:
-        """Boots of this session that hung and were done once more."""
+        """Boots of this session that hung or were lost, and were done once more."""
         return max(0, _hung() - self.hung_before)
 
     def _run(self, name: str) -> Any:

@@ -17,7 +17,6 @@ COMPILER, COMPILER_PACKAGE = "aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"
 CONSOLE = "ttyAMA0"
 # It has LSE atomics. Real pointer authentication would be most of what is emulated.
 EMULATED_CPU = "max,pauth-impdef=on"
-STALE_BREAKPOINT = "Unexpected kernel BRK exception"
 
 IMAGE_KIND = "arm64 Image"
 TARGET = "Image"

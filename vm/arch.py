@@ -23,7 +23,6 @@ class Arch(Protocol):
     COMPILER_PACKAGE: str
     CONSOLE: str  # the kernel's name of the first serial port
     EMULATED_CPU: str  # what QEMU is to emulate where there is no KVM
-    STALE_BREAKPOINT: str  # how the kernel complains of a breakpoint that is there no more
     IMAGE_KIND: str  # what is booted, for messages
     TARGET: str  # what make calls it
     BUILT_IMAGE: str  # where make puts it in the tree

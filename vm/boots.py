@@ -22,7 +22,7 @@ RECENT = 8
 
 @dataclass(frozen=True)
 class Boot:
-    """One boot: of which guest, how long until its script began, and whether it never did."""
+    """One boot: of which guest, how long until its command began, and whether it never did."""
 
     guest: str
     seconds: float

@@ -71,7 +71,7 @@ class Result:
 
     @property
     def booted(self) -> bool:
-        """The guest got to its script, whose first act is to open its output."""
+        """The guest got to its command: whatever its script did before only set it up."""
         return _begun(self.run_dir)
 
     @property
@@ -153,7 +153,7 @@ def run(
     path.write_text(script)
     path.chmod(0o755)
     result = _boot(machine, run_dir, limit, on_poll, on_death)
-    again = _why_once_more(machine, result, limit)
+    again = _why_once_more(result, limit)
     if again:
         say.note(f"{again}: booting it once more")
         (run_dir / CONSOLE).replace(run_dir / f"first-{CONSOLE}")
@@ -161,16 +161,15 @@ def run(
     return result
 
 
-def _why_once_more(machine: Machine, result: Result, limit: float) -> str:
-    """Why a guest that did not get to its script is worth a second boot, or nothing."""
+def _why_once_more(result: Result, limit: float) -> str:
+    """Why a guest that did not get to its command is worth a second boot, or nothing."""
     if result.booted:
         return ""  # what it did must not be done again
     if result.outcome is Outcome.TIMED_OUT and result.seconds < limit:
         return f"the guest hung while it booted, for {result.seconds:.0f} s"
-    if machine.kvm or result.outcome is not Outcome.LOST:
-        return ""
-    if machine.arch.STALE_BREAKPOINT in last_words(result.run_dir):
-        return "the emulator lost the guest while it booted (a stale breakpoint)"
+    if result.outcome is Outcome.LOST:
+        # Of an emulated guest mostly the emulator's fault; a kernel that cannot boot says so twice.
+        return f"the guest was lost while it booted ({last_words(result.run_dir)})"
     return ""
 
 
@@ -209,8 +208,8 @@ def _boot(
                 return Result(Outcome.TIMED_OUT, None, run_dir, seconds)
             died = over()
             on_poll()
-        if _begun(run_dir):
-            boots.add(boots.Boot(name, booted or time.monotonic() - start))
+        seconds = booted or time.monotonic() - start
+        boots.add(boots.Boot(name, seconds, hung=not _begun(run_dir)))
         status = read_status(run_dir / "status")
         if on_death is not None and status is None and monitor.stands_still():
             on_death(monitor)
@@ -226,7 +225,7 @@ def _boot(
 
 
 def _begun(run_dir: Path) -> bool:
-    return (run_dir / "stdout").exists()
+    return (run_dir / job.RELEASE).exists()
 
 
 def read_status(path: Path) -> int | None:

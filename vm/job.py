@@ -17,6 +17,8 @@ HEADERS = "/mapcount/headers"
 # Below OUT: the guest's root is read-only and has no other place for it.
 COMPILED = f"{OUT}/compiled"
 
+#: Below OUT: what `uname -r` says. Written when all is set up, just before the command begins.
+RELEASE = "release"
 FOLDERS = "folders.sh"  # below OUT: mounts what belongs to the kernel (vm.folders)
 STEPS = "steps"  # below OUT (and the run directory): a folder for each step of a batch
 
@@ -148,4 +150,4 @@ policy={policy}
 folders={OUT}/{FOLDERS}
 {_SETTINGS}
 {exports}
-uname -r >{OUT}/release"""
+uname -r >{OUT}/{RELEASE}"""

@@ -220,7 +220,7 @@ def _describe(
     booted: Booted, kernel: kernels.Kernel, machine: guest.Machine, result: guest.Result
 ) -> Booted:
     try:
-        release = (result.run_dir / "release").read_text().strip()
+        release = (result.run_dir / job.RELEASE).read_text().strip()
     except OSError:
         release = ""
     seconds = round(result.seconds, 1)

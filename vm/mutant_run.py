@@ -106,7 +106,7 @@ def _record(base: Base, wanted: Sequence[Case], traces: Path) -> dict[str, str]:
             words = guest.last_words(result.run_dir)
             troubles[left[0].name] = f"{result.outcome.value}: {words}"
             say.warning(f"{left[0].name}: {result.outcome.value} ({words})")
-            left = left[1:] if (result.run_dir / "release").exists() else []
+            left = left[1:] if result.booted else []
     return troubles
 
 

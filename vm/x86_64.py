@@ -16,9 +16,6 @@ CONSOLE = "ttyS0"
 # QEMU emulates `rep movsb` and `rep stosb` byte by byte: a kernel that is told not to prefer them
 # clears a huge page four times as fast.
 EMULATED_CPU = "max,-erms,-fsrm"
-# What a guest dies of when QEMU 7.2 emulates several CPUs and one runs an instruction that another
-# has just patched: it may meet a breakpoint that is there no more.
-STALE_BREAKPOINT = "Oops: int3"
 
 IMAGE_KIND = "x86 bzImage"
 TARGET = "bzImage"

@@ -95,7 +95,8 @@ class Recorded:
     def trace(self, workload: str) -> Path:
         """The trace of a workload that was recorded."""
         cell = self.cell(workload)
-        assert cell["trace"], f"{workload}: {cell['outcome']}: {cell['reason']}"
+        said = f"{workload}: {cell['outcome']}: {cell['reason']}"
+        assert cell["trace"], f"{said}\n{self.run.stderr}"
         return self.folder / str(cell["trace"])
 
 

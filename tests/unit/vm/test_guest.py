@@ -90,28 +90,35 @@ def test_vm_is_lost_when_the_guest_dies_without_a_status(
     assert "panic - not syncing: sysrq" in capfd.readouterr().err
 
 
-def test_guest_boots_again_when_the_emulator_lost_it_before_its_script(
-    fake_vng: FakeVng, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("got", ["", 'touch "$out/stdout"'])
+def test_guest_boots_again_when_it_was_lost_before_its_command(
+    fake_vng: FakeVng, tmp_path: Path, capfd: pytest.CaptureFixture[str], got: str
 ) -> None:
-    # GIVEN an emulator that meets a stale breakpoint in the first boot, and not in the second
+    # GIVEN an emulator that meets a stale breakpoint in the first boot, and not in the second: in
+    # the kernel's own boot, or in what the script sets up
     fake_vng.does(
         f'[ -e {tmp_path}/once ] && {{ leave 0 "$out/status"; exit; }}\n'
-        f"touch {tmp_path}/once; echo '[ 1.6] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI'"
+        f"{got}\ntouch {tmp_path}/once; echo '[ 1.6] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI'"
     )
     # WHEN a command is run THEN it succeeds, and the user is told why it took longer
     assert vm.__main__.main(["run", "--no-record", "--", "true"]) == 0
-    assert "note: the emulator lost the guest while it booted" in capfd.readouterr().err
+    said = "note: the guest was lost while it booted ([ 1.6] Oops: int3"
+    assert said in capfd.readouterr().err
+    # AND what the first boot said is kept
+    assert "Oops: int3" in (run_dirs(tmp_path)[0] / "first-console.log").read_text()
 
 
-@pytest.mark.parametrize("does", ['touch "$out/stdout"; echo "Oops: int3"', "echo Oops: other"])
-def test_guest_does_not_boot_again_when_it_is_not_the_emulators_fault(
-    fake_vng: FakeVng, tmp_path: Path, does: str
+@pytest.mark.parametrize(
+    ("does", "boots"), [("begins; echo Oops: int3", 1), ("echo Unable to mount root", 2)]
+)
+def test_guest_is_lost_when_it_was_lost_in_its_command_or_twice_before(
+    fake_vng: FakeVng, tmp_path: Path, does: str, boots: int
 ) -> None:
-    # GIVEN a guest that is lost in the midst of its script, or dies of something else
+    # GIVEN a guest that is lost in the midst of its command, or cannot boot
     fake_vng.does(f"echo boot >>{tmp_path}/boots; {does}")
-    # WHEN a command is run THEN it is lost, after one boot: what it did must not be done again
+    # WHEN a command is run THEN it is lost, and what it did is not done again
     assert vm.__main__.main(["run", "--no-record", "--", "true"]) == 128
-    assert (tmp_path / "boots").read_text() == "boot\n"
+    assert (tmp_path / "boots").read_text() == "boot\n" * boots
 
 
 def test_guest_boots_again_when_it_hangs_at_boot(
@@ -122,7 +129,7 @@ def test_guest_boots_again_when_it_hangs_at_boot(
 ) -> None:
     # GIVEN a guest that hangs in its first boot, and not in the second
     fake_vng.does(
-        f'[ -e {tmp_path}/once ] && {{ touch "$out/stdout"; leave 0 "$out/status"; exit; }}\n'
+        f'[ -e {tmp_path}/once ] && {{ begins; leave 0 "$out/status"; exit; }}\n'
         f"touch {tmp_path}/once; echo first words; hangs; sleep 1000"
     )
     # WHEN a command is run THEN it succeeds, though its own limit is longer
@@ -156,7 +163,7 @@ def test_guest_is_ended_when_the_time_limit_is_over(
     fake_vng: FakeVng, tmp_path: Path, capfd: pytest.CaptureFixture[str], clock: None
 ) -> None:
     # GIVEN a guest that hangs, with a process of its own below
-    fake_vng.does('touch "$out/stdout"; sleep 1000 & echo $! >"$out/below"; hangs; wait')
+    fake_vng.does('begins; sleep 1000 & echo $! >"$out/below"; hangs; wait')
     # WHEN it is run with a limit
     status = vm.__main__.main(["run", "--no-record", "--timeout", "1", "--", "true"])
     # THEN the status says so, and neither process is left
@@ -170,7 +177,7 @@ def test_the_hung_cpu_is_named_when_the_time_limit_is_over(
 ) -> None:
     # GIVEN a guest one of whose CPUs does not come on
     stall = "echo '[ 92.2] rcu: INFO: rcu_preempt self-detected stall on CPU'"
-    fake_vng.does(f'touch "$out/stdout"; {stall}; hangs; sleep 1000')
+    fake_vng.does(f"begins; {stall}; hangs; sleep 1000")
     # WHEN its time is over THEN the advice is not to wait longer
     assert vm.__main__.main(["run", "--no-record", "--timeout", "1", "--", "true"]) == 124
     errors = capfd.readouterr().err

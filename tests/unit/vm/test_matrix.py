@@ -39,7 +39,8 @@ ended() { # NAME STATUS [STDERR]
 	[ "$2" != 0 ] || [ -n "$no_trace" ] || echo "$1" >"$traces/$1.mapcount"
 	leave "$2" "$out/steps/$1/status" # last: from now on the watch may read the trace
 }
-finished() { echo 6.1.0-fake >"$out/release"; leave 0 "$out/status"; }
+finished() { leave 0 "$out/status"; }
+begins
 """
 
 # In place of `mapcount stats|verify|audit FILE --json`: a trace is the name of its workload.

@@ -129,7 +129,7 @@ def test_healthy_kernel_is_at_fault_when_a_finding_is_certain() -> None:
 # -- whole runs, with a guest and an audit that only pretend -------------------------------------
 
 FAKE_VNG = """\
-echo 6.1.0-fake >"$out/release"
+begins
 cp "$out/job.sh" "$traces"
 # The steps that the script asks for, but for one of which the kernel dies, once.
 for name in $(sed -n 's,^step [0-9]* /mapcount/out/steps/\\([^ ]*\\) .*,\\1,p' "$out/job.sh"); do
