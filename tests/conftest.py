@@ -32,8 +32,12 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_sessionstart(session):
+    folders = session.config._tmp_path_factory
+    # Made here: guests begin in threads, and two that came first made a base for each of them.
+    folders.getbasetemp()
+
     def folder(name):
-        return session.config._tmp_path_factory.mktemp(name)
+        return folders.mktemp(name)
 
     session.config.stash[PLANNER] = Planner(jobs.jobs(), folder)
 
