@@ -11,7 +11,7 @@ CONFIGS =
 
 #: What `make arm64` runs.
 ARM64 = 6.12-arm64 6.12-arm64-16k --workload \
-	lifecycle shmem-thp fork-thp anon-parts mthp file-thp migrate fuzz
+	lifecycle shmem-thp fork-thp anon-parts mthp file-thp migrate where waste holders fuzz
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test truth versions coverage man matrix configs arm64 mutants bench check clean

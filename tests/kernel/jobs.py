@@ -34,8 +34,11 @@ LAB_KERNELS = tuple(kernel.name for kernel in kernels.LAB_KERNELS)
 #: Kernels of another machine, and what is recorded there: each family of operations once.
 ARM64_KERNELS = tuple(kernel.name for kernel in kernels.ARM64_KERNELS)
 ARM64_WORKLOADS = (
-    "lifecycle", "shmem-thp", "fork-thp", "anon-parts", "mthp", "file-thp", "migrate", "fuzz",
+    "lifecycle", "shmem-thp", "fork-thp", "anon-parts", "mthp", "file-thp", "migrate", "where",
+    "waste", "holders", "fuzz",
 )  # fmt: skip
+#: By the size of their pages: where it is that of x86-64, the written tables hold.
+ARM64_OF_4_KIB, ARM64_OF_16_KIB = "6.12-arm64", "6.12-arm64-16k"
 #: The kernel of the tests that need one kernel, and one with folios beside it, boot at every
 #: landing; `make truth` boots them all.
 KERNEL = os.environ.get("MAPCOUNT_KERNEL", "6.1")
@@ -152,8 +155,9 @@ def places(kernel: str) -> Callable[[Path], Path]:
 
     def job(folder: Path) -> Path:
         shutil.copy2(HERE / "places.sh", folder / "places.sh")
+        machine = kernels.BY_NAME[kernel].machine
         for name in PLACED:
-            shutil.copy2(build.workload(scenarios.find(name).source), folder / name)
+            shutil.copy2(build.workload(scenarios.find(name).source, machine), folder / name)
         run = lab_run(
             "--kernel", kernel, "--no-record", "--", "sh", "./places.sh", *PLACED, cwd=folder
         )
@@ -253,7 +257,7 @@ def jobs() -> dict[str, Callable[[Path], Any]]:
         **{f"fuzz-{kernel}": fuzz(kernel) for kernel in LAB_KERNELS},
         **{f"published-{kernel}": published(kernel) for kernel in LAB_KERNELS},
         **{f"rings-{kernel}": rings(kernel) for kernel in LAB_KERNELS},
-        **{f"places-{kernel}": places(kernel) for kernel in LAB_KERNELS},
+        **{f"places-{kernel}": places(kernel) for kernel in (*LAB_KERNELS, ARM64_OF_4_KIB)},
         "oracle": oracle,
         "crash": crash,
         "killed": killed,

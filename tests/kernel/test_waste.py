@@ -13,7 +13,7 @@ import pytest
 import analysis
 from analysis.truth import AREA, PFN_MASK
 from analysis.waste_frame import wasted
-from tests.kernel.jobs import of_kernels, place
+from tests.kernel.jobs import ARM64_OF_4_KIB, of_kernels, place
 
 #: KiB that each huge page keeps and nothing maps, by mark: the rest of what is told to be unmapped.
 DROPPED = {0: 128, 1: 1024, 2: 400}
@@ -38,7 +38,9 @@ ENDS = {
 }
 PAGE, HUGE = 4096, 2 << 20
 
-pytestmark = pytest.mark.parametrize("guest", of_kernels("matrix-{}", ("6.1", "6.12", "7.x")))
+pytestmark = pytest.mark.parametrize(
+    "guest", of_kernels("matrix-{}", ("6.1", "6.12", "7.x", ARM64_OF_4_KIB))
+)
 
 
 @pytest.fixture

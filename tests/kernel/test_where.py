@@ -8,13 +8,13 @@ import pytest
 
 import analysis
 from analysis.truth import AREA
-from tests.kernel.jobs import LAB_KERNELS, PLACED, of_kernels
+from tests.kernel.jobs import ARM64_OF_4_KIB, ARM64_OF_16_KIB, LAB_KERNELS, PLACED, of_kernels
 from tests.where_truth import compared
 from vm import scenarios
 
 #: The only lab kernel whose rmap functions are not told for whom they map (before 5.18).
 UNTOLD = "5.10"
-TOLD = [kernel for kernel in LAB_KERNELS if kernel != UNTOLD]
+TOLD = [*(kernel for kernel in LAB_KERNELS if kernel != UNTOLD), ARM64_OF_4_KIB]
 
 
 @pytest.fixture(params=of_kernels("matrix-{}", TOLD))
@@ -70,10 +70,11 @@ def test_smaps_when_compared_with_the_records(trace):
     assert compared_areas["file_twice"] == 6
 
 
-def test_page_tables_when_compared_with_the_records(trace):
+@pytest.mark.parametrize("guest", of_kernels("matrix-{}", [*TOLD, ARM64_OF_16_KIB]))
+def test_page_tables_when_compared_with_the_records(guests, guest):
     # GIVEN the page tables that were walked at each mark
     # THEN the records say the same, page by page
-    found = compared(trace)
+    found = compared(analysis.open_trace(str(guests(guest).trace("where"))))
     assert (found.only_told, found.only_walked) == (set(), set())
     assert found.same > 9000
 
