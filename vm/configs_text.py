@@ -33,8 +33,8 @@ def paragraphs(matrix: Matrix, made: str) -> list[str]:
     parts = [
         f"{page_parts.begin('configs', 'vm/configs_text.py')}\n## Other configurations",
         f"Made on {made} by `make configs`: kernels built from Debian's source with the "
-        "configurations of vm/configs.py, and Debian's own -rt images. Each place shows how many "
-        "values were checked, and how many of them differed; `doctor` is the exit status of "
+        "configurations of vm/configs.py, and Debian's own -rt images. Each cell shows the number "
+        "of values that were checked, and of differences; `doctor` is the exit status of "
         "`mapcount doctor` there.",
         markdown(
             ["kernel", "why", "source", "release booted", "doctor", *workloads],

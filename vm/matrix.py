@@ -383,7 +383,7 @@ def _verified(cell: Cell, trace: Path) -> Cell:
     if not cell.checked:
         if not _leaves_nothing(cell.workload):
             return replace(cell, outcome=FAILED, reason=complaint)
-        return replace(cell, reason="nothing of it lives at a mark: recorded, nothing to verify")
+        return replace(cell, reason="it has no folio at any mark: recorded, nothing to verify")
     if complaint:
         return replace(cell, outcome=FAILED, reason=complaint)
     return cell
@@ -420,9 +420,9 @@ def _finding(one: dict[str, Any]) -> str:
 
 
 def _leaves_nothing(workload: str) -> bool:
-    """True where the workload's own table says that nothing of it lives at any mark.
+    """True where the workload's own table says that none of its folios exist at any mark.
 
-    A program of others, beside marks at random times, promises nothing of the kind.
+    Other people's programs, with marks at random times, have no such table.
     """
     if workload not in scenarios.SCENARIOS:
         return True

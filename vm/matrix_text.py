@@ -26,13 +26,13 @@ COLUMNS = (
 INTRODUCTIONS = {
     "matrix": (
         "Made on {made} by `make matrix`, which boots each kernel in a virtual machine, records "
-        "every workload there, holds the reconstruction against the counters that the kernel "
-        "itself had (`mapcount verify`), and audits the trace (`mapcount audit`). What is `real` "
-        "is wrong in the kernel: [trophies.md](trophies.md).",
+        "every workload there, compares the replay with the kernel's own counters "
+        "(`mapcount verify`), and audits the trace (`mapcount audit`). Findings marked `real` are "
+        "known kernel bugs: [trophies.md](trophies.md).",
     ),
     "arm64": (
         "## arm64",
-        "Made on {made} by `make arm64`, which does the same with Debian's kernels of arm64, of "
+        "Made on {made} by `make arm64`, which does the same with Debian's arm64 kernels with "
         "pages of 4 KiB and (`-16k`) of 16 KiB, emulated on another machine.",
     ),
 }
@@ -122,7 +122,7 @@ def paragraphs(matrix: Matrix, made: str, part: str) -> list[str]:
             [_kernel_row(kernel) for kernel in matrix.kernels],
         ),
         f"{below} Values checked, and differences",
-        "Each place shows how many values were checked, and how many of them differed.",
+        "Each cell shows the number of values that were checked, and of differences.",
         markdown(["workload", *names], rows),
         summary(matrix) + ".",
     ]
