@@ -46,8 +46,9 @@ def open_trace(path: str) -> Trace:
 def open_dataset(folder: str, scheduler: str | None = None) -> Dataset:
     """Open the folder that `mapcount export --to parquet` made of a trace.
 
-    Its parts are audited and verified side by side on Dask: in processes of this machine, or
-    on the cluster whose scheduler has that address.  Raises AnalysisError when it is none.
+    Its parts are audited and verified in parallel on Dask: in processes of this machine, or on
+    the cluster whose ``scheduler`` has that address.  Raises AnalysisError when the folder is
+    no such dataset.
     """
     from analysis.dataset import Dataset
 
@@ -57,10 +58,10 @@ def open_dataset(folder: str, scheduler: str | None = None) -> Dataset:
 def follow(path: str, poll: float = 0.2) -> Iterator[pd.DataFrame]:
     """Yield the new events of a trace that is still being written, block by block.
 
-    The frames have the columns of ``Trace.df_events`` but ``life``: lives are cut over a
-    whole trace.  Row labels go on from frame to frame, in the order of arrival.  The
-    iterator ends at the trailer, or when the recorder has given no sign of life for half a
-    minute; ``poll`` is the time in seconds between two looks.
+    The frames have the columns of ``Trace.df_events`` except ``life``, which needs the whole
+    trace.  Row labels continue from frame to frame, in the order of arrival.  The iterator
+    ends at the trailer, or when the recorder has given no sign of life for half a minute;
+    ``poll`` is the time in seconds between two reads.
     """
     from analysis.following import follow_frames
 
@@ -73,9 +74,9 @@ def plot_timeline(
     """Draw one folio's life; ``life`` is a number or an id of ``df_lives``.
 
     Without ``ax`` a new figure with all panels is made; with it only the counters are
-    drawn, into that axes.  ``window``: first and last time (ns, as ``ts``) of a closer look;
-    AnalysisError where the life is not in it.  Returns the figure either way; pyplot does not
-    know of a new one, so that nothing has to be closed.
+    drawn, into that axes.  ``window``: first and last time (ns, as ``ts``) to show;
+    AnalysisError if the life does not exist in it.  Returns the figure either way; a new
+    figure is not registered with pyplot, so it need not be closed.
     """
     from analysis.plot.timeline import plot_timeline as plot
 
@@ -86,7 +87,7 @@ def plot_lives(trace: Trace, lives: Iterable[int | str] | None = None) -> Figure
     """Draw many lives in a new figure, a lane for each: when it was mapped, by PMD and by PTE.
 
     ``lives``: numbers or ids of ``df_lives``, at most 400; None: the 40 folios whose map counts
-    changed most.  Returns the figure, which pyplot does not know of.
+    changed most often.  Returns the figure, which is not registered with pyplot.
     """
     from analysis.plot.lives import plot_lives as plot
 
@@ -96,10 +97,10 @@ def plot_lives(trace: Trace, lives: Iterable[int | str] | None = None) -> Figure
 def plot_where(trace: Trace, life: int | str | None = None, pid: int | None = None) -> Figure:
     """Draw where folios are mapped over time in a new figure, a lane for each range of addresses.
 
-    ``life``: of one folio, a number or an id of ``df_lives``; ``pid``: in the address spaces that
-    this process has at any time; of many ranges the 40 with the most memory over time are drawn.
-    AnalysisError where the trace was recorded without --where.  Returns the figure, which pyplot
-    does not know of.
+    ``life``: only this folio, a number or an id of ``df_lives``; ``pid``: only the address spaces
+    that this process has at any time.  At most 40 ranges are drawn, those with the most memory
+    over time.  AnalysisError if the trace was recorded without --where.  Returns the figure, which
+    is not registered with pyplot.
     """
     from analysis.plot.where import plot_where as plot
 

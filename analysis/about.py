@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a notebook shows of a trace: one line as text, a small table as HTML."""
+"""The summary of a trace that a notebook shows: one line of text, or a small table as HTML."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def line(recording: Recording) -> str:
 
 
 def html(recording: Recording) -> str:
-    """The same and the rest of what the file says at once, a row for each."""
+    """The same and the other facts that need no records, a row for each."""
     rows = "".join(
         f"<tr><th style='text-align:left'>{escape(name)}</th>"
         f"<td style='text-align:left'>{escape(visible(value))}</td></tr>"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The few vector operations that cutting and replaying are made of."""
+"""The few vector operations that finding lives and replaying them need."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Records = npt.NDArray[np.void]
 
 
 def changes(*keys: Ints) -> Bools:
-    """Where a run of equal (sorted) keys begins."""
+    """A mask: True where a run of equal (sorted) keys begins."""
     first = np.ones(len(keys[0]), dtype=bool)
     if len(first) > 1:
         first[1:] = False
@@ -43,7 +43,7 @@ def first_of(keys: Ints) -> tuple[Ints, Ints]:
 
 
 def expand(starts: Ints, lengths: Ints) -> tuple[Ints, Ints]:
-    """Write ranges out: for each element the number of its range and its value."""
+    """Expand ranges: for each element the number of its range and its value."""
     owner = np.repeat(np.arange(len(starts), dtype=np.int64), lengths)
     value = np.arange(len(owner), dtype=np.int64)
     value += np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
@@ -51,13 +51,13 @@ def expand(starts: Ints, lengths: Ints) -> tuple[Ints, Ints]:
 
 
 def distinct(keys: Ints) -> Ints:
-    """The distinct keys in ascending order; runs of equal ones cost little."""
+    """The distinct keys in ascending order; runs of equal keys cost little."""
     runs = np.sort(keys[changes(keys)])
     return runs[changes(runs)]
 
 
 def pair_returns(keys: Sequence[Ints], enters: Bools) -> Ints:
-    """For enters and returns in the order of time: each return's enter, else -1.
+    """For enter and return records in time order: the enter of each return, else -1.
 
     A return belongs to the last enter with the same keys.
     """

@@ -36,7 +36,7 @@ def _one(trace: Trace, one: Mapping[Any, Any]) -> str:
 
 
 def unlisted(audit: Audit) -> str:
-    """What is told where more was found than is listed."""
+    """The note that more was found than is listed."""
     return (
         f"{count(audit.unlisted, 'more breach', 'more breaches')} of the same kinds, counted and "
         f"not listed: the first {Listed.MOST} of a kind are findings; `mapcount slice` makes a "
@@ -47,7 +47,7 @@ def unlisted(audit: Audit) -> str:
 def audit_text(trace: Trace, audit: Audit, everything: bool, more: str = "--all") -> str:
     """The table, some findings of each kind (or all) and one line that sums up.
 
-    ``more``: what tells them all.
+    ``more``: the option that prints them all.
     """
     parts, findings = [], audit.findings
     kind = ["certainty", "severity", "rule", "function", "counter"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Checks what the blocks of a trace hold, as they are read, against the limits of the format.
+"""Checks the contents of blocks, as they are read, against the limits of the format.
 
-Each function raises ValueError for what no recorder writes.
+Each function raises ValueError for a value that no recorder writes.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ WORD = (1 << 64) - 1
 
 
 def whole(value: Any, low: int, high: int) -> int:
-    """A whole number between two, both included."""
+    """Check that a value is a whole number between two, both included."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise ValueError(f"{_shown(value)} is not a number from {low} to {high}")
     return value
 
 
 def text(value: Any) -> str:
-    """A text that is not too long."""
+    """Check that a value is a text that is not too long."""
     if not isinstance(value, str):
         raise ValueError(f"{_shown(value)} is not text")
     if len(value) > limits.TEXT:
@@ -39,7 +39,7 @@ def text(value: Any) -> str:
 
 
 def listed(value: Any, most: int | None = None) -> list[Any]:
-    """A list that is not too long; without a limit the size of its block bounds it."""
+    """Check that a value is a list that is not too long; by default its block limits it."""
     if not isinstance(value, list):
         raise ValueError(f"{_shown(value)} is no list")
     if most is not None and len(value) > most:
@@ -48,7 +48,7 @@ def listed(value: Any, most: int | None = None) -> list[Any]:
 
 
 def header(content: Any) -> dict[str, Any]:
-    """The header's JSON, with all its texts and numbers as they must be."""
+    """Check the header's JSON, with all its texts and numbers."""
     if not isinstance(content, dict):
         raise ValueError("the header is not an object")
     for name, kind in HEADER.items():
@@ -75,7 +75,7 @@ def header(content: Any) -> dict[str, Any]:
 
 
 def loss(content: Any) -> dict[str, Any]:
-    """A LOSS block's JSON."""
+    """Check a LOSS block's JSON."""
     lost = [
         (whole(cpu, -1, limits.ID), whole(probe, 0, limits.ID), whole(number, 0, limits.LOST))
         for cpu, probe, number in content["lost"]
@@ -85,7 +85,7 @@ def loss(content: Any) -> dict[str, Any]:
 
 
 def tasks(content: Any) -> Iterable[tuple[int, int, str]]:
-    """A TASKS block's JSON."""
+    """The checked (tid, pid, comm) of a TASKS block's JSON."""
     return (
         (whole(tid, 0, limits.TASK), whole(pid, 0, limits.TASK), text(comm))
         for tid, pid, comm in content
@@ -93,12 +93,12 @@ def tasks(content: Any) -> Iterable[tuple[int, int, str]]:
 
 
 def spaces(content: Any) -> Iterable[tuple[int, int]]:
-    """A SPACES block's JSON."""
+    """The checked (pid, mm) of a SPACES block's JSON."""
     return ((whole(pid, 0, limits.TASK), whole(mm, 0, WORD)) for pid, mm in content)
 
 
 def snapshot(content: dict[str, Any]) -> dict[str, Any]:
-    """The JSON of a TRUTH block, with all that it may leave out."""
+    """The checked JSON of a TRUTH block, with defaults for keys that may be missing."""
     told = content.get("published", {})
     return {
         **content,
@@ -117,7 +117,7 @@ def snapshot(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def frames(content: Any) -> list[tuple[str, str]]:
-    """The frames of one stack."""
+    """Check the frames of one stack."""
     return [(text(name), text(place)) for name, place in listed(content, limits.FRAMES)]
 
 

@@ -24,18 +24,17 @@ PROBES = CPUS = 1 << 16
 
 @dataclass(frozen=True)
 class Census:
-    """What the records of a trace add up to.
+    """Totals of the records of a trace.
 
     ``first_ts``, ``last_ts``: ns.  ``probes``: records by probe id.  By thread, ascending:
-    ``tids``, ``tid_events``, ``tid_last`` (ns of its last record), ``tid_pid`` (its process in
-    that).  ``cpu_lost``: by CPU, how many numbers are missing in its numbering;
-    ``cpu_uneven``: the CPUs of which one is missing where another comes twice.  ``frames``
-    (pfn >> FRAME_SHIFT, ascending) have ``frame_events`` records; ``order`` is the highest that
-    occurs.
+    ``tids``, ``tid_events``, ``tid_last`` (ns of its last record), ``tid_pid`` (its process at
+    that time).  ``cpu_lost``: by CPU, how many sequence numbers are missing; ``cpu_uneven``: the
+    CPUs where a number is missing and another occurs twice.  ``frames`` (pfn >> FRAME_SHIFT,
+    ascending) have ``frame_events`` records; ``order`` is the highest order that occurs.
     ``common``: the records that belong to no page: marks, tasks, the kernel's death.
-    For readers that never return: ``died`` (ns of a thread's oops), ``last_else`` (ns of the
-    last record of a thread before it died that is no reader's), ``last_entry`` (ns of the
-    last entry of a thread into a reader's function).
+    For readers that never return: ``died`` (ns of a thread's oops), ``last_else`` (ns of a
+    thread's last record before it died, readers' records excepted), ``last_entry`` (ns of a
+    thread's last entry into a reader's function).
     """
 
     events: int
@@ -83,14 +82,14 @@ class _Tally:
         self._found: list[Sums] = [(none, none, none)]
 
     def add(self, key: Ints, value: Ints) -> None:
-        """Count each key, and keep the greatest value that came with it."""
+        """Count each key, and keep the greatest value given with it."""
         if len(key):
             begin = np.flatnonzero(changes(key))
             number = np.diff(np.append(begin, len(key)))
             self._found.append(_summed(key[begin], number, np.maximum.reduceat(value, begin)))
 
     def total(self) -> Sums:
-        """The distinct keys in ascending order, how often each came, its greatest value."""
+        """The distinct keys in ascending order, the count of each, its greatest value."""
         key, number, last = (np.concatenate(column) for column in zip(*self._found, strict=True))
         return _summed(key, number, last) if len(key) else (key, number, last)
 
@@ -118,7 +117,7 @@ class _Numbering:
         np.add.at(self._sum, half, seq)
 
     def missing(self) -> dict[int, int]:
-        """By CPU, how many numbers between its first and its last are in no record."""
+        """By CPU, how many sequence numbers between its first and its last are in no record."""
         cpus = np.flatnonzero(self._there.any(axis=1))
         low, high = self._low[cpus], self._high[cpus]
         span = high.max(axis=1) - low.min(axis=1) + 1
@@ -130,8 +129,8 @@ class _Numbering:
         return dict(zip(cpus.tolist(), missing.tolist(), strict=True))
 
     def uneven(self) -> set[int]:
-        """The CPUs with as many records as numbers, which these numbers do not add up to: one is
-        missing where another comes twice."""
+        """The CPUs with as many records as sequence numbers but another sum: a number is missing
+        and another occurs twice."""
         found = set()
         for cpu in (cpu for cpu, missing in self.missing().items() if not missing):
             low, high = self._low[cpu].tolist(), self._high[cpu].tolist()
@@ -167,7 +166,7 @@ class _Threads:
         self._entries.add(tid[entry] << 32 | self._plan.function[probe[entry]], ts[entry])
 
     def last_else(self) -> dict[int, int]:
-        """By thread, the time of its last record before it died that is no reader's."""
+        """By thread, the time of its last record before it died, readers' records excepted."""
         tid, _, last = self._elses.total()
         return dict(zip(tid.tolist(), last.tolist(), strict=True))
 

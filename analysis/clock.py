@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The recording's clock as the time of day, by the moment at which its header read both."""
+"""Converts the recording's clock to the time of day, by the reading of both in its header."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOT_A_TIME = np.datetime64("NaT", "ns")
 
 
 def time_of_day(meta: dict[str, Any], ts: npt.NDArray[Any]) -> npt.NDArray[np.datetime64]:
-    """UTC of times in ns of CLOCK_MONOTONIC; a clock that was set meanwhile is not followed."""
+    """UTC of times in ns of CLOCK_MONOTONIC; later changes of the clock are not followed."""
     clock = meta.get("clock", {})
     both = clock.get("realtime_ns"), clock.get("monotonic_ns")
     if not all(type(one) is int and 0 <= one <= EVER >> 1 for one in both):

@@ -39,7 +39,7 @@ def category(codes: npt.NDArray[Any], names: Sequence[str]) -> Any:
 
 
 def texts(values: Iterable[str]) -> Any:
-    """Strings; a column of none has the type of one with some, under every version of pandas."""
+    """Strings; an empty column has the same type as others, under every version of pandas."""
     listed = list(values)
     if not listed:
         return pd.Series([], dtype=str).array

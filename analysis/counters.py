@@ -25,13 +25,13 @@ Signal = tuple[Ints, Bools]
 
 @dataclass(frozen=True)
 class Replayed:
-    """What the operations make of folios at some instants: one element of an array for each.
+    """Replayed folios at some instants: one element of an array for each instant.
 
     They are those of the replay ``run`` after its element ``position``, of the life in its
     ``slot``; a position before the first of the life is its beginning.
     ``pte_sum``: PTE mappings of all pages, and where that is known.  Likewise ``pages_mapped()``:
-    how many pages have any, and ``pte``: those of the page that an instant is about; both only
-    where somebody can tell.
+    how many pages have PTE mappings, and ``pte``: those of the page that an instant is about;
+    both only if the caller can compute them.
     """
 
     run: Replay
@@ -50,7 +50,7 @@ class Replayed:
 
     @property
     def offset(self) -> Ints:
-        """What every page's map count holds beside its PTE mappings."""
+        """What every page's map count has in addition to its PTE mappings."""
         if "double_map" not in self.counters:
             return np.zeros_like(self.entire)
         return np.where(self.order > 0, np.where(self.anon, self.double_map, self.entire), 0)
@@ -111,13 +111,12 @@ def _slot(number: int) -> Callable[[Replayed], Signal]:
 
 @dataclass(frozen=True)
 class Counter:
-    """How a counter follows from the operations, and what it is held to.
+    """How a counter follows from the operations, and what it is compared with.
 
-    ``formula``: its logical value, and where it is known.  ``applies``: which folios it says
-    something of.  ``by_record``: each record is held against it, not the snapshots alone: what
-    it is made of is known without looking at every page.  ``floor``: it is never below 0.
-    ``late``: fork changes it after all pages of
-    a batch, not with each.
+    ``formula``: its logical value, and where it is known.  ``applies``: which folios have it.
+    ``by_record``: it is compared with each record, not only with snapshots; its formula needs
+    no counts of single pages.  ``floor``: it is never below 0.  ``late``: fork changes it after
+    all pages of a batch, not with each.
     """
 
     kept: kept.Counter

@@ -24,7 +24,7 @@ class State:
     """A folio's counters at one instant; -1 in an array and None mean not known.
 
     ``pte``: PTE mappings of each page; ``mapcount``: the page's logical map count, which
-    on older kernels also holds the DoubleMap offset or the file folio's PMD mappings.
+    on older kernels includes the DoubleMap offset or the file folio's PMD mappings.
     """
 
     entire: int | None
@@ -39,10 +39,10 @@ class State:
 class Counts:
     """Replayed counters of one life AFTER each of its records.
 
-    A position is an element of ``ts`` (ns) and ``event`` (row of the log).  ``pte_at``
-    and the like say what a page had at a position: its ``init`` value + ``every`` + the
-    last of its points.  ``since``: the position from which a page is known, and
-    ``pte_sum_since`` that of the sum over all pages.  It is that at ``place`` of ``run``.
+    A position is an element of ``ts`` (ns) and ``event`` (row of the log).  The PTE mappings
+    of a page at a position (``pte_at``) are its ``init`` value + ``every`` + the last of its
+    points.  ``since``: the position from which a page is known; ``pte_sum_since``: that of the
+    sum over all pages.  The life is in the slot ``place`` of ``run``.
     """
 
     life: int
@@ -74,7 +74,7 @@ class Counts:
 
     @cached_property
     def replayed(self) -> Replayed:
-        """The folio at each position, as the table of counters takes it."""
+        """The folio at each position, for the formulas of the table of counters."""
         length = len(self.ts)
         return Replayed(
             run=self.run,
@@ -101,7 +101,7 @@ class Counts:
         return COUNTERS[counter].of(self.replayed)
 
     def offset(self) -> Ints:
-        """What every page's map count holds beside PTE mappings, at each position."""
+        """What every page's map count has in addition to PTE mappings, at each position."""
         return self.replayed.offset
 
     def pte_at(self, page: Ints, at: Ints) -> tuple[Ints, Bools]:

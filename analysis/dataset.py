@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A trace divided into files by folios' lives, which processes on many machines can share.
 
-`mapcount export --to parquet` writes it.  Beside the tables for other programs there is
-all that the analysis needs: ``trace.mapcount`` has what belongs to no page (header, marks,
-tasks, losses, snapshots), ``records/`` the records of some memory each, as the trace held them,
-``dataset.json`` what only a look at all of them tells.
+`mapcount export --to parquet` writes it.  Beside the tables for other programs it has all that
+the analysis needs: ``trace.mapcount`` has what belongs to no page (header, marks, tasks, losses,
+snapshots), each file of ``records/`` the records of some memory, as they were in the trace, and
+``dataset.json`` what follows only from all of them.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ PLACE = ("rank", "following")
 
 
 def records_frame(part: Part) -> pd.DataFrame:
-    """The records of a part of a trace as they were read, and their place in the whole."""
+    """The records of a part of a trace as they were read, and their rank in the whole."""
     log = part.log
     columns = {name: log.raw[name] for name in RECORD.names or ()}
     return pd.DataFrame(columns | {name: getattr(log, name) for name in PLACE})
 
 
 def write_rest(trace: Trace, folder: Path) -> None:
-    """Write what the records of single parts do not tell."""
+    """Write what does not follow from the records of single parts."""
     write_slice(trace, str(folder / REST), Wanted(records=False))
     counted, cut = trace.census, trace.recording.partition
     facts = {
@@ -71,7 +71,7 @@ def write_rest(trace: Trace, folder: Path) -> None:
 
 
 def sign(folder: Path) -> None:
-    """Write down what is in a dataset, so that it can be told from folders of others."""
+    """Write the list of a dataset's files, by which it differs from folders of others."""
     contents = {"made_by": MADE_BY, "files": sorted([*_files(folder), CONTENTS])}
     (folder / CONTENTS).write_text(json.dumps(contents, indent=1) + "\n")
 
@@ -101,10 +101,10 @@ def _files(folder: Path) -> list[str]:
 
 class Dataset:
     """``whole``: a trace without the records of pages.  ``scheduler``: address of the Dask
-    cluster that works on it, which must see the folder by the same name; None: processes on
-    this machine.
+    cluster that works on it, which must reach the folder under the same path; None: processes
+    on this machine.
 
-    AnalysisError where the folder is no such dataset.
+    Raises AnalysisError if the folder is no such dataset.
     """
 
     def __init__(self, folder: str, scheduler: str | None = None) -> None:
@@ -141,8 +141,8 @@ class Dataset:
         return part
 
     def each(self, work: Callable[[Recording, Part], T]) -> Iterator[tuple[T, Ints]]:
-        """What WORK makes of the recording and each part, computed side by side on Dask, and the
-        numbers of that part's lives in ``df_lives`` (the last is nobody's: -1).
+        """WORK(recording, part) for each part, computed in parallel on Dask, and the numbers of
+        that part's lives in ``df_lives`` (with -1 as the last element, for index -1).
 
         WORK is a function of a module that the workers have, too.
         """
@@ -152,17 +152,17 @@ class Dataset:
 
     @cached_property
     def audit(self) -> Audit:
-        """What is wrong in the trace, as ``Trace.audit``."""
+        """The audit of the trace, as ``Trace.audit``."""
         from analysis.audit import audit_part, joined
 
         return joined(self.each(audit_part))
 
     def df_findings(self) -> pd.DataFrame:
-        """What an audit finds, as ``Trace.df_findings``."""
+        """The findings of the audit, as ``Trace.df_findings``."""
         return self.audit.findings
 
     def verify(self) -> Verification:
-        """The reconstruction against the snapshots, as ``analysis.verify.verify``."""
+        """The replay against the snapshots, as ``analysis.verify.verify``."""
         from analysis.verify import joined, verify_labelled
 
         return joined(self.each(verify_labelled))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What makes a finding merely possible: losses, and probes that are missing."""
+"""What makes a finding only possible: losses, and probes that are missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from analysis.arrays import Ints
 from analysis.in_flight import IN_FLIGHT_NS
 from analysis.recording import Recording
 
-#: Operations without whose probes the books cannot balance.
+#: Operations without whose probes the replay may be wrong.
 BOOKED = ("map", "unmap", "dup", "split_pmd", "split_folio")
 
 
@@ -28,7 +28,7 @@ class _Running:
 
 
 class Doubt:
-    """Why something that was seen in a trace may have another explanation."""
+    """Why an observation in a trace may have another explanation."""
 
     def __init__(self, recording: Recording) -> None:
         spans = recording.lost[recording.lost[:, 2] > 0]
@@ -43,19 +43,19 @@ class Doubt:
 
     @property
     def missing(self) -> str:
-        """The probes without which the books cannot balance, in words; "" if all are there."""
+        """The probes without which the replay may be wrong, in words; "" if all are there."""
         return self._missing
 
     def first_loss(self, begin: int, end: int) -> int | None:
-        """When (ns) the first loss began that touches a span of time; None: nothing was lost."""
+        """When (ns) the first loss began that overlaps a span of time; None: nothing was lost."""
         touched = (self._spans[:, 1] >= begin) & (self._spans[:, 0] <= end)
         return int(self._spans[touched, 0].min()) if touched.any() else None
 
     def reason_lost(self, begin: int, end: int) -> str:
-        """The doubt that events lost in a span of time (ns) cast.
+        """The doubt because of events lost in a span of time (ns).
 
-        A probe takes the time, looks, and only then is its record refused and counted; the CPU
-        may be off its processor in between.  So a loss may be older than it is told to be.
+        A probe takes the time and reads the counters before its record is rejected and counted;
+        a virtual CPU may be descheduled in between.  So a loss may be older than its time says.
         """
         lost = self._lost(begin, end) or self._lost(begin, end + IN_FLIGHT_NS)
         if not lost:
@@ -73,13 +73,13 @@ class Doubt:
         return self.reason_lost(since, end) or missing
 
     def at_rest(self, begin: int, end: int) -> str:
-        """The doubt about what a snapshot shows of folios at rest, whatever was before: a change
-        that was lost, begun a moment before it or meanwhile, would not make them busy."""
+        """The doubt about a snapshot's values of folios at rest, whatever was before: a lost
+        change, begun shortly before or during the snapshot, would not make them busy."""
         return self.reason_lost(begin - IN_FLIGHT_NS, end)
 
     def reason_snapshot(self, since: int, end: int, busy: bool) -> str:
-        """The doubt about what a snapshot, until ``end``, shows of a life, see ``Part.since``;
-        ``busy``: the folio changed meanwhile."""
+        """The doubt about a snapshot's values of a life, see ``Part.since``; ``end``: of the
+        snapshot (ns); ``busy``: the folio changed during it."""
         if busy:
             return "the folio changed while the snapshot was taken; certain if it is seen at rest"
         return self.reason_counter(since, end)

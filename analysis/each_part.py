@@ -18,17 +18,17 @@ T = TypeVar("T")
 def each_part(trace: Parted) -> Iterator[tuple[Part, Ints]]:
     """The parts of a trace, and the number of each of their lives in ``df_lives``.
 
-    The last element is nobody's number, -1, as -1 is nobody.  The parts' logs know the place of
-    each record in the order of the whole.
+    The last element of the numbers is -1, so that index -1 (no life) gives -1.  The parts' logs
+    have the rank of each record in the whole.
     """
     numbers = [own for _, own in each(trace, lambda _recording, _part: None)]
     yield from zip(_in_order(trace), numbers, strict=True)
 
 
 def each(trace: Parted, work: Callable[[Recording, Part], T]) -> Iterator[tuple[T, Ints]]:
-    """What WORK makes of the recording and each part, and the numbers as ``each_part`` has them.
+    """WORK(recording, part) for each part, and the numbers as ``each_part`` has them.
 
-    The numbers come last of all, from the same walk.
+    The numbers are known only after all parts were read once.
     """
     return numbered((work(trace.recording, part), begins(part)) for part in _in_order(trace))
 
@@ -39,7 +39,7 @@ def begins(part: Part) -> Ints:
 
 
 def numbered(found: Iterable[tuple[T, Ints]]) -> Iterator[tuple[T, Ints]]:
-    """Make numbers of what ``begins`` gives: lives count by their first records."""
+    """The numbers of lives from what ``begins`` gives: in the order of their first records."""
     found = list(found)
     first = np.concatenate([begin for _, begin in found])
     number = np.empty(len(first), dtype=np.int64)

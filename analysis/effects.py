@@ -2,8 +2,8 @@
 """What each record does to its folio's counters, by the rules of the kernel's era.
 
 Three kinds of change are enough: to the whole-folio count (PMD mappings), to the PTE
-mappings of every page at once, and to those of some pages.  Keeping the second apart
-makes the cost of a replay grow with the operations, not with operations times pages.
+mappings of every page at once, and to those of some pages.  Because the second is separate,
+the cost of a replay grows with the operations, not with operations times pages.
 """
 
 from __future__ import annotations

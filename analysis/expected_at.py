@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the replay says at the instant of a snapshot, for all lives in it at once."""
+"""The replayed values at the instant of a snapshot, for all lives in it at once."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Present:
     """The lives that a snapshot shows: ``life`` and its ``frame`` and ``head`` in it.
 
     ``busy``: records of the life lie within the snapshot's span, so that the pages may
-    have been read before or after that change; or a task that was not held still, as
-    ksmd and kswapd are not, may not have finished its last operation.  ``row``: the first
-    row of the log that is later than the snapshot's beginning.
+    have been read before or after that change; or a task that was not stopped, as ksmd and
+    kswapd, may not have finished its last operation.  ``row``: the first row of the log that
+    is later than the snapshot's beginning.
     """
 
     life: Ints
@@ -49,9 +49,9 @@ class Expected:
 
 
 def present(log: Log, lives: Lives, shot: Snapshot) -> Present:
-    """Find the lives whose counters lie wholly in a snapshot's frames.
+    """Find the lives whose counters are all in a snapshot's frames.
 
-    Those of a hugetlb folio are in its first two pages, be it of 1 GiB.
+    Those of a hugetlb folio of any size are in its first two pages.
     """
     begin, end = (int(n) for n in np.searchsorted(log.ts, [shot.ts_begin, shot.ts_end], "right"))
     frame, head, inside = shot.locate(lives.head)

@@ -22,9 +22,9 @@ PATIENCE, SILENCE = 10.0, 30.0
 
 
 def new_chunks(source: Source, poll: float) -> Iterator[list[Chunk]]:
-    """Read on until the trailer, or a recovery; yields what each look found, be it nothing.
+    """Read on until the trailer, or a recovery; yields the new records of each read, maybe none.
 
-    It also ends where the recorder gives no sign of life; AnalysisError where it never began.
+    It also ends if the recorder gives no sign of life.  Raises AnalysisError if it never began.
     """
     stuck, beat = None, source.beat()
     begun = lived = time.monotonic()

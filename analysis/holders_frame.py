@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What holds folios at the snapshots, as the data frames ``Trace.df_references`` and
+"""The references to folios at the snapshots, as the data frames ``Trace.df_references`` and
 ``Trace.df_holders``."""
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class _Holder(NamedTuple):
 
 
 def held(trace: Parted) -> Held:
-    """What holds the folios of a trace, part by part."""
+    """The references to the folios of a trace, and their holders, part by part."""
     found, who = [], []
     for (of_part, holders), numbers in each(trace, _part):
         found.append(of_part.assign(life=numbers[of_part["life"]]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who holds folios, as text: at each mark the references taken apart, and who has them."""
+"""The holders of folios, as text: at each mark the references by kind, and who has them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ GAVE_UP = "gave up on a folio that was held:"
 
 
 class AtMark(NamedTuple):
-    """A mark in words: what its folios are held by, who holds those that are told, what else there
-    is to know of them, and the numbers of the stacks that are named."""
+    """The text of a mark: the references to its folios, the holders of those that are listed,
+    remarks, and the numbers of the stacks that are named."""
 
     head: str
     folios: Grid
@@ -45,9 +45,9 @@ class AtMark(NamedTuple):
 
 
 def chosen(held: Held, life: int | None, pfn: int | None, mark: str | None) -> Held:
-    """The part about one life or page, and about one mark (its name or number).
+    """The rows about one life or page, and about one mark (its name or number).
 
-    AnalysisError where there is no such mark.
+    Raises AnalysisError if there is no such mark.
     """
     found, who = held.references, held.holders
     if mark is not None:
@@ -74,8 +74,7 @@ def of_folio(found: pd.DataFrame, life: int | None, pfn: int | None) -> pd.DataF
 
 
 def holders_text(trace: Trace, held: Held, refused: pd.DataFrame, every: bool) -> str:
-    """What gave up, for each mark who holds what, and the stacks that are named; ``every``: all
-    rows."""
+    """The refusals, the holders at each mark, and the stacks named; ``every``: all rows."""
     lines: list[str] = [summary(held, refused), ""]
     stacks: set[int] = set()
     if len(refused):
@@ -91,14 +90,15 @@ def holders_text(trace: Trace, held: Held, refused: pd.DataFrame, every: bool) -
 
 
 def summary(held: Held, refused: pd.DataFrame) -> str:
-    """How many folios are held, and how much gave up, in a sentence."""
+    """The number of folios that are held, and of refusals, in a sentence."""
     found = held.references
     if len(found):
         certain = found[surely_beside(found)]
         pinned = certain["life"][_pinned(certain)].nunique()
         other = certain["life"][_unexplained(certain)].nunique()
-        said = f"{count(certain['life'].nunique(), 'folio')} held beside mappings and caches"
-        said += f" ({pinned} by pins, {other} by what nothing explains)" if len(certain) else ""
+        said = count(certain["life"].nunique(), "folio")
+        said += " with references besides mappings and caches"
+        said += f" ({pinned} pinned, {other} with unexplained ones)" if len(certain) else ""
         said += f", at {certain['snapshot'].nunique()} of "
         said += count(found["snapshot"].nunique(), "mark")
     else:
@@ -117,7 +117,7 @@ def stacks_text(trace: Trace, stacks: set[int]) -> Iterator[str]:
 
 
 def refusals(trace: Trace, refused: pd.DataFrame, every: bool) -> tuple[Grid, set[int]]:
-    """What gave up, and the numbers of the stacks that are named."""
+    """The refusals, and the numbers of the stacks that are named."""
     shown = rows(refused if every else refused.head(SHOWN))
     cells = [_refusal(one, trace.census.first_ts) for one in shown]
     return Grid(REFUSALS, cells, left_out(len(refused) - len(shown), "row")), _named(trace, shown)
@@ -139,8 +139,8 @@ def _refusal(one: Row, zero: int) -> list[object]:
 
 
 def surely_beside(references: pd.DataFrame) -> pd.Series:
-    """Which folios somebody holds beside their mappings and caches; the count of pins is one value
-    and cannot be torn."""
+    """A mask of the folios that certainly have references besides mappings and caches; the count
+    of pins is one value and cannot be torn."""
     return _pinned(references) | _unexplained(references)
 
 
@@ -153,17 +153,17 @@ def _unexplained(references: pd.DataFrame) -> pd.Series:
 
 
 def by_mark(held: Held) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
-    """The folios of each mark, and who holds them."""
+    """The folios of each mark, and their holders."""
     who = {number: rows for number, rows in held.holders.groupby("snapshot")}
     for number, found in held.references.groupby("snapshot"):
         yield found, who.get(number, held.holders.head(0))
 
 
 def at_mark(trace: Trace, found: pd.DataFrame, who: pd.DataFrame, every: bool) -> AtMark:
-    """One mark in words, of its folios and their holders."""
+    """The text of one mark, with its folios and their holders."""
     ts = int(found["ts"].iloc[0])
     into = duration(ts - trace.census.first_ts)
-    # What is held beside its mappings comes first.
+    # Folios with references besides mappings come first.
     beside = _pinned(found) | (found["unexplained"] != 0)
     keys = found.assign(beside=~beside, small=-found["order"])
     ordered = keys.sort_values(["beside", "small", "life"], kind="stable")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which records looked at a folio while another CPU was at work on it."""
+"""Which records read a folio while another task was changing it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ IN_FLIGHT_NS = 1_000_000_000
 
 
 def in_flight(log: Log, lives: Lives, rows: Ints) -> Bools:
-    """Where another task was at work on the same folio when ``rows`` looked.
+    """A mask: where another task may have been changing the folio when ``rows`` read it.
 
-    Either the operation that it began may not have been finished.  One whose return is recorded
-    lasts until then: __split_huge_pmd() may sleep before it takes the page-table lock, and its
-    CPU run another task.  Any other one holds that lock, so that neither its CPU nor its task
-    records anything else before it is over.  Or another CPU began one before the CPU and the task
-    that looked recorded anything else: a probe takes the time first and looks then, so that what
-    it saw may be later than its time.
+    Either an operation that was begun before may not have been finished.  An operation whose
+    return is recorded lasts until then: __split_huge_pmd() may sleep before it takes the
+    page-table lock, and its CPU may run another task.  Any other operation holds that lock, so
+    neither its CPU nor its task records anything else before its end.  Or another CPU began an
+    operation before the CPU and the task that read recorded anything else: a probe takes the time
+    first and then reads, so its values may be later than its time.
     """
     ts, rank, size = log.ts, log.rank, len(log) + 1
     at = np.flatnonzero(among(log.op, RMAP) & (lives.of >= 0))

@@ -100,7 +100,7 @@ def _oops(trace: Trace) -> Row | None:
 
 
 def lives_json(table: Table) -> Iterator[Row]:
-    """The lives of a table, as ``Trace.df_lives`` has them, one after the other."""
+    """Yield the lives of a table, as ``Trace.df_lives`` has them."""
     for some in slices(table):
         columns: dict[str, list[Any]] = {name: column.tolist() for name, column in some.items()}
         dead, parent = columns["dead"], columns["parent"]
@@ -119,7 +119,7 @@ def lives_json(table: Table) -> Iterator[Row]:
 
 
 def verify_json(trace: Trace, result: Verification) -> Row:
-    """What was compared with the snapshots, and what differs."""
+    """The comparison with the snapshots, and the differences."""
     return {
         "checked": result.checked,
         "certain": result.certain,
@@ -136,7 +136,7 @@ def verify_json(trace: Trace, result: Verification) -> Row:
 
 
 def where_json(frame: pd.DataFrame) -> list[Row]:
-    """Rows of ``Trace.df_where``; an address space is a name, and no number to reckon with."""
+    """Rows of ``Trace.df_where``; the address of an address space is text, as an identifier."""
     return rows(frame.assign(mm=[f"{mm:#x}" for mm in frame["mm"]]))
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Finds which life a page belonged to at a place in the log.
 
-Folios are naturally aligned, so two of them either do not touch or one holds the other:
+Folios are naturally aligned, so two of them either do not overlap or one contains the other:
 one sorted search per order that occurs is enough, whatever the number of lives.
 """
 

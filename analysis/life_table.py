@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is to be said of each life, as columns of numbers."""
+"""The table of lives, as columns of numbers."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Table = dict[str, npt.NDArray[Any]]
 
 
 def life_table(log: Log, lives: Lives, windows: Windows) -> Table:
-    """The columns of ``Trace.df_lives``; ``birth`` and ``death`` are codes, ``dead`` says
-    where ``death_ts`` is one, a ``parent`` of -1 is none.  ``stayed``: the longest time (ns)
-    that a reader looked on after the life's end, 0 if none did; ``deadly``: one died of it."""
+    """The columns of ``Trace.df_lives``; ``birth`` and ``death`` are codes, ``dead`` is True
+    where ``death_ts`` is known, a ``parent`` of -1 is none.  ``stayed``: the longest time (ns)
+    that a reader went on after the life's end, 0: none did; ``deadly``: the kernel died in one."""
     birth_ts = log.ts[lives.first]
     seen = windows.life >= 0
     of_life = lives.of >= 0
@@ -94,18 +94,18 @@ def some_of(table: Table, which: Ints | Bools | list[int] | slice) -> Table:
 
 
 def slices(table: Table) -> Iterator[Table]:
-    """A table in pieces, of which each can be made into Python's own values."""
+    """A table in pieces, each small enough to be converted into Python's own values."""
     for begin in range(0, len(table["order"]), PIECE):
         yield some_of(table, slice(begin, begin + PIECE))
 
 
 def everyone(table: Table) -> Bools:
-    """All lives."""
+    """A mask of all lives."""
     return np.ones(len(table["order"]), dtype=bool)
 
 
 def folios(table: Table) -> Bools:
-    """Lives of folios, not of single pages."""
+    """A mask of the lives of folios, not of single pages."""
     large: Bools = table["order"] > 0
     return large
 
@@ -113,8 +113,8 @@ def folios(table: Table) -> Bools:
 def together(parts: Iterable[tuple[Table, Ints]], wanted: Callable[[Table], Bools]) -> Table:
     """One table of the ``wanted`` lives of all parts, with their numbers as ``life``.
 
-    A part is its table and the place in the file where each life begins: lives are
-    numbered in the order of their first records.
+    A part is given by its table and the row at which each life begins: lives are numbered in
+    the order of their first records.
     """
     born, places, kept = [], [], []
     offset = 0

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Cuts the log into the lives of folios: a pfn is reused, a life is not.
+"""Divides the log into the lives of folios: a pfn is reused, a life is not.
 
-A life is minted from its first record.  It begins with an allocation, with the split of
-a larger folio or, where recording began later, at first sight; it ends with a free, with
-its own split, or unseen when another folio turns up in its place.
+A life begins with its first record: an allocation, the split of a larger folio or, if it is
+older than the recording, its first sight.  It ends with a free, with its own split, or unseen
+when another folio appears in its place.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Lives:
         return len(self.head)
 
     def born_seen(self) -> Bools:
-        """Lives whose counters were all zero when they began."""
+        """A mask of the lives whose counters were all zero when they began."""
         seen: Bools = self.birth != BIRTHS.index("first sight")
         return seen
 
@@ -123,7 +123,7 @@ def _attach(log: Log, lives: LifeIndex, death_row: Ints, of: Ints) -> None:
 
 
 def cut(log: Log) -> Lives:
-    """Cut the whole log into lives."""
+    """Find the lives in the whole log."""
     certain = log.read & among(log.op, CUTTING)
     certain &= (log.phase != RETURN) | log.after
     rows = np.flatnonzero(certain)

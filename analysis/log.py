@@ -51,7 +51,7 @@ FOLIO_OPS = (
 class Log:
     """All records, ordered by time; every array has one element per record.
 
-    Two records of the same nanosecond keep the order of the ring.
+    Two records of the same nanosecond keep their order in the ring.
     """
 
     def __init__(self, chunks: list[Chunk], plan: Plan) -> None:
@@ -82,7 +82,7 @@ class Log:
 
     @cached_property
     def following(self) -> Rank:
-        """The rank of the next record of the same CPU or task; the number of all records: none."""
+        """The rank of the next record of the same CPU or task; if none, the number of records."""
         return following(self.raw["cpu"], self.raw["tid"])
 
     @cached_property
@@ -137,15 +137,15 @@ class Log:
         return found
 
     def owner(self, name: str) -> tuple[Ints, Bools]:
-        """What the owner record of each record has (probes.events.OWNER_COLUMNS), and where
-        there is one."""
+        """The columns of the owner record of each record (probes.events.OWNER_COLUMNS), and where
+        there is such a record."""
         there = self.owner_of >= 0
         value = self.raw[OWNER_COLUMNS[name]][self.owner_of].astype(np.int64)
         return np.where(there, value, 0), there
 
     @cached_property
     def mm(self) -> tuple[Words, Bools]:
-        """In which address space each operation is, and where that is known."""
+        """The address space of each operation, and where that is known."""
         there = self.place_of >= 0
         mm = np.zeros(len(self), dtype=np.uint64)
         mm[there] = words(self.raw, self.place_of[there], PLACED)["mm"]
@@ -153,7 +153,7 @@ class Log:
 
     @cached_property
     def address(self) -> tuple[Words, Bools]:
-        """At which virtual address each record's page is, and where that is known."""
+        """The virtual address of each record's page, and where that is known."""
         there = self.place_of >= 0
         address = np.full(len(self), NO_ADDRESS, dtype=np.uint64)
         address[there] = words(self.raw, self.place_of[there], PLACED)["address"]
@@ -176,13 +176,13 @@ class Log:
 
     @cached_property
     def after(self) -> Bools:
-        """The record was made after the operation that it tells of."""
+        """A mask of the records that were made after their operation."""
         column: Bools = self.plan.after[self.raw["probe"]]
         return column
 
     @cached_property
     def failed(self) -> Bools:
-        """The return of a function that reports an error: nothing was done."""
+        """A mask of the returns of functions that report an error: nothing was done."""
         failed: Bools = (self.phase == RETURN) & (self.aux != 0)
         return failed
 
@@ -194,7 +194,7 @@ class Log:
 
     @cached_property
     def about_folio(self) -> Bools:
-        """The record names a page and tells of it."""
+        """A mask of the records that are about a page."""
         ops = among(self.op, FOLIO_OPS)
         about: Bools = ops & ~self.is_text & (self.raw["pfn"] != 0)
         return about
@@ -222,7 +222,7 @@ class Log:
 
     @cached_property
     def nr(self) -> Ints:
-        """Pages that the operation covers; "whole folio" written out."""
+        """Pages that the operation covers; for "whole folio" the number of its pages."""
         given = self._column("nr")
         return np.where(self.about_folio, np.where(given == 0, 1 << self.order, given), 0)
 
@@ -249,7 +249,7 @@ class Log:
 
     @cached_property
     def read(self) -> Bools:
-        """The struct page could be read: the counters mean something."""
+        """A mask of the records whose struct page could be read: their counters are valid."""
         return self.about_folio & ~self.bit(BIT_UNREAD)
 
     @cached_property
@@ -259,7 +259,7 @@ class Log:
         return with_stack
 
     def counter(self, name: str) -> tuple[Ints, Bools]:
-        """Observed LOGICAL values of one counter and where there is one."""
+        """Observed LOGICAL values of one counter and where they are known."""
         if name not in self._counters:
             self._counters[name] = self._counter(name)
         return self._counters[name]

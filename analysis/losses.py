@@ -36,7 +36,7 @@ class Loss(NamedTuple):
 
 
 def losses_of(blocks: list[dict[str, Any]], plan: Plan) -> list[Loss]:
-    """What the LOSS blocks tell."""
+    """The losses in the LOSS blocks."""
     return [
         Loss(
             block["from"], block["to"], block["kind"], cpu, probe, plan.label(probe), lost,
@@ -85,7 +85,7 @@ def sequence_gaps(batches: Iterable[Records]) -> list[Gap]:
 
 
 def repeated(batches: Iterable[Records]) -> int:
-    """How many records have the number of another one of their CPU."""
+    """How many records have the same sequence number as another one of their CPU."""
     numbers = [batch["cpu"].astype(np.uint64) << np.uint64(32) | batch["seq"] for batch in batches]
     return sum(map(len, numbers)) - len(np.unique(np.concatenate(numbers))) if numbers else 0
 
@@ -104,7 +104,7 @@ def _began_again(cpu: Ints, seq: Ints) -> Bools:
 def untold(gaps: list[Gap], losses: list[Loss]) -> list[Gap]:
     """The gaps that no LOSS block accounts for.
 
-    The recorder may have died before it wrote of a loss, or the file may end before that.
+    The recorder may have died before it wrote the LOSS block, or the file may end before it.
     """
     begins, ends = defaultdict[int, list[int]](list), defaultdict[int, list[int]](list)
     for one in losses:
@@ -123,7 +123,7 @@ def untold(gaps: list[Gap], losses: list[Loss]) -> list[Gap]:
 def kept_gaps(header: dict[str, Any]) -> list[Gap] | None:
     """The gaps of the trace that a slice was cut from, by its header; None: it is no slice.
 
-    A slice leaves records out, so that its own numbering tells nothing.
+    A slice leaves records out, so gaps in its own numbering are no losses.
     """
     if "slice" not in header:
         return None

@@ -19,8 +19,8 @@ def on_dask(
 ) -> Iterator[T]:
     """The results of FUNCTION, called with each of NUMBERS, in their order.
 
-    The work of a worker that is killed is rescheduled.  AnalysisError where Dask is not
-    installed, nobody answers at the address SCHEDULER, or workers die of every try.
+    The work of a worker that is killed is rescheduled.  Raises AnalysisError if Dask is not
+    installed, no scheduler answers at the address SCHEDULER, or workers die at each attempt.
     """
     if find_spec("distributed") is None:
         raise AnalysisError("this needs Dask, which is not installed: pip install distributed")

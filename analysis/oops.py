@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The death of the recorded kernel: when it was, and what the kernel said."""
+"""The death of the recorded kernel: its time, and the kernel's messages."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from analysis.plan import OP
 
 @dataclass(frozen=True)
 class Oops:
-    """``ts``: ns of CLOCK_MONOTONIC, None where nothing tells it; ``within_ns``: how exact,
-    0 where a probe took it; ``lines``: the console's, from the first complaint on.
+    """``ts``: ns of CLOCK_MONOTONIC, None if not known; ``within_ns``: its precision, 0 if a
+    probe took it; ``lines``: the console's messages, from the first complaint on.
     """
 
     ts: int | None
@@ -25,7 +25,7 @@ class Oops:
 
 
 def oops_of(log: Log, block: dict[str, Any] | None) -> Oops | None:
-    """The first oops or panic that a probe or the console (an OOPS block) saw."""
+    """The first oops or panic in a probe's record or on the console (an OOPS block)."""
     rows = np.flatnonzero(log.op == OP["oops"])
     lines = tuple(block["lines"]) if block else ()
     if len(rows):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who maps a large folio, as the kernel tracks it: replays its two slots for address spaces.
+"""The owners of a large folio, as the kernel tracks them: replays its two slots for mm ids.
 
 Since commit 6af8cb80d3a9 ("mm/rmap: basic MM owner tracking for large folios (!hugetlb)")
 (in v6.15) a folio has two slots, each for the id of an mm and how often that maps the folio, and
@@ -30,7 +30,7 @@ class Slots(NamedTuple):
     shared: int = 0
 
     def mapped(self, mm: int, more: int, total: int) -> Slots:
-        """After ``mm`` mapped the folio ``more`` times, which makes ``total`` mappings of all."""
+        """Apply ``more`` new mappings by ``mm``, after which the folio has ``total`` mappings."""
         if mm == self.id_0:
             return self._replace(count_0=self.count_0 + more)
         if mm == self.id_1:
@@ -43,7 +43,7 @@ class Slots(NamedTuple):
         return self
 
     def unmapped(self, mm: int, less: int, total: int) -> Slots:
-        """After ``mm`` took ``less`` mappings away, which leaves ``total`` of all."""
+        """Apply the removal of ``less`` mappings of ``mm``, after which ``total`` are left."""
         left = self
         # A slot has too few where its mm found none for its first mappings.
         if mm == self.id_0:
@@ -64,7 +64,7 @@ _FOUND: WeakKeyDictionary[Replay, AfterEach] = WeakKeyDictionary()
 
 
 def owners(run: Replay) -> AfterEach:
-    """Values of SLOTS, one column for each, of all lives of a replay; found once."""
+    """Values of SLOTS, one column for each, of all lives of a replay; computed once."""
     if run not in _FOUND:
         _FOUND[run] = _replayed(run)
     return _FOUND[run]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Records field by field, as differences from one to the next: what compresses well.
+"""Stores records field by field, as differences from one to the next, which compress well.
 
 Times, pages and counters of neighbouring records differ little, and the bytes of one field
 at a time are mostly zeros.  Packing is for files that are finished: the recorder writes its
@@ -33,7 +33,7 @@ def pack(records: Records) -> bytes:
 
 
 def unpack(payload: Payload, count: int) -> Records:
-    """What ``pack`` was given; ValueError where the size does not fit."""
+    """The inverse of ``pack``; raises ValueError if the size does not fit."""
     data = np.frombuffer(payload, "u1")
     if len(data) != count * RECORD_SIZE:
         raise ValueError(f"{len(data)} bytes are not {count} packed records")
@@ -55,14 +55,14 @@ def _unsigned(column: npt.NDArray[np.generic]) -> npt.NDArray[np.unsignedinteger
 
 
 class Spool:
-    """Unpacked records in a temporary file, so that they need no memory while nobody looks."""
+    """Unpacked records in a temporary file, so that they need memory only while they are read."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="mapcount-")  # noqa: SIM115  (lives as we do)
         self._maps: list[mmap.mmap] = []
 
     def put(self, records: Records) -> Records:
-        """The same records, out of the file.  An OSError is the caller's."""
+        """Write records, and return them as a view of the file.  An OSError is passed on."""
         if not len(records):
             return records
         begin = self._file.seek(0, 2)
@@ -76,6 +76,6 @@ class Spool:
         return np.frombuffer(mapped, RECORD)
 
     def forget(self) -> None:
-        """Give back the memory of what was looked at."""
+        """Release the memory of records that were read."""
         for mapped in self._maps:
             mapped.madvise(mmap.MADV_DONTNEED)

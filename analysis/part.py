@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The lives of some memory: what the replay and the rules need of a trace, and no more."""
+"""The lives of some memory: all that the replay and the rules need of a trace."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 class Part:
-    """``recording``: what the file says; ``plan`` and ``counters`` are its.
+    """``recording``: what the file says; ``plan`` and ``counters`` are from it.
 
-    ``chunks``: the records of the part; ``owns``: which page frames are its own (None: all).
+    ``chunks``: the records of the part; ``owns``: the page frames of the part (None: all).
     The lives are numbered within the part.
     """
 
@@ -75,7 +75,7 @@ class Part:
 
     @cached_property
     def table(self) -> Table:
-        """What is to be said of each life, see ``analysis.life_table``."""
+        """The table of lives, see ``analysis.life_table``."""
         return life_table(self.log, self.lives, self.reader_windows)
 
     @cached_property
@@ -84,7 +84,7 @@ class Part:
 
     @cached_property
     def since(self) -> Ints:
-        """Since when (ns) a loss may explain what is wrong with a life, by life."""
+        """By life, the time (ns) from which on a loss may explain a difference."""
         return rests_since(self.log, self.lives, self._start)
 
     def replay(self, which: Iterable[int]) -> Replay:
@@ -98,12 +98,12 @@ class Part:
 
 
 class Parted(Protocol):
-    """What is read part by part: a trace, or a few frames of one."""
+    """A trace, or a few frames of it, that is read part by part."""
 
     recording: Recording
 
     def parts(self) -> Iterator[tuple[Part, Ints]]:
-        """The parts, and the places of their records in the file.
+        """The parts, and the indices of their records in the file.
 
         A record about a page is in one part; marks and the names of tasks are in none.
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who is behind records, for a frame that names them: thread, process, function."""
+"""The threads, processes and functions of records, for a frame that names them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from analysis.part import Part
 
 
 class Parties:
-    """Names of the threads behind some records; -1 is nobody, or at ``shown`` a process."""
+    """Names of the threads of some records; a row of -1 is none, or at ``shown`` a process."""
 
     def __init__(self, trace: Part, rows: Ints, shown: Ints, pid: Ints) -> None:
         log = trace.log

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Cuts the records of a large trace into parts that fit into memory.
+"""Divides the records of a large trace into parts that fit into memory.
 
 A folio's life is independent of every other, and folios are naturally aligned.  So all
-records of some frames of memory can be read as a trace of their own, and what is said of
-the lives in it holds for the whole trace.
+records of some frames of memory can be read as a trace of their own, and results about
+the lives in it hold for the whole trace.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NOWHERE = np.iinfo(np.uint16).max
 
 @dataclass(frozen=True)
 class Partition:
-    """Where the parts begin: memory in spans of ``1 << shift`` pages, ascending.
+    """The first span of each part, ascending: memory in spans of ``1 << shift`` pages.
 
     ``events``: how many records each part has.
     """
@@ -43,14 +43,14 @@ class Partition:
         return np.searchsorted(self.begins, pfn >> self.shift, "right") - 1
 
     def owns(self, part: int, pfn: Ints) -> Bools:
-        """Which pages are a part's, with or without a record; the first has all below it."""
+        """A mask of the pages of a part, with or without a record; the first part has all below."""
         own: Bools = np.maximum(self.part_of(pfn), 0) == part
         return own
 
 
 def partition(counted: Census, size: int, order: int) -> Partition:
-    """Cut memory so that each part has about ``size`` records, never through memory of
-    ``order``, which is at least that of the largest folio."""
+    """Divide memory into parts of about ``size`` records, never inside an aligned block of
+    ``order``, which is at least the order of the largest folio."""
     size = max(size, counted.events // (NOWHERE - 1) + 1)
     shift = max(FRAME_SHIFT, order)
     span = counted.frames >> (shift - FRAME_SHIFT)
@@ -63,7 +63,7 @@ def partition(counted: Census, size: int, order: int) -> Partition:
 def by_part(
     chunks: Sequence[Chunk], plan: Plan, parts: Partition, done: Callable[[], None]
 ) -> Iterator[tuple[Records, Ints]]:
-    """Yield the records of each part in order of time, and their places in the file.
+    """Yield the records of each part in time order, and their indices in the file.
 
     ``done`` is called whenever blocks that were read are not needed for a while.
     """
@@ -86,7 +86,7 @@ def by_part(
 
 
 def near_page(several: Iterable[Records], plan: Plan, pfn: int, order: int) -> Records:
-    """The records of the frames that a folio of ``order`` at ``pfn`` can touch, and all marks."""
+    """The records of the frames that a folio of ``order`` at ``pfn`` can overlap, and all marks."""
     shift = max(FRAME_SHIFT, order)
     found = []
     for records in several:

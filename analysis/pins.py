@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Pins by the records: how many a folio has, and who took those that nobody has dropped.
+"""Pins by the records: how many a folio has, and which tasks took those that were not dropped.
 
-get_user_pages() takes references (FOLL_GET) which put_page() drops, unseen; pin_user_pages() takes
-pins (FOLL_PIN), of which both ends are recorded (`record --pins`).
+get_user_pages() takes references (FOLL_GET), whose end, a put_page(), is not recorded;
+pin_user_pages() takes pins (FOLL_PIN), of which both ends are recorded (`record --pins`).
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _FOUND: WeakKeyDictionary[Replay, AfterEach] = WeakKeyDictionary()
 
 
 def pincounts(run: Replay) -> AfterEach:
-    """The pins of all lives of a replay; found once.
+    """The pins of all lives of a replay; computed once.
 
-    A folio older than the recording began with what its first record of a pin saw.
+    A folio older than the recording began with the count that its first record of a pin shows.
     """
     if run not in _FOUND:
         log, rows, count = run.log, run.rows, len(run.lives)
@@ -65,7 +65,7 @@ def pincounts(run: Replay) -> AfterEach:
 class Pin:
     """References that a record took; ``left``: how many of them were not dropped.
 
-    ``pinned``: they are pins, else of FOLL_GET, of which that is not known.
+    ``pinned``: they are pins; otherwise of FOLL_GET, and ``left`` does not count dropped ones.
     """
 
     row: int
@@ -75,7 +75,7 @@ class Pin:
 
 @dataclass
 class Pinner:
-    """What a task took by one function, with one stack: ``left`` of it, by ``pins``."""
+    """References that a task took by one function, with one stack: ``left``, from ``pins``."""
 
     pinned: bool
     left: int = 0
@@ -83,7 +83,7 @@ class Pinner:
 
     @property
     def first(self) -> int:
-        """The oldest record of which something is left."""
+        """The oldest record of which references are left."""
         while not self.pins[0].left:
             self.pins.popleft()
         return self.pins[0].row
@@ -97,10 +97,10 @@ class Pinner:
 
 
 class Ledger:
-    """The references that records of one life took, and who let go of which.
+    """The references that records of one life took, and which of them were dropped.
 
-    A record of a drop does not tell whose pin it is.  It is taken for one of the same process, of
-    the same number, the oldest: as far as there is one, in this order.
+    A record of a drop does not tell whose pin it is.  It is assigned to a pin of the same process,
+    of the same number, the oldest: as far as there is one, in this order.
     """
 
     def __init__(self, log: Log, rows: Ints) -> None:
@@ -114,7 +114,7 @@ class Ledger:
         self._open: dict[tuple[bool, int, int], deque[Pin]] = {}
 
     def until(self, row: int) -> None:
-        """Book the records before a row of the log."""
+        """Apply the records before a row of the log."""
         stop = int(np.searchsorted(self._rows, row))
         for at in self._rows[self._done : stop].tolist():
             log = self._log
@@ -164,11 +164,11 @@ class Ledger:
         return here[0] if here else None
 
     def forget(self) -> None:
-        """Nobody holds what get_user_pages() took until now."""
+        """Drop all references that get_user_pages() took until now."""
         for key in [key for key, one in self._pinners.items() if not one.pinned]:
             for pin in self._pinners.pop(key).pins:
                 pin.left = 0
 
     def pinners(self, most: int = TOLD) -> list[Pinner]:
-        """Who holds what was not dropped: those who began first, so many at most."""
+        """The holders of references that were not dropped, first ones first, so many at most."""
         return list(islice(self._pinners.values(), most))

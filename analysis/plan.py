@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The header's probe plan as tables that are indexed by a record's probe id."""
+"""The header's probe plan as arrays that are indexed by a record's probe id."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POINT, ENTER, RETURN = range(len(PHASES))
 
 
 def among(op: Ints, names: Iterable[str]) -> Bools:
-    """Which operations are one of those named."""
+    """A mask of the operations that are among those named."""
     table = np.zeros(len(OPS) + 1, dtype=bool)  # the last is for -1, which is none
     table[[OP[name] for name in names]] = True
     found: Bools = table[op]
@@ -79,7 +79,7 @@ class Plan:
             self.function[probe] = function_code[name]
 
     def label(self, probe: int) -> str:
-        """A probe's name for people: function, site and phase."""
+        """A probe's name in texts: function, site and phase."""
         if probe >= MARK_FIRST:
             return MARKS.get(probe, f"mark {probe:#x}")
         entry = self._by_id.get(probe)

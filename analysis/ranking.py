@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Chooses the life that a reader most likely wants to see."""
+"""Chooses the life that a user most likely wants to see."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def most_interesting(trace: Trace, pfn: int | None = None) -> int:
 def interesting(
     trace: Trace, pfn: int | None = None, window: tuple[int, int] | None = None
 ) -> Table:
-    """A race first, then folios before single pages, then the most map-count changes.
+    """Lives with a race first, then folios before single pages, then the most map-count changes.
 
-    Of races the one comes first in which the kernel died, then the one whose reader stayed
+    Among races, the one in which the kernel died comes first, then the one whose reader went on
     longest after the folio's end.  With ``pfn`` only lives that had this page count, with a
-    ``window`` (first and last ns) only those that were there in it.
+    ``window`` (first and last ns) only those that existed in it.
     """
 
     def wanted(table: Table) -> Bools:

@@ -37,13 +37,13 @@ from analysis.truth import Layout, Snapshot, decode
 
 
 class Recording:
-    """``meta``: the header; ``trailer``, ``recovery``: these blocks, None where there is none;
-    ``warnings``: what is missing of the file; ``stacks``, ``losses``: what the blocks say;
+    """``meta``: the header; ``trailer``, ``recovery``: these blocks, None if missing;
+    ``warnings``: what is missing from the file; ``stacks``, ``losses``: from their blocks;
     ``plan``: the probes; ``counters``: those that the kernel keeps; ``source``: the blocks;
-    ``census``: the records, counted; ``common``: those that belong to no page, decoded;
+    ``census``: totals of the records; ``common``: records that belong to no page, decoded;
     ``oops``: the kernel's death, if it died; ``divided``: it has several parts.
 
-    AnalysisError where its records contradict each other.
+    Raises AnalysisError if the file's records contradict each other.
     """
 
     def __init__(self, source: Source) -> None:
@@ -96,7 +96,7 @@ class Recording:
         return repeated(self.batches()) if odd else 0
 
     def batches(self) -> Iterator[Records]:
-        """The records as they lie in the file, some at a time."""
+        """Yield the records in the order of the file, some at a time."""
         for batch in batches(self.chunks):
             yield batch
             self.source.forget()
@@ -111,7 +111,7 @@ class Recording:
 
     @cached_property
     def lost(self) -> Ints:
-        """From, to (ns) and number of what was lost: by the LOSS blocks, and gaps beside these."""
+        """From, to (ns) and number of lost records: by LOSS blocks, and gaps without one."""
         spans = [(one.from_ts, one.to_ts, one.lost) for one in self.losses]
         spans += [(one.from_ts, one.to_ts, one.lost) for one in untold(self.gaps, self.losses)]
         found = np.array(spans, dtype=np.int64).reshape(-1, 3)
@@ -120,7 +120,7 @@ class Recording:
 
     @property
     def cpu_lost(self) -> dict[int, int]:
-        """By CPU, how many records are missing in its numbering, where there are some."""
+        """By CPU, how many sequence numbers are missing; CPUs without such are left out."""
         kept = kept_gaps(self.meta)
         if kept is None:
             return {cpu: lost for cpu, lost in self.census.cpu_lost.items() if lost > 0}
@@ -128,7 +128,7 @@ class Recording:
 
     @cached_property
     def snapshots(self) -> list[Snapshot]:
-        """The ground-truth snapshots, decoded; the source has left out what cannot be."""
+        """The ground-truth snapshots, decoded; the source has left out those that are damaged."""
         if not self._truth:
             return []
         layout = Layout.of(self.meta)
@@ -136,7 +136,7 @@ class Recording:
 
     @cached_property
     def collapses(self) -> Log:
-        """The records of khugepaged's work, which tell of a task and of no page."""
+        """The records of collapses, which are about a task and no page."""
         every = (batch[self.plan.op[batch["probe"]] == OP["collapse"]] for batch in self.batches())
         return Log([batch for batch in every if len(batch)], self.plan)
 
@@ -149,23 +149,23 @@ class Recording:
 
     @cached_property
     def spaces(self) -> Spaces:
-        """Which processes have which address space, over time."""
+        """The processes of each address space, over time."""
         return Spaces(self._spaces, self.common)
 
     @cached_property
     def time_order(self) -> TimeOrder:
-        """The order of time over all records."""
+        """The time order of all records."""
         return time_order_of(self.chunks, self.source.forget)
 
     @property
     def undivided(self) -> int:
-        """The order of the memory that stays together: the largest folio's, or a frame's, of
-        which snapshots are taken as a whole."""
+        """The order of memory that is not divided: of the largest folio, or of a frame, the unit
+        of snapshots."""
         return max(self.census.order, int(self.meta.get("pmd_order", FRAME_SHIFT)))
 
     @cached_property
     def common_rank(self) -> Rank:
-        """Of each record of ``common`` its label in ``df_events``."""
+        """The label in ``df_events`` of each record of ``common``."""
         places, passed = [np.empty(0, np.int64)], 0
         for batch in self.batches():
             places.append(is_common(batch, self.plan) + passed)
@@ -175,6 +175,6 @@ class Recording:
 
     @cached_property
     def partition(self) -> Partition:
-        """Where the memory is cut into parts; an undivided trace has one part."""
+        """How memory is divided into parts; an undivided trace has one part."""
         size = PART if self.divided else self.census.events
         return partition(self.census, size, self.undivided)

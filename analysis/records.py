@@ -45,9 +45,9 @@ _OPAQUE = np.dtype((np.void, RECORD_SIZE))
 
 
 class Stored:
-    """The records of one block, read from the file whenever somebody looks at them.
+    """The records of one block, read from the file at each use.
 
-    ``whole``: which of its slots hold a record; None: all.
+    ``whole``: a mask of the slots that hold a record; None: all.
     """
 
     def __init__(self, file: File, block: Block, slots: npt.NDArray[np.void]) -> None:
@@ -63,7 +63,7 @@ class Stored:
         return self._len
 
     def read(self) -> Records:
-        """The records.  Raises AnalysisError where the file has lost them."""
+        """The records.  Raises AnalysisError if the file no longer has them."""
         try:
             data = self._file.read(self._at, self._bytes)
         except TraceError as error:
@@ -78,7 +78,7 @@ Chunk = Records | Stored
 
 
 def stored(file: File, block: Block) -> Stored:
-    """The records of an EVENTS or RECORDS block.  Raises TraceError where they are none."""
+    """The records of an EVENTS or RECORDS block.  Raises TraceError if they are not valid."""
     dtype = SLOT if block.type == BlockType.EVENTS else RECORD
     if len(block.payload) % dtype.itemsize:
         raise TraceError(f"block at byte {block.offset} does not hold whole records")
@@ -90,7 +90,7 @@ def stored(file: File, block: Block) -> Stored:
 
 
 def check_orders(records: Records, offset: int) -> None:
-    """Raise TraceError where a record tells of a folio that is larger than any."""
+    """Raise TraceError if the order of a record's folio is above the limit."""
     high = records["order"] > limits.ORDER
     # In the place of the order a mark has a letter.
     probe = records["probe"]
@@ -99,13 +99,13 @@ def check_orders(records: Records, offset: int) -> None:
 
 
 def is_beside(probe: npt.NDArray[Any]) -> Bools:
-    """Which probes' records go before the record of an operation, and are of its page."""
+    """A mask of owner and place records, by their probe ids: they precede an operation's record."""
     found: Bools = (probe == OWNER) | (probe == PLACE)
     return found
 
 
 def words(records: Records, rows: Ints, layout: np.dtype[Any]) -> Records:
-    """What some records have in place of counters."""
+    """The words that some records have in place of counters."""
     found: Records = picked(records, rows).view(layout)
     return found
 
@@ -132,7 +132,7 @@ def picked(records: Records, rows: Ints) -> Records:
 
 
 def gathered(chunks: Sequence[Chunk], places: Ints, done: Callable[[], None]) -> Records:
-    """The records at some places (ascending) of the blocks taken together.
+    """The records at some indices (ascending) of all blocks.
 
     ``done`` is called now and then: blocks that were passed are not needed any more.
     """

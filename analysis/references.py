@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the reference count of folios is made of, by the kernel's own words at a snapshot."""
+"""The parts of the reference count of folios, by the kernel's own words at a snapshot."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class References:
 
 
 def references(part: Part, shot: Snapshot) -> References:
-    """Take the reference counts of the folios of a part's lives apart."""
+    """Break down the reference counts of the folios of a part's lives."""
     found = present(part.log, part.lives, shot)
     shown = shot.orders(found.head, found.frame) == part.lives.order[found.life]
     here = Present(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Splits and migrations that gave up on a folio because somebody held it, and who did.
+"""Splits and migrations that gave up because a folio had other references, and their holders.
 
-That is no fault of a kernel, and so no finding of an audit: it asks whether counters are right.
+This is no kernel bug, and so no finding of an audit, which checks whether counters are right.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ TOLD = 8
 
 @dataclass(frozen=True)
 class Refusal:
-    """Tries of a task on a folio, one after the other with the same answer.
+    """Successive attempts of a task on a folio, with the same result.
 
-    ``rows``: the records that looked at it; ``result``: None where there is none.  Of the last:
+    ``rows``: their records; ``result``: None if there is none.  At the last attempt:
     ``references`` to the folio, ``mappings`` by the records (-1: not known), ``cache``: one for
-    each page of a file's folio, ``pins`` by the records (-1: not known), and ``holders``: by which
-    record somebody had taken references before, whether these are pins, and how many were left.
+    each page of a file's folio, ``pins`` by the records (-1: not known), and ``holders``: records
+    that had taken references before, whether these are pins, and how many were left.
     """
 
     life: int
@@ -49,13 +49,12 @@ class Refusal:
 
     @property
     def beyond(self) -> int:
-        """References that are neither mappings, nor the page cache's, nor of who tried; -1: not
-        known."""
+        """References other than mappings, the page cache's and the task's own; -1: not known."""
         return -1 if self.mappings < 0 else self.references - self.mappings - self.cache - 1
 
 
 def refusals(part: Part) -> list[Refusal]:
-    """Find them, in the order of lives."""
+    """The refusals of a part, in the order of lives."""
     log, lives = part.log, part.lives
     done = among(log.op, REFUSED) & (log.phase == RETURN) & (log.enter_of >= 0) & (lives.of >= 0)
     rows = np.flatnonzero(done)

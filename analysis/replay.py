@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Replays the declared changes of many lives at once: initial value plus deltas.
 
-Observations are used for one thing only, the initial values of folios that are older
-than the recording.  After that nothing is ever set right by an observation: where the
-two disagree, that is a finding, not noise (see divergence.py).
+Observations are used only for the initial values of folios that are older than the
+recording.  After that no observation corrects the replay: a difference is a finding, not
+noise (see divergence.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NEVER = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class StartValues:
-    """Counters read from the struct pages when recording began, for some lives.
+    """Counters read from struct page when recording began, for some lives.
 
     ``entire`` and ``double_map`` by life (-1: not read); ``pte`` by life: one number of
     PTE mappings per page (-1: not read).  ``ts``: when (ns) they were read.
@@ -50,10 +50,10 @@ class Replay:
     Life ``lives[b]`` has rows[bounds[b]:bounds[b+1]].
 
     ``acts``: the declared changes that were replayed.
-    ``every`` is what all pages of the folio have in common; a page's PTE mappings are
+    ``every``: PTE mappings that all pages of the folio have; a page's PTE mappings are
     its initial value + every + the last of its points.  Points and initial values are
     sorted by (key, position), where key = base[b] + page.  ``pte_sum`` is the sum over
-    the pages, without what they began with: ``pte_start``, where that is known.
+    the pages, without their initial values, whose sum is ``pte_start`` where known.
     """
 
     log: Log
@@ -281,8 +281,8 @@ def _offset(log: Log, lives: Lives, row: Ints, life: Ints, counters: frozenset[s
 
 @dataclass(frozen=True)
 class AfterEach:
-    """Values that are replayed beside the map counts, and where they are known: AFTER each element
-    of a replay and, behind these, of each of its lives at its beginning."""
+    """Replayed values other than map counts, and where they are known: AFTER each element of a
+    replay, followed by those of each of its lives at its beginning."""
 
     values: Ints
     known: Bools

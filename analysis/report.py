@@ -40,8 +40,8 @@ READINGS = {
 def report_html(trace: Trace, name: str, lives: int = LIVES, records: int = RECORDS) -> str:
     """The page; ``name`` is its headline.
 
-    With Bokeh it draws any life whose records are among those that there is room for, and its
-    table has so many lives; without it the page is a static one.
+    With Bokeh its table has at most ``lives`` lives, and it draws those whose records are among
+    the first ``records``; without Bokeh the page is static.
     """
     findings = trace.df_findings()
     table = trace.life_table()

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Cuts a smaller trace out of a trace: some time of it, some pages, and what belongs to these.
+"""Makes a smaller trace of a trace: of a span of time, of some pages, or of both.
 
-What is cut out is as if it had been recorded so: the records, the snapshots inside, the names
-that tasks had when it begins, the losses that touch it.  Numbers that are missing because
-they were cut away are no losses: the header says so.  And it is packed: what is cut out is
-kept or passed on.
+It is as if it had been recorded so: the records, the snapshots inside, the names that tasks had
+when it begins, the losses that overlap it.  Sequence numbers that were left out are no losses: the
+header says so.  It is packed, to be kept or passed on.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ class Wanted:
     """What to keep: ``begin`` <= ts < ``end`` (ns), and the memory around some pages.
 
     ``pages``: (first, last) pfn of spans; None: all.  Whole frames (what a PMD maps) are kept, or
-    what the largest folio takes, so that no folio is cut.  Without ``records`` the snapshots of the
-    pages are kept, but of the records only those that belong to no page.
+    blocks of the largest folio's size, so that no folio is divided.  Without ``records`` the
+    snapshots of the pages are kept, but only the records that belong to no page.
     """
 
     begin: int = 0
@@ -49,16 +48,16 @@ class Wanted:
         cls, trace: Trace, milliseconds: tuple[float, float],
         pages: Sequence[tuple[int, int]] | None = None,
     ) -> Wanted:  # fmt: skip
-        """What lies between two times since the first record; inf is no end."""
+        """What lies between two times (ms) since the first record; inf is no end."""
         return cls(*span_of(trace, milliseconds), pages)
 
     def when(self, ts: Ints) -> Bools:
-        """Which times are wanted."""
+        """A mask of the times that are wanted."""
         inside: Bools = (ts >= self.begin) & (ts < self.end)
         return inside
 
     def where(self, pfn: Ints, order: int) -> Bools:
-        """Which pages are wanted where memory of ``order`` is not divided."""
+        """A mask of the pages that are wanted, in whole blocks of ``order``."""
         if self.pages is None:
             return np.ones(len(pfn), dtype=bool)
         shift = max(FRAME_SHIFT, order)
@@ -69,7 +68,7 @@ class Wanted:
 
 
 def span_of(trace: Trace, milliseconds: tuple[float, float]) -> tuple[int, int]:
-    """Begin and end (ns) of what lies between two times since the first record; inf is no end."""
+    """Begin and end (ns) of a span, given in ms since the first record; inf is no end."""
     first, (begin, end) = trace.census.first_ts, milliseconds
     # What no clock reaches is as good as no end.
     begin_ts, end_ts = (first + round(min(ms * 1e6, 1e18)) for ms in (begin, end))
@@ -78,7 +77,7 @@ def span_of(trace: Trace, milliseconds: tuple[float, float]) -> tuple[int, int]:
 
 
 def matches(trace: Trace, wanted: Wanted) -> bool:
-    """Whether anything that is wanted by its time and its pages is there."""
+    """Whether the trace has a record or a snapshot of the wanted times and pages."""
     order = trace.recording.undivided
     for batch in batches(trace.source.chunks):
         near = wanted.when(batch["ts"].astype(np.int64))
@@ -97,9 +96,9 @@ def matches(trace: Trace, wanted: Wanted) -> bool:
 
 
 def write_slice(trace: Trace, output: str, wanted: Wanted) -> int:
-    """Write what is wanted of a trace to the file OUTPUT; returns how many records it has.
+    """Write what is wanted of a trace to the file OUTPUT; returns the number of its records.
 
-    An OSError is the caller's.
+    An OSError is passed on.
     """
     source, kept = trace.source, 0
     with Writer(output) as out:

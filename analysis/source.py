@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Sorts the blocks of a trace file by kind; can be asked again while the file grows."""
+"""Sorts the blocks of a trace file by kind; can read on while the file grows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _header(block: Block) -> dict[str, Any]:
 
 
 def recovered(recovery: dict[str, int]) -> str:
-    """What a RECOVERY block tells, in words."""
+    """A RECOVERY block in words."""
     text = f"{count(recovery.get('events', 0), 'event')} recovered from its memory"
     for what in ("busy", "unreadable", "overwritten"):
         if recovery.get(what):
@@ -44,7 +44,7 @@ def recovered(recovery: dict[str, int]) -> str:
 
 
 class Source:
-    """What the blocks of one file hold, as far as the file has been read."""
+    """The contents of the blocks of one file, as far as it has been read."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -69,7 +69,7 @@ class Source:
 
     @property
     def ended(self) -> bool:
-        """Nothing more will come: the recorder ended in order, or its kernel is dead."""
+        """The file is complete: the recorder ended normally, or its kernel died."""
         return self.trailer is not None or self.recovery is not None
 
     def beat(self) -> int:
@@ -78,11 +78,11 @@ class Source:
 
     @property
     def damage(self) -> Damage | None:
-        """Why the last look ended before the end of the file."""
+        """Why the last read ended before the end of the file."""
         return self._reader.damage
 
     def read(self) -> list[Chunk]:
-        """Take in the blocks that are new; returns their records."""
+        """Read the new blocks; returns their records."""
         self._reader.refresh()
         before = len(self.chunks)
         try:
@@ -154,7 +154,7 @@ class Source:
             self.truth.append(block.payload)
 
     def require_header(self) -> None:
-        """Raise AnalysisError where the file ends before its header does."""
+        """Raise AnalysisError if the file ends before its header does."""
         if not self.header:
             raise AnalysisError(
                 f"{self.path} has no complete header: the recorder was killed at its start; "
@@ -162,7 +162,7 @@ class Source:
             )
 
     def warnings(self) -> list[str]:
-        """What is missing of the file, one sentence each."""
+        """What is missing from the file, one sentence each."""
         found = []
         if self._unread:
             more = f", and {len(self._unread) - 1} more" if self._unread[1:] else ""
@@ -179,16 +179,16 @@ class Source:
         return found
 
     def forget(self) -> None:
-        """Give back the memory of blocks that were looked at; they can be read again."""
+        """Release the memory of blocks that were read; they can be read again."""
         if self._spool is not None:
             self._spool.forget()
 
     def close(self) -> None:
-        """End the walk; what was read stays valid."""
+        """Stop reading blocks; those that were read stay valid."""
         self._reader.close()
 
     def release(self) -> None:
-        """Give the file back, too: what was not read is an AnalysisError from here on."""
+        """Close the file, too: reading further records is an AnalysisError from here on."""
         self._reader.file.close()
 
     def __enter__(self) -> Source:

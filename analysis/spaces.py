@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which processes have an address space, at any time: by the records of fork, exec and exit.
+"""The processes of each address space at any time, by the records of fork, exec and exit.
 
-An address space (struct mm_struct) is told by its address, which another one may get when it is
-gone.  fork gives a process a new one, exec another, and vfork and clone(CLONE_VM) share one.
+An address space (struct mm_struct) is identified by its address, which may be reused after its
+end.  fork gives a process a new one, exec another, and vfork and clone(CLONE_VM) share one.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class Spaces:
         self._told = list(zip(*(column.tolist() for column in columns), strict=True))
 
     def every(self) -> list[tuple[int, int]]:
-        """(address space, process) of all that there were, in the order of time."""
+        """(address space, process) of all processes, in time order."""
         told = [(mm, pid) for _, pid, _, ends, mm in self._told if mm and not ends]
         return list(dict.fromkeys([*((mm, pid) for pid, mm in self._alive), *told]))
 
     def at(self, ts: int) -> dict[int, list[int]]:
         """By address space the processes that have it, ascending.
 
-        One that nobody has any more keeps the last that had it: it is torn down.
+        An address space without a process keeps its last process: it is being torn down.
         """
         space = dict(self._alive)
         last = {mm: pid for pid, mm in self._alive}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What replays begin with, and since when what was lost may have made that wrong.
+"""The initial values of replays, and the time from which on a loss may have made them wrong.
 
 Initial counters of folios older than the recording are in the snapshot at its start.
 """
@@ -18,10 +18,10 @@ from analysis.truth import Snapshot
 def start_values(
     log: Log, lives: Lives, snapshots: list[Snapshot], counters: frozenset[str]
 ) -> StartValues:
-    """Read the snapshot named "start", where it shows the folio before its first record.
+    """Read the snapshot named "start", if it shows the folio before its first record.
 
-    Where the first record's observation differs from the snapshot, something happened
-    between the two, and the snapshot says nothing about that life.
+    If the first record's observation differs from the snapshot, something happened between the
+    two, and the snapshot is not used for that life.
     """
     shot = next((s for s in snapshots if s.name == "start"), None)
     if shot is None or len(lives) == 0 or len(shot.frames) == 0:
@@ -58,10 +58,10 @@ def start_values(
 
 
 def rests_since(log: Log, lives: Lives, start: StartValues) -> Ints:
-    """Since when (ns) no record may be missing for the replay of each life to be right.
+    """The time (ns) from which on a missing record may make the replay of each life wrong.
 
-    One that was read from the snapshot at the start may have changed before its first record, and
-    what a split left, and who maps it, its parent's records tell.
+    A life read from the snapshot at the start may have changed before its first record; the
+    initial values of a split's folio, and its owners, follow from its parent's records.
     """
     since: Ints = log.ts[lives.first].astype(np.int64)
     read = np.fromiter(start.pte, np.int64)

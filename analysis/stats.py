@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is in a trace: totals, rates, losses and how far the probes reach."""
+"""The totals of a trace: events, rates, losses and probe coverage."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Stats:
 
     ``by_event``: operation, function, phase, events, events per second; ``by_task``: tid,
     comm, events, the busiest first; ``losses``: cpu, function, kind, records lost;
-    ``gaps``: by CPU, the numbers that are missing in its own numbering; ``silent``: planned
-    probes that never fired.
+    ``gaps``: by CPU, the number of missing sequence numbers; ``silent``: attached probes that
+    never fired.
     """
 
     events: int
@@ -74,7 +74,7 @@ def _by_event(
 
 
 def stats_of(trace: Trace) -> Stats:
-    """Count everything once."""
+    """The totals of a trace."""
     counted = trace.census
     span = counted.last_ts - counted.first_ts
     fired = np.flatnonzero(counted.probes)

@@ -30,7 +30,7 @@ class _Sorted(NamedTuple):
 
 
 class TaskNames:
-    """Knows what each thread was called at any time of the recording."""
+    """The name of each thread at any time of the recording."""
 
     def __init__(self, alive: list[tuple[int, int, str]]) -> None:
         self._ts = np.zeros(len(alive), dtype=np.int64)
@@ -38,7 +38,7 @@ class TaskNames:
         self._comm = [comm for _, _, comm in alive]
 
     def learn(self, log: Log) -> None:
-        """Take in the names that the records of a log give."""
+        """Add the names in the records of a log."""
         ts, tid = [self._ts], [self._tid]
         for op in ("task_new", "task_rename", "task_exit"):
             rows, names = log.texts(op)
@@ -65,8 +65,8 @@ class TaskNames:
     def at(self, ts: Ints, tid: Ints) -> tuple[Ints, list[str]]:
         """The name of each thread at each time, as codes into a list of names.
 
-        It is the last name given until then.  A thread that is named only later, by its
-        exit for one, gets that name.
+        It is the last name before that time; for a thread that is named only later, for example
+        by its exit, that name.
         """
         names, times, threads, known, code, key = self._sorted
         thread = np.searchsorted(threads, tid)

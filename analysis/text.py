@@ -10,7 +10,7 @@ from probes.visible import visible
 
 
 def duration(ns: int) -> str:
-    """A time span with a unit that fits."""
+    """A time span with a suitable unit."""
     for unit, size in (("s", 1_000_000_000), ("ms", 1_000_000), ("µs", 1000)):
         if abs(ns) >= size:
             return f"{ns / size:.3f} {unit}"
@@ -23,7 +23,7 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
 
 
 class Grid(NamedTuple):
-    """A table to be shown; ``left``: how much it leaves out, in words."""
+    """A table to be printed; ``left``: a note of the rows that it leaves out."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[object]]
@@ -31,19 +31,19 @@ class Grid(NamedTuple):
 
 
 def left_out(number: int, singular: str, plural: str | None = None) -> str:
-    """What a grid says of so many rows that it does not have."""
+    """The note of a grid about so many rows that it leaves out."""
     return f"and {count(number, singular, plural)} more" if number else ""
 
 
 def grid_text(grid: Grid, more: str = "--all") -> Iterator[str]:
-    """A table, and what tells the rest."""
+    """A table, and the note of the rows that it leaves out."""
     yield table(grid.header, grid.rows)
     if grid.left:
         yield f"{grid.left}: {more}"
 
 
 def of_numbers(cells: Sequence[Sequence[str]], columns: int) -> list[bool]:
-    """Which columns have nothing but numbers, and are set to the right."""
+    """A mask of the columns with only numbers, which are aligned to the right."""
     return [
         bool(cells) and all(row[i].lstrip("-+").replace(".", "").isdigit() for row in cells)
         for i in range(columns)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The order of time over a whole trace, for its parts, which see only some of the records."""
+"""The time order of a whole trace, for its parts, which have only some of the records."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Rank = npt.NDArray[np.uint32]
 
 
 class TimeOrder(NamedTuple):
-    """By place in the file, of each record: ``rank``, its row in the whole log, and
-    ``following``, that of the next record of its CPU or task (the number of all records: none).
+    """For each record, in the order of the file: ``rank``, its row in the whole log, and
+    ``following``, that of the next record of its CPU or task; if none, the number of records.
     """
 
     rank: Rank
@@ -25,11 +25,10 @@ class TimeOrder(NamedTuple):
 
 
 def following(cpu: npt.NDArray[np.uint16], tid: npt.NDArray[np.uint32]) -> Rank:
-    """For each of some rows in the order of time the next row of its CPU or, if that is sooner, of
-    its task, wherever that runs then; their number: there is none.
+    """For each of some rows in time order the next row of its CPU or, if that is earlier, of its
+    task on any CPU; if none, the number of rows.
 
-    Both have finished by then what they were at.  Each CPU has an idle task of its own, all of
-    which have the number 0.
+    By then both have finished the operation.  Each CPU has an idle task of its own, all with tid 0.
     """
     by_task = _next(tid)
     by_task[tid == 0] = len(tid)
@@ -46,7 +45,7 @@ def _next(key: npt.NDArray[np.uint16] | npt.NDArray[np.uint32]) -> Rank:
 
 
 def time_order_of(chunks: Sequence[Chunk], done: Callable[[], None]) -> TimeOrder:
-    """Find it; ``done`` is called when blocks that were read are not needed for a while."""
+    """The time order; ``done`` is called when blocks that were read are not needed for a while."""
     total = sum(map(len, chunks))
     ts = np.empty(total, np.uint64)
     cpu, tid = np.empty(total, np.uint16), np.empty(total, np.uint32)

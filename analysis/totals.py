@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What all lives of a trace add up to."""
+"""The totals of all lives of a trace."""
 
 from __future__ import annotations
 

@@ -45,15 +45,15 @@ def read_trace(path: str) -> Trace:
 
 
 class Trace:
-    """One trace: what its ``recording`` says (``meta``, ``warnings`` and so on, see
+    """One trace: the attributes of its ``recording`` (``meta``, ``warnings`` and so on, see
     ``analysis.recording``), and the lives in it; ``divided``: these are in several ``parts``.
 
-    Frames are made once and shared: copy one before you change it.  Times are ns of
+    Frames are made once and shared: copy a frame before you change it.  Times are ns of
     CLOCK_MONOTONIC; map counts are logical (the kernel's field + 1).
 
-    What is said of lives is put together from ``parts``, so that the memory it takes does
-    not grow with the trace.  ``log``, ``lives`` and the frames of events hold everything at
-    once, some hundred bytes for each record.
+    Results about lives are computed part by part, so that the memory needed does not grow with
+    the trace.  ``log``, ``lives`` and the frames of events hold the whole trace in memory, some
+    hundred bytes for each record.
     """
 
     def __init__(self, source: Source, whole: Part | None = None) -> None:
@@ -82,7 +82,7 @@ class Trace:
         return about.html(self.recording)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickled trace is the place of its file: who unpickles it reads that again."""
+        """A pickled trace is the path of its file, which is read again when it is unpickled."""
         if self._near:
             raise TypeError("a part of a trace is not pickled: pickle the whole and a life's id")
         return read_trace, (os.path.abspath(self.path),)
@@ -94,7 +94,7 @@ class Trace:
         self.close()
 
     def close(self) -> None:
-        """Give the file back.  Frames stay; what needs the file again is an AnalysisError."""
+        """Close the file.  Frames stay valid; reading from the file again is an AnalysisError."""
         self.source.release()
 
     @property
@@ -114,7 +114,7 @@ class Trace:
 
     @property
     def cpu_lost(self) -> dict[int, int]:
-        """By CPU, how many records are missing in its numbering, where there are some."""
+        """By CPU, how many sequence numbers are missing; CPUs without such are left out."""
         return self.recording.cpu_lost
 
     @property
@@ -139,21 +139,21 @@ class Trace:
 
     @cached_property
     def audit(self) -> Audit:
-        """What is wrong in the trace, see ``analysis.audit``; ``df_findings`` is the frame."""
+        """The audit of the trace, see ``analysis.audit``; ``df_findings`` is the frame."""
         from analysis.audit import audit
 
         return audit(self)
 
     @cached_property
     def wasted(self) -> Wasted:
-        """What partially mapped folios keep, see ``analysis.waste_frame``."""
+        """Partially mapped folios, see ``analysis.waste_frame``."""
         from analysis.waste_frame import wasted
 
         return wasted(self)
 
     @cached_property
     def held(self) -> Held:
-        """What holds folios at the snapshots, see ``analysis.holders_frame``."""
+        """References to folios at the snapshots, see ``analysis.holders_frame``."""
         from analysis.holders_frame import held
 
         return held(self)
@@ -171,7 +171,7 @@ class Trace:
         return lives_frame(self.life_table())
 
     def df_events(self) -> pd.DataFrame:
-        """One row per record, in the order of time; the label is the record's number.
+        """One row per record, in time order; the label is the record's number.
 
         * ``ts``: int64, ns of CLOCK_MONOTONIC when the probe ran; ``time``: datetime64[ns],
           the same in UTC by the clocks in the header, NaT where it has none
@@ -179,7 +179,7 @@ class Trace:
         * ``cpu``: int32; ``tid``, ``pid``: int32, thread and process
         * ``comm``: category, the thread's name at that time ("?": not known)
         * ``event``: category, the kernel function as attached, or mark, owner and task_*
-        * ``op``: category, what it does to a folio (probes.events.OPS)
+        * ``op``: category, its operation on a folio (probes.events.OPS)
         * ``phase``: category, point, enter or return
         * ``site``: category, the instruction inside the function, NA for its entry
         * ``level``: category, pte, pmd or pud; NA where no folio is meant
@@ -196,16 +196,16 @@ class Trace:
         * ``maybe_mapped_shared``: boolean; likewise
         * ``double_map``: boolean, PG_double_map, observed; NA on kernels without it
         * ``mm``: UInt64, the address space that is mapped into or unmapped from, by the address
-          of its struct; ``address``: UInt64, where in it the page is; NA without --where, and
-          where the function does not tell
-        * ``anon``, ``hugetlb``, ``freed``: bool, what the folio was at that instant
+          of its struct; ``address``: UInt64, the page's virtual address in it; NA without --where,
+          and if the function's arguments do not give it
+        * ``anon``, ``hugetlb``, ``freed``: bool, the folio's state at that instant
         * ``stack``: Int32, key of ``stacks``; ``ret``: Int32, result of a return record
         * ``life``: int32, label in ``df_lives``; -1: belongs to no folio's life
         """
         return self._events
 
     def df_lives(self) -> pd.DataFrame:
-        """One row per folio life, in the order of first records; the label is its number.
+        """One row per folio life, in the order of their first records; the label is its number.
 
         * ``id``: str, first time and head pfn: the same in every reading of the trace
         * ``head_pfn``: int64; ``order``: int16; ``anon``, ``hugetlb``: bool
@@ -223,7 +223,7 @@ class Trace:
         return self._lives_frame
 
     def parts(self) -> Iterator[tuple[Part, Ints]]:
-        """The lives in some memory each, and the places of their records in the file."""
+        """The parts, each with the lives of some memory, and their records' indices in the file."""
         if self.divided:
             yield from divide(self.recording)
         else:
@@ -231,7 +231,7 @@ class Trace:
 
     @cached_property
     def totals(self) -> Totals:
-        """What all lives add up to."""
+        """The totals of all lives."""
         return totals((part.table, part.reader_windows) for part, _ in self.parts())
 
     def life_table(self, wanted: Callable[[Table], Bools] = everyone) -> Table:
@@ -257,11 +257,11 @@ class Trace:
         return AnalysisError(f"no life {life} in {self.path}: `mapcount lives` lists them")
 
     def life_number(self, life: int | str) -> int:
-        """The number of a life given by number or id; AnalysisError if there is none."""
+        """The number of a life given by number or id; AnalysisError if it does not exist."""
         return int(self._find(life)["life"][0])
 
     def alone(self, life: int | str) -> tuple[Trace, int]:
-        """A trace of the memory around one life, with all marks, and its number in there."""
+        """A trace of the memory around one life, with all marks, and the life's number in it."""
         if not self.divided:
             return self, self.life_number(life)
         if not id_parts(life):
@@ -288,7 +288,7 @@ class Trace:
     def df_counts(self, life: int | str, subpages: Iterable[int] | None = None) -> pd.DataFrame:
         """The step signals of one life, one row per change and per observation.
 
-        A signal holds its value until its next row; it begins where it is first known.
+        A signal keeps its value until its next row; it begins where it is first known.
 
         * ``ts``: int64, ns; ``event``: int64, label in ``df_events``
         * ``counter``: category: entire_mapcount, mapcount (a page's, logical),
@@ -296,15 +296,15 @@ class Trace:
           large_mapcount, total_mapped_pages, mm_id_mapcount_0 and _1, mm_id_0 and _1,
           maybe_mapped_shared, pincount
         * ``subpage``: int32, page within the folio; -1: a counter of the folio
-        * ``value``: Int64, replayed: AFTER the event; observed: what the record read,
+        * ``value``: Int64, replayed: AFTER the event; observed: the value in the record,
           which for a probe at a function's entry is BEFORE the event
         * ``source``: category: replayed (initial value plus declared changes) or observed
 
-        Where the header's counters lack mapcount (CONFIG_NO_PAGE_MAPCOUNT), the kernel keeps
-        none for the pages of a large folio: these have replayed rows alone, and nothing that
-        they were held against.
-        An operation on a whole folio is a change of each page: for a long life of a
-        large folio ask for some ``subpages`` or use ``counts``.
+        If the header's counters lack mapcount (CONFIG_NO_PAGE_MAPCOUNT), the kernel keeps
+        none for the pages of a large folio: these have only replayed rows, which were compared
+        with nothing.
+        An operation on a whole folio changes each page: for a long life of a large folio
+        select some ``subpages`` or use ``counts``.
         """
         from analysis.counts_frame import counts_frame
 
@@ -353,7 +353,7 @@ class Trace:
     def by_time(self, frame: pd.DataFrame, column: str = "ts") -> pd.DataFrame:
         """A frame of this trace with the UTC of one of its columns of ns as its index.
 
-        It is what pandas resamples, slices by text and joins with other logs:
+        With it pandas can resample, slice by text and join with other logs:
         ``trace.by_time(trace.df_events())["delta"].resample("10ms").sum()``.
         """
         import pandas as pd
@@ -367,7 +367,7 @@ class Trace:
         return frame.set_index(time.where(since >= 0))
 
     def df_losses(self) -> pd.DataFrame:
-        """What the recorder counted as lost, one row per span, CPU and probe.
+        """The records that the recorder counted as lost, one row per span, CPU and probe.
 
         * ``from_ts``, ``to_ts``: int64, ns; ``kind``: str, ring (no room), missed or
           outside (memory that came online later)
@@ -378,10 +378,10 @@ class Trace:
         return losses_frame(self.losses)
 
     def df_findings(self) -> pd.DataFrame:
-        """What an audit finds, in the order of time; empty for a healthy kernel.
+        """The findings of the audit, in time order; empty for a healthy kernel.
 
-        Of each kind (a rule and a counter) the first 2000, of which those in which the kernel died
-        count first; ``audit.unlisted`` says how many more there are.
+        At most 2000 of each kind (a rule and a counter), those in which the kernel died before
+        others; ``audit.unlisted`` is the number of further ones.
 
         * ``rule``: category, see ``analysis.audit.rules``, and ``rests_on``: str, the
           kernel's rule behind it
@@ -390,12 +390,12 @@ class Trace:
           possible and what would make it certain
         * ``life``: int64, label in ``df_lives``; ``pfn``: int64, the (first) page
         * ``ts``, ``end_ts``: int64, ns, of the first and the last of its events; ``seen_ts``:
-          when it was observed, by the last of them or by a snapshot
+          int64, ns, when it was observed, by the last of them or by a snapshot
         * ``function``: str, ``comm``: str, ``tid``, ``pid``: int64, ``stack``: Int32: the
           operation or the reader that did it; of rule published the process whose files
           in /proc are wrong (-1: a file of no process)
-        * ``other_function``, ``other_comm``: str, ``other_tid``: Int64: the second party,
-          as who freed the folio under a reader
+        * ``other_function``, ``other_comm``: str, ``other_tid``: Int64: the second task,
+          for example the one that freed the folio during a read
         * ``counter``: str, ``expected``, ``observed``: Int64, logical values
         * ``events``: tuples of int, labels in ``df_events`` of the records that show it
         * ``died``: bool, the kernel died in it
@@ -404,23 +404,23 @@ class Trace:
         return self.audit.findings
 
     def df_waste(self) -> pd.DataFrame:
-        """Times in which an anonymous large folio was partially mapped, in their order.
+        """Spans of time in which an anonymous large folio was partially mapped, in time order.
 
-        Some of its pages were mapped and others were not: these are kept until the folio is
-        split or freed (deferred_split_folio() in mm/huge_memory.c).
+        Some of its pages were mapped and others were not: the latter are kept until the folio
+        is split or freed (deferred_split_folio() in mm/huge_memory.c).
 
         * ``life``: int64, label in ``df_lives``; ``head_pfn``: int64; ``order``: int16
         * ``from_ts``, ``to_ts``: int64, ns; ``end``: category: mapped (every page is again),
           unmapped (none is any more), or how the folio ended, as ``death`` of ``df_lives``
-        * ``most_bytes``: int64, kept and not mapped at once, ``last_bytes`` at its end;
-          ``byte_seconds``: float, the same summed up over time (bytes times s)
-        * ``function``: str, ``comm``: str, ``tid``, ``pid``: int64: the operation that left it
-          so; "" and -1 where it was so when it was first seen
-        * ``queued_ts``: Int64, ns, when it was queued for a split; NA: never meanwhile
-        * ``tries``: int64, splits that were tried meanwhile; ``result``: Int64 of the last
+        * ``most_bytes``: int64, the most kept unmapped at a time, ``last_bytes``: int64, at the
+          end of the span; ``byte_seconds``: float, summed up over time (bytes times s)
+        * ``function``: str, ``comm``: str, ``tid``, ``pid``: int64: the operation that began
+          the span; "" and -1 if the folio was partially mapped when it was first seen
+        * ``queued_ts``: Int64, ns, when it was queued for a split; NA: not in the span
+        * ``tries``: int64, attempts to split it in the span; ``result``: Int64 of the last
           (0: it was split, else -errno), ``references``: Int64, to the folio when that began,
-          beside one for each mapping and that of who split it; NA: no try, or not known
-        * ``doubt``: str, why all this may be wrong; "": nothing is known to be missing
+          besides one for each mapping and the splitting task's own; NA: no attempt, or not known
+        * ``doubt``: str, why these values may be wrong; "": nothing is known to be missing
         """
         return self.wasted.spans
 
@@ -431,22 +431,22 @@ class Trace:
         return where_frame(self)
 
     def df_where(self, mark: str | None = None) -> pd.DataFrame:
-        """Which process maps what of which folio, and where, at each snapshot and at the end; or
-        at those called ``mark`` alone, as a trace with very many must be asked.
+        """Which process maps which pages of which folio at which address, at each snapshot and at
+        the end, or only at those named ``mark``, which a trace with very many snapshots needs.
 
-        From the records alone; AnalysisError where the trace was recorded without --where.  One
-        row for each run of pages of a folio that lie one after the other in a mapping (VMA) of an
-        address space; hugetlb is left out.
+        By the records alone; AnalysisError if the trace was recorded without --where.  One row for
+        each run of successive pages of a folio in a mapping (VMA) of an address space; hugetlb is
+        left out.
 
-        * ``snapshot``: int64, number in the order of time, and ``name``: str, start, end or a
-          mark's name; ``ts``: int64, ns
+        * ``snapshot``: int64, number in time order, and ``name``: str, start, end or a mark's
+          name; ``ts``: int64, ns
         * ``mm``: uint64, the address space, by the address of its struct; ``pid``: Int64, a
           process that has it (NA: not known), ``comm``: str
         * ``vma_start``, ``vma_end``: UInt64, and ``vma``: str, its name in /proc/PID/maps; NA and
           "" where the snapshot has none
         * ``life``: int64, label in ``df_lives``; ``head_pfn``: int64; ``order``: int16;
           ``anon``: bool
-        * ``kind``: str, how it lies there, as tools/mm/thpmaps of the kernel calls it:
+        * ``kind``: str, how it is mapped, in the terms of the kernel's tools/mm/thpmaps:
           anon-thp-pmd-aligned-2048kB, file-thp-pte-unaligned-64kB, anon-thp-pte-partial (not all
           of its pages are mapped one after the other there); anon-page: a folio of one page
         * ``address``: uint64, of the run's first page, which is ``first_page`` (int64) of the
@@ -459,56 +459,57 @@ class Trace:
         return self._where_frame if mark is None else where_frame(self, mark)
 
     def df_references(self) -> pd.DataFrame:
-        """What the reference counts of folios are made of at each snapshot, one row per folio.
+        """The parts of the reference counts of folios at each snapshot, one row per folio.
 
-        ``references`` are ``mappings`` + ``page_cache`` + ``swap_cache`` + ``private`` + what its
-        pins count (1 each, 1024 in a page of order 0) + ``unexplained``.
+        ``references`` are ``mappings`` + ``page_cache`` + ``swap_cache`` + ``private`` + the
+        references of its pins (1 each, 1024 in a page of order 0) + ``unexplained``.
 
         * ``snapshot``: int64, number; ``name``: str; ``ts``: int64, ns, when it began
         * ``life``: int64, label in ``df_lives``; ``head_pfn``: int64; ``order``: int16
         * ``references``, ``mappings``, ``page_cache``, ``unexplained``: int64;
-          ``swap_cache``, ``private``: Int64, NA where /proc/kpageflags did not tell
-        * ``pins``: Int64, as the kernel counts them, of a page of order 0 as far as its references
-          hold 1024; NA: the kernel has no such count, or an older recorder did not tell where
-        * ``pins_seen``: Int64, the same by the records, NA without `record --pins`, for a page of
-          order 0, and for a folio older than the recording that nobody pinned or unpinned since
+          ``swap_cache``, ``private``: Int64, NA if /proc/kpageflags is missing
+        * ``pins``: Int64, by the kernel's count; for a page of order 0 the number of times 1024
+          in its references; NA: the kernel has no such count, or an older recorder did not record
+          its offset
+        * ``pins_seen``: Int64, the same by the records; NA without `record --pins`, for a page of
+          order 0, and for a folio older than the recording without a pin or unpin since
         * ``lru``: boolean, it is on a list of folios that may be reclaimed
-        * ``doubt``: str, why it may be torn; "": it is not
+        * ``doubt``: str, why its values may be of different times; "": they are not
         """
         return self.held.references
 
     def df_holders(self) -> pd.DataFrame:
-        """Who holds folios at each snapshot.
+        """The holders of folios at each snapshot, one row per folio, kind and task.
 
         * ``snapshot``, ``name``, ``life``: as in ``df_references``
-        * ``kind``: category: maps (by the page tables of the traced tasks), pinned (FOLL_PIN, and
-          did not let go), got (by get_user_pages() since the last snapshot that left nothing of
-          the folio unexplained; when such a reference is dropped is not seen)
+        * ``kind``: category: maps (by the page tables of the traced tasks), pinned (FOLL_PIN, not
+          unpinned), got (by get_user_pages() since the last snapshot at which no reference to
+          the folio was unexplained; when such a reference is dropped is not recorded)
         * ``number``: int64, pages that are mapped, pins, or references
-        * ``comm``: str, ``tid``, ``pid``: int64: who; of a mapping the process
-        * ``function``: str, ``stack``: Int32, ``since_ts``, ``last_ts``: Int64, ns: by which it
-          took them, first and last; "" and NA for a mapping
+        * ``comm``: str, ``tid``, ``pid``: int64: the task; for a mapping the process
+        * ``function``: str, ``stack``: Int32, by which it took them, ``since_ts``, ``last_ts``:
+          Int64, ns, when first and last; "" and NA for a mapping
         """
         return self.held.holders
 
     def df_refusals(self) -> pd.DataFrame:
-        """Splits and migrations that gave up because a folio was held, in the order of time.
+        """Splits and migrations that gave up because of references to a folio, in time order.
 
-        Migrations are seen with `record --pins`.  Tries of a task that follow each other on a
-        folio, with the same answer, are one row; its numbers are those of the last one.
+        Migrations are recorded with `record --pins`.  Successive attempts of a task on a folio,
+        with the same result, are one row; its numbers are those of the last attempt.
 
         * ``life``: int64, label in ``df_lives``; ``head_pfn``: int64; ``order``: int16
         * ``what``: category: split_folio, unmap_to_move (a migration left it mapped, as a pinned
           page that is exclusive to a process is) or move; ``tries``: int64; ``from_ts``, ``ts``:
           int64, ns, of the first and the last; ``result``: Int64, -EAGAIN or -EBUSY, NA of
           unmap_to_move
-        * ``function``: str, ``comm``: str, ``tid``, ``pid``: int64, ``stack``: Int32: who tried
+        * ``function``: str, ``comm``: str, ``tid``, ``pid``: int64, ``stack``: Int32: the attempt
         * ``references``: int64; ``mappings``: Int64, by the records, NA: not known;
           ``page_cache``: int64; ``pins``: Int64, by the records, NA: not known
-        * ``beyond``: Int64, references that are none of these, nor of who tried: pins are among
-          them, and the swap cache's; NA: not known
-        * ``held_by``: str, who pinned (FOLL_PIN) and did not let go, or got references by
-          get_user_pages(), of which the end is not seen: the first eight of them
+        * ``beyond``: Int64, references other than mappings, the page cache's and the attempting
+          task's own: pins and those of the swap cache are among them; NA: not known
+        * ``held_by``: str, the tasks that pinned (FOLL_PIN) and did not unpin, or got references by
+          get_user_pages(), whose end is not recorded: the first eight of them
         """
         from analysis.refusals_frame import refusals_frame
 
@@ -525,7 +526,7 @@ class Trace:
           folio's on each of its pages
         * ``mm_id_mapcount_0``, ``mm_id_mapcount_1``, ``mm_id_0``, ``mm_id_1``: Int32; likewise
         * ``double_map``, ``maybe_mapped_shared``: boolean
-        * ``kpagecount``: int64; ``kpageflags``: uint64, as /proc had them
+        * ``kpagecount``: int64; ``kpageflags``: uint64, as in /proc
         * ``mappers``: int64, page-table entries found in the tasks that were read
         """
         from analysis.truth_frame import truth_frame

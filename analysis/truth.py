@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Decodes ground-truth snapshots: raw struct pages and what /proc said about them."""
+"""Decodes ground-truth snapshots: raw struct pages, and the files of /proc about them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PFN_MASK = (1 << 55) - 1
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the header says that the fields of a folio lie, from its head page on."""
+    """The offsets of a folio's fields by the header, from its head page on."""
 
     struct_page: int
     fields: dict[str, int]
@@ -46,7 +46,7 @@ class Layout:
 
     @classmethod
     def of(cls, header: dict[str, Any]) -> Layout:
-        """Read the layout of a trace's header; ValueError where a snapshot cannot be read by it."""
+        """Read the layout of a trace's header; ValueError if snapshots cannot be read by it."""
         layout = header.get("layout", {})
 
         def known(table: str) -> dict[str, int]:
@@ -89,10 +89,10 @@ class Snapshot:
 
     ``pages``: raw struct pages; ``kpagecount``, ``kpageflags``: the files of /proc;
     ``mappers``: present page-table entries found in the ``tasks`` that were read, those of
-    an address space counted once.  ``torn``: of which tasks what was found may be wrong, and
-    why: they were not held still.
-    ``runs`` (RUN) and ``areas`` (AREA): what the ``files`` of these tasks in /proc told of the
-    frames' pages, and of the mappings that have some; of older recorders both are empty.
+    an address space counted once.  ``torn``: the tasks whose page tables may have changed during
+    the walk, and why: they were not stopped.
+    ``runs`` (RUN) and ``areas`` (AREA): the data of the ``files`` of these tasks in /proc about
+    the frames' pages, and about the mappings that have such; empty with older recorders.
     ``vmas``: by task these mappings, ascending; tasks of one address space have the same.
     """
 
@@ -125,8 +125,8 @@ class Snapshot:
         return int(self.pages.shape[1])
 
     def word(self, name: str, dtype: str, head: Ints, frame: Ints, inside: int = 0) -> Ints:
-        """A field of folios, given by the frame's number and the head's page in it, or what
-        lies so many bytes inside the field."""
+        """A field of folios, given by the frame's number and the head's page in it, or the word
+        at an offset inside the field."""
         at = head * self.layout.struct_page + self.layout.fields[name] + inside
         flat = self.pages.reshape(len(self.frames), self.frame_pages * self.layout.struct_page)
         wanted = at[:, None] + np.arange(np.dtype(dtype).itemsize)
@@ -136,21 +136,21 @@ class Snapshot:
 
     @property
     def page_files(self) -> bool:
-        """The kernel has /proc/kpagecount and /proc/kpageflags (CONFIG_PROC_PAGE_MONITOR)."""
+        """Whether the kernel has /proc/kpagecount and kpageflags (CONFIG_PROC_PAGE_MONITOR)."""
         return bool((self.kpagecount >= 0).all())
 
     def has(self, name: str) -> bool:
-        """The kernel has this field and the recorder found it."""
+        """Whether the kernel has this field and the recorder found it."""
         return name in self.layout.fields
 
     def mapcounts(self) -> tuple[Ints, Bools]:
-        """Logical map count of each page; False where the word holds a page type."""
+        """Logical map count of each page, and a mask: False where the word holds a page type."""
         at = self.layout.fields["mapcount"]
         raw = np.ascontiguousarray(self.pages[:, :, at : at + 4]).view("<i4")[:, :, 0]
         return raw.astype(np.int64) + 1, raw >= LOWEST_COUNT
 
     def orders(self, head: Ints, frame: Ints) -> Ints:
-        """Order of the folios whose heads lie there; -1 for a tail, 0 for no folio."""
+        """Order of the folios whose heads are at these pages; -1 for a tail, 0 for no folio."""
         flags = self.word("flags", "<i8", head, frame)
         is_head = (flags >> self.layout.bits["head"]) & 1 == 1
         link = self.word("compound_head", "<i8", head, frame)
@@ -163,12 +163,12 @@ class Snapshot:
         return order
 
     def anon(self, head: Ints, frame: Ints) -> Bools:
-        """The folio's mapping says that it is anonymous."""
+        """A mask of the folios that are anonymous by their mapping."""
         flag: Bools = self.word("mapping", "<i8", head, frame) & 1 == 1
         return flag
 
     def entire(self, head: Ints, frame: Ints) -> Ints:
-        """Mappings of whole large folios, counted by the kernel or told by what it sums up."""
+        """Mappings of whole large folios, by the kernel's count or by its sum of mapped pages."""
         if self.has("entire"):
             return self.word("entire", "<i4", head, frame) + 1
         total, large = (self.word(name, "<i4", head, frame) for name in ("total", "large"))
@@ -179,7 +179,7 @@ class Snapshot:
         return (self.word("flags_1", "<i8", head, frame) >> self.layout.bits[name]) & 1
 
     def locate(self, pfn: Ints) -> tuple[Ints, Ints, Bools]:
-        """Frame number and page in it of some pfns, and whether they are in at all."""
+        """Frame number and page in it of some pfns, and a mask of those in the snapshot."""
         by_pfn = np.argsort(self.frames)
         place = np.searchsorted(self.frames[by_pfn], pfn, side="right") - 1
         frame = by_pfn[np.maximum(place, 0)] if len(by_pfn) else np.zeros_like(pfn)
@@ -244,7 +244,7 @@ def _parts(payload: bytes | memoryview, struct_page: int) -> _Parts:
 def restricted(
     payload: bytes | memoryview, layout: Layout, wanted: Callable[[Ints], Bools]
 ) -> bytes:
-    """A TRUTH block with those frames alone that are wanted, by their first pages."""
+    """A TRUTH block reduced to some frames, given by their first pages."""
     parts = _parts(payload, layout.struct_page)
     frames = np.array(parts.head["frames"], dtype=np.int64)
     keep = wanted(frames)
@@ -265,7 +265,7 @@ def _vmas(mms: list[dict[str, Any]]) -> dict[int, list[Vma]]:
 
 
 def decode(payload: bytes | memoryview, layout: Layout) -> Snapshot:
-    """Decode one TRUTH block; TraceError where its size does not fit its frames."""
+    """Decode one TRUTH block; TraceError if its size does not fit its frames."""
     parts = _parts(payload, layout.struct_page)
     head, (raw, kpagecount, kpageflags, mappers) = parts.head, parts.by_frame
     return Snapshot(

@@ -37,7 +37,7 @@ def folio_values(shot: Snapshot, counter: str, head: Ints, frame: Ints) -> Ints:
 
 
 def has_counter(shot: Snapshot, counter: str, counters: frozenset[str]) -> bool:
-    """The kernel keeps this counter of a folio and the snapshot can show it."""
+    """Whether the kernel keeps this counter of a folio and the snapshot has it."""
     row = OF[counter]
     if row.is_page_flag:
         return counter in counters and shot.has("flags_1") and row.field in shot.layout.bits
@@ -94,7 +94,7 @@ def truth_frame(snapshots: list[Snapshot], counters: frozenset[str]) -> pd.DataF
 
 
 def truth_frames(snapshots: list[Snapshot], counters: frozenset[str]) -> Iterator[pd.DataFrame]:
-    """The same one after the other, with the same categories; one at least."""
+    """Yield the same frame in pieces, with the same categories; at least one."""
     names = pd.Series(texts(sorted({shot.name for shot in snapshots}))).astype("category").dtype
     for number, shot in enumerate(snapshots or [NO_PAGES]):
         frame = _one(number, shot, counters)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Holds the reconstruction against the ground truth that was recorded with it."""
+"""Compares the replay with the ground truth that was recorded with it."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ COUNTERS = ("order", *(name for name, row in FOLIO.items() if not row.kept.pins)
 
 @dataclass(frozen=True)
 class Verification:
-    """``table``: one row per snapshot.  ``differences``: one row per wrong value, as far as there
-    is room for them (``MOST``); the table counts all.
+    """``table``: one row per snapshot.  ``differences``: one row per differing value, at most
+    ``MOST``; the table counts all.
 
     The columns of differences: ``snapshot``, ``life``, ``counter``, ``subpage`` (-1: the
     folio), ``replayed``, ``truth``, ``busy`` (the life changed while the snapshot was
-    taken), ``doubt`` (why the difference may be none, see ``analysis.doubt``; empty: it is
+    taken), ``doubt`` (another possible explanation, see ``analysis.doubt``; empty: it is
     certain), ``first_row`` (first record that disagrees with the replay; -1: none does).
 
     Of one part alone: ``wrong``: by snapshot the lives of which a value differs, and
-    ``wrong_counters``: those of which a counter does, not just what /proc makes of it, of folios
-    that were not busy; ``set_aside``: differences of busy ones.
+    ``wrong_counters``: those of which a counter differs, not only a value of /proc, and that were
+    not busy; ``set_aside``: differences of busy lives.
     """
 
     table: pd.DataFrame
@@ -199,7 +199,7 @@ def verify(trace: Parted) -> Verification:
 
 
 def verify_labelled(recording: Recording, part: Part) -> Verification:
-    """The same of one part of the whole trace, with the whole's labels of records."""
+    """Compare one part with its snapshots, with the record labels of the whole trace."""
     result = verify_part(part, Doubt(recording))
     wrong = result.differences
     if len(wrong):
@@ -210,7 +210,7 @@ def verify_labelled(recording: Recording, part: Part) -> Verification:
 
 
 def joined(results: Iterable[tuple[Verification, Ints]]) -> Verification:
-    """What was found of all parts, each with the numbers of its lives in the whole, as one."""
+    """One result from those of all parts, each with the numbers of its lives in the whole."""
     tables, frames = [], []
     for result, numbers in results:
         tables.append(result.table.set_index("snapshot"))
@@ -233,7 +233,7 @@ def _sorted(frames: list[pd.DataFrame], table: pd.DataFrame) -> pd.DataFrame:
 
 
 def verify_part(part: Part, doubt: Doubt, run: Replay | None = None) -> Verification:
-    """The same of one part; ``run``: a replay of all of its lives, if there is one already."""
+    """Compare one part with its snapshots; ``run``: a replay of all its lives, if there is one."""
     log, lives = part.log, part.lives
     found = [present(log, lives, shot) for shot in part.snapshots]
     if run is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Of which lives the page tables that a snapshot walked show every mapping."""
+"""The lives of which the page tables walked for a snapshot show every mapping."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ NOBODY = -1
 
 
 def mappers(log: Log, common: Log, rows: Ints) -> Ints:
-    """For whose page tables the operations ``rows`` map: those of the process itself, but of
-    the child where a fork copies.
+    """The process whose page tables each of the operations ``rows`` changes: the task's own or,
+    for a fork's copy, the child.
 
-    The child is named by the next record of a new process that the same thread makes; NOBODY
-    where there is none.
+    The child is named by the next record of a new process from the same thread; NOBODY if there
+    is none.
     """
     who = log.pid[rows].copy()
     copies = np.flatnonzero(log.op[rows] == OP["dup"])
@@ -46,7 +46,7 @@ def mappers(log: Log, common: Log, rows: Ints) -> Ints:
 
 
 class Walks:
-    """What the walks of a trace's snapshots can tell of its lives."""
+    """The lives that the page-table walks of a trace's snapshots cover."""
 
     def __init__(self, part: Part) -> None:
         self._lives, self._common = part.lives, part.recording.common
@@ -60,13 +60,13 @@ class Walks:
         self._last = part.log.ts[len(part.log) - 1 - place]
 
     def of(self, shot: Snapshot) -> tuple[Bools, Bools]:
-        """Lives all of whose mappings the walk found, and those of which it found none too many.
+        """Masks: lives all of whose mappings the walk found, and lives without extra mappings.
 
-        The first are those that only tasks mapped whose page tables were walked while they stood
-        still, or that are gone.  A split maps the pages again on behalf of others, so its
-        children's mappers are those of the folio; and those of a folio older than the recording
-        nobody knows.  Where a task ran during the walk, a mapping that it moved may be found
-        twice: then there are no others of the second kind.
+        The first are lives mapped only by tasks whose page tables were walked while they were
+        stopped, or that have exited.  A split maps the pages again for other tasks, so its
+        children's mappers are those of the folio; the mappers of a folio older than the recording
+        are not known.  If a task ran during the walk, a mapping that it moved may be found twice:
+        then the second mask is the first.
         """
         lives, common = self._lives, self._common
         ended = (common.op == OP["task_exit"]) & (common.ts <= shot.ts_begin)

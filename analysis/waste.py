@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Partially mapped folios: how much of them is kept though nothing maps it, and why.
+"""Partially mapped folios: how much unmapped memory they keep, and why.
 
 When some pages of an anonymous large folio are unmapped, their memory stays with the folio
 until it is split or freed.  The kernel queues it (deferred_split_folio()), and splits it only
-when memory is short.  Pages of files that nothing maps are page cache, and no waste.
+under memory pressure.  Unmapped pages of files are page cache, and no waste.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ ENDS = ("mapped", "unmapped", *DEATHS)
 
 @dataclass(frozen=True)
 class Span:
-    """A time in which some pages of a folio were mapped and others were not.
+    """A span of time in which some pages of a folio were mapped and others were not.
 
     From each time (ns) in ``ts`` on so many ``pages`` were not mapped, ``until`` its end.
-    ``row``: the record that made it so, -1 if it was so before the recording.  ``queued``: when
-    it was queued for a split, -1: never.  ``tries``: splits that were tried meanwhile;
+    ``row``: the record that began it, -1 if it began before the recording.  ``queued``: when the
+    folio was queued for a split, -1: never.  ``tries``: attempts to split it in the span;
     ``result`` of the last (0: it was split), and the references to the folio at that time that
-    were neither a mapping nor the one of who split it; None: not known.
+    were neither a mapping nor the splitting task's own; None: not known.
     """
 
     life: int
@@ -49,8 +49,8 @@ class Span:
 
 @dataclass(frozen=True)
 class Waste:
-    """The spans of a part, in the order of lives; ``unknown``: how many lives are older than
-    the recording, and were never seen so that all their pages are known."""
+    """The spans of a part, in the order of lives; ``unknown``: the number of lives that are older
+    than the recording, and whose pages were never all known."""
 
     spans: list[Span]
     unknown: int

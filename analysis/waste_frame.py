@@ -20,11 +20,11 @@ from analysis.waste import ENDS, Span, Waste, waste_of
 
 @dataclass(frozen=True)
 class Wasted:
-    """``spans``: the frame of ``Trace.df_waste``.  ``unknown``: lives of which nothing can be said.
+    """``spans``: the frame of ``Trace.df_waste``.  ``unknown``: number of lives not known.
 
     ``ts`` (ns, ascending), ``change`` (bytes) and ``span`` (a row of ``spans``): when the memory
-    that is kept and not mapped changed, by how much, and of which span.  What is kept when the
-    recording ends has no last change.
+    that is kept unmapped changed, by how much, and of which span.  Spans that last until the end
+    of the recording have no last change.
     """
 
     spans: pd.DataFrame
@@ -35,7 +35,7 @@ class Wasted:
 
 
 def wasted(trace: Parted) -> Wasted:
-    """What the partially mapped folios of a trace keep, part by part."""
+    """The partially mapped folios of a trace, and their unmapped memory, part by part."""
     frames, steps, unknown = [], [], 0
     for (frame, of_part, without), numbers in each(trace, _part):
         frames.append(frame.assign(life=numbers[frame["life"]]))
@@ -116,10 +116,10 @@ def _frame(recording: Recording, part: Part, found: Waste, size: int) -> pd.Data
 
 
 def by_process(found: Wasted) -> pd.DataFrame:
-    """What is kept by the process that left folios partially mapped, the most first.
+    """Memory kept unmapped, by the process that unmapped the rest, the most first.
 
-    * index ``pid``: int64, -1: they were so when they were first seen; ``comm``: str
-    * ``folios``: int64; ``most_bytes``: int64, at once; ``byte_seconds``: float;
+    * index ``pid``: int64, -1: folios partially mapped when first seen; ``comm``: str
+    * ``folios``: int64; ``most_bytes``: int64, at the same time; ``byte_seconds``: float;
       ``end_bytes``: int64, when the recording ended
     """
     spans = found.spans

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Partially mapped folios as text: what they keep in all, by process, and one by one."""
+"""Partially mapped folios as text: the memory kept in all, by process, and one by one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def waste_text(trace: Trace, found: Wasted, every: bool) -> str:
 
 
 def unsaid(found: Wasted) -> Iterator[str]:
-    """What is not told, or may be wrong."""
+    """Notes on what is missing, or may be wrong."""
     if found.unknown:
         yield (
             f"{count(found.unknown, 'folio')} older than the recording: not known which of the "
@@ -50,7 +50,7 @@ def _kib(size: float) -> str:
 
 
 def summary(trace: Trace, found: Wasted) -> str:
-    """What all of them kept, in a sentence."""
+    """The memory that all of them kept, in a sentence."""
     kept = np.cumsum(found.change)
     most = int(kept.argmax())
     at = duration(int(found.ts[most]) - trace.census.first_ts)
@@ -62,7 +62,7 @@ def summary(trace: Trace, found: Wasted) -> str:
 
 
 def processes(found: Wasted, every: bool) -> Grid:
-    """What is kept by the process that left folios so, the most first."""
+    """Memory kept unmapped, by the process that unmapped the rest, the most first."""
     frame = by_process(found).reset_index()
     shown = frame if every else frame.head(SHOWN)
     cells = [
@@ -77,7 +77,7 @@ def processes(found: Wasted, every: bool) -> Grid:
 
 
 def folios(trace: Trace, found: Wasted, every: bool) -> Grid:
-    """Each time in which a folio was so, the dearest first."""
+    """Each span in which a folio was partially mapped, by byte-seconds."""
     zero = trace.census.first_ts
     ordered = found.spans.sort_values("byte_seconds", ascending=False, kind="stable")
     shown = ordered if every else ordered.head(SHOWN)

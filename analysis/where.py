@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where the pages of a part's folios are mapped: in which address spaces, at which addresses.
+"""The mappings of a part's folios: in which address spaces, at which virtual addresses.
 
-Each operation on mappings has an address space and a virtual address (``record --where``).  Done
-one after the other they say what is mapped at any time, as page tables would.  mremap() changes
-page tables without an operation on a folio; the records of moves tell of it.
+Each operation on mappings has an address space and a virtual address (``record --where``).  A
+replay of them gives the mappings at any time, as page tables would.  mremap() changes page tables
+without an operation on a folio; it has records of its own.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ Place = tuple[int, int]
 
 @dataclass
 class Mapping:
-    """What maps a folio of some ``pages`` at one place: a PMD, or the pages by PTEs whose bit
-    in ``ptes`` is set."""
+    """The mapping of a folio of some ``pages`` at one place: by a PMD, or by PTEs of the pages
+    whose bit in ``ptes`` is set."""
 
     pages: int
     ptes: int = 0
@@ -60,7 +60,7 @@ def _bits(first: int, number: int) -> int:
 
 @dataclass
 class Spaces:
-    """By address space what is mapped in it, with pages of ``page_size`` bytes."""
+    """The mappings by address space, with pages of ``page_size`` bytes."""
 
     page_size: int
     of: dict[int, dict[Place, Mapping]] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Spaces:
     now: int = 0
 
     def change(self, mm: int, place: Place, pages: int, on: int, off: int, pmd: int) -> None:
-        """Map some pages (bits), unmap others, and let a PMD map all (1) or none (-1)."""
+        """Map some pages (bits), unmap others, and add (1) or remove (-1) a PMD mapping."""
         here = self.of.setdefault(mm, {})
         mapping = here.get(place) or Mapping(pages)
         mapping.ptes = mapping.ptes & ~off | on
@@ -80,7 +80,7 @@ class Spaces:
             here.pop(place, None)
 
     def move(self, mm: int, begin: int, to: int, size: int) -> None:
-        """Page-table entries were moved."""
+        """Apply a move of page-table entries."""
         moved = []
         for (life, base), mapping in self.of.get(mm, {}).items():
             first = max(-(-(begin - base) // self.page_size), 0)
@@ -109,7 +109,7 @@ class Span(NamedTuple):
 
 
 class History(Spaces):
-    """Remembers what was mapped when."""
+    """Collects the mappings over time."""
 
     def __init__(self, page_size: int) -> None:
         super().__init__(page_size)
@@ -117,7 +117,7 @@ class History(Spaces):
         self._since: dict[tuple[int, int, int, int, bool], int] = {}
 
     def change(self, mm: int, place: Place, pages: int, on: int, off: int, pmd: int) -> None:
-        """As of any spaces."""
+        """Apply a change, see ``Spaces.change``."""
         before = self._runs(mm, place)
         super().change(mm, place, pages, on, off, pmd)
         after = self._runs(mm, place)
@@ -137,32 +137,32 @@ class History(Spaces):
         }
 
     def until(self, end: int) -> list[Span]:
-        """All that was mapped, and until this time what still is."""
+        """The spans of all mappings; those that still exist end at this time."""
         return self._over + [Span(*run, since, end) for run, since in self._since.items()]
 
 
 def spans_of(part: Part, end: int) -> list[Span]:
-    """What was mapped in the memory of a part from when until when."""
+    """The spans of all mappings in the memory of a part."""
     (found,) = replayed(part, History(page_size_of(part)), [end])
     return found.until(end)
 
 
 def mapped_at(part: Part, times: Iterable[int]) -> Iterator[Spaces]:
-    """What is mapped in the memory of a part at some times (ns, ascending).
+    """Yield the mappings in the memory of a part at some times (ns, ascending).
 
-    Only what records tell: a folio that is older than the recording may be mapped elsewhere, too.
-    What is yielded is the same object each time, as it is then.
+    By the records alone: a folio that is older than the recording may have further mappings.
+    The same object is yielded each time, with its state at that time.
     """
     return replayed(part, Spaces(page_size_of(part)), times)
 
 
 def page_size_of(part: Part) -> int:
-    """Bytes of a page."""
+    """The size of a page in bytes."""
     return int(part.recording.meta.get("page_size", 4096))
 
 
 def replayed(part: Part, spaces: T, times: Iterable[int]) -> Iterator[T]:
-    """Make all changes in ``spaces``, and yield it at some times (ns, ascending)."""
+    """Apply all changes to ``spaces``, and yield it at some times (ns, ascending)."""
     ts, steps = _steps(part, spaces.page_size)
     when = ts.tolist()
     moves = iter(_moves(part))

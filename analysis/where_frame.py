@@ -24,9 +24,9 @@ MOST = 500_000
 
 
 class Moment(NamedTuple):
-    """A time at which it is told what is mapped: a snapshot's, or the end of the trace.
+    """A time for which the mappings are listed: a snapshot's, or the end of the trace.
 
-    ``number``: of the moments, in the order of time.
+    ``number``: of the moment, in time order.
     """
 
     number: int
@@ -36,10 +36,10 @@ class Moment(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Pages of a folio that lie one after the other in a mapping of a process (``vma``; None: not
-    known): so many ``pages`` from ``first`` on, at ``address``.
+    """A run of successive pages of a folio in a mapping of a process (``vma``; None: not known):
+    so many ``pages`` from ``first`` on, at ``address``.
 
-    The mapping has ``runs`` of them; ``whole``: one, of all pages of the folio.
+    The mapping has ``runs`` such runs; ``whole``: it has one, of all pages of the folio.
     """
 
     moment: int
@@ -57,7 +57,7 @@ class Row(NamedTuple):
 
 
 def moments_of(recording: Recording) -> list[Moment]:
-    """The times of the snapshots; and the end, where none was taken there."""
+    """The times of the snapshots, and the end if it has no snapshot."""
     shots = sorted(recording.snapshots, key=lambda shot: shot.ts_begin)
     found = [Moment(at, shot.name, shot.ts_begin, shot.vmas) for at, shot in enumerate(shots)]
     if not found or found[-1].name != "end":
@@ -77,7 +77,7 @@ def where_frame(trace: Parted, mark: str | None = None) -> pd.DataFrame:
 
 
 def at_moments(trace: Parted, moments: list[Moment]) -> pd.DataFrame:
-    """The rows of some moments, in the order of time."""
+    """The rows of some moments, in time order."""
     recording = trace.recording
     if not recording.plan.where:
         raise AnalysisError(

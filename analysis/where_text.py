@@ -27,9 +27,9 @@ PLACES = ("pid", "comm", "address", "name", "kind", "from page", "pages", "runs"
 def where_text(
     trace: Trace, frame: pd.DataFrame, mark: str | None, one_life: bool, every: bool
 ) -> str:
-    """A table for each moment, or each of one name, of FRAME: rows of ``Trace.df_where``.
+    """A table for each moment in FRAME, rows of ``Trace.df_where``.
 
-    ``one_life``: of each place, not summed up; ``every``: all rows of each table.
+    ``one_life``: each place by itself, not summed up; ``every``: all rows of each table.
     """
     lines: list[str] = []
     for moment in moments_of(trace.recording):
@@ -57,7 +57,7 @@ def by_mapping(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def head(trace: Trace, moment: Moment, here: pd.DataFrame) -> str:
-    """What is mapped at a moment, in a sentence."""
+    """The mappings at a moment, in a sentence."""
     after = duration(max(moment.ts - trace.census.first_ts, 0))
     said = "nothing is mapped"
     if len(here):
@@ -72,12 +72,12 @@ def head(trace: Trace, moment: Moment, here: pd.DataFrame) -> str:
 
 
 def mappings(here: pd.DataFrame, every: bool) -> Grid:
-    """By process and mapping, of the rows of one moment; ``every``: all of them."""
+    """The rows of one moment by process and mapping; ``every``: all of them."""
     return _grid(MAPPINGS, by_mapping(here), _mapping, every)
 
 
 def places(here: pd.DataFrame, every: bool) -> Grid:
-    """Each place of the rows of one moment."""
+    """The rows of one moment, each place by itself."""
     return _grid(PLACES, here, _place, every)
 
 
@@ -107,7 +107,7 @@ def _place(one: Row) -> list[object]:
 
 
 def unsaid(trace: Trace) -> Iterator[str]:
-    """What is not told, and why."""
+    """Notes on what is missing, and why."""
     older = trace.life_table(
         lambda lives: (lives["order"] > 0) & (lives["birth"] == BIRTHS.index("first sight"))
     )

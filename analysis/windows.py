@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Readers' windows: from the entry of a function that looks at a folio to its return."""
+"""Readers' windows: from the entry of a function that reads a folio's state to its return."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Windows:
 
     ``enter``, ``leave`` (rows of the log), ``ts``, ``end_ts`` (ns), ``tid``, ``function``
     (code of the plan), ``pfn``, ``life`` (-1: none), ``over_death`` (the folio was freed or
-    split inside the window, or was just being when a reader came whom it killed).  Where the
-    reader ``died`` inside, its oops ends the window; where the recording ended first, it left
-    after the last row.
+    split in the window, or a free was in progress when a reader entered in which the kernel
+    died).  If the kernel ``died`` in the reader, the oops ends the window; if the recording ended
+    first, ``leave`` is after the last row.
     """
 
     enter: Ints
@@ -87,7 +87,7 @@ def _unreturned(log: Log, counted: Census) -> Ints:
 
 
 def reader_windows(log: Log, lives: Lives, counted: Census) -> Windows:
-    """The windows of a log; ``counted`` knows what the threads did in other parts."""
+    """The windows of a log; ``counted``: the census, for the threads' records in other parts."""
     closed = np.flatnonzero((log.op == OP["read"]) & (log.phase == RETURN) & (log.enter_of >= 0))
     inside = _unreturned(log, counted)
     oops_ts = np.array([counted.died.get(tid, -1) for tid in log.tid[inside].tolist()], np.int64)

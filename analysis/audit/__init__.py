@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Says what is wrong in a trace, who did it, and how certain that is."""
+"""Finds what is wrong in a trace, the task that did it, and how certain that is."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from analysis.recording import Recording
 
 @dataclass(frozen=True)
 class Audit:
-    """``findings``: the frame of ``Trace.df_findings``.  ``set_aside``: observations that were
-    not held against the books because an operation on the same folio was under way.
-    ``lives``: how many lives of folios and pages were held against the rules.
-    ``unlisted``: how many more breaches were counted, beyond the first of each kind that
-    are findings (``analysis.audit.listed``)."""
+    """``findings``: the frame of ``Trace.df_findings``.  ``set_aside``: number of observations
+    that were not compared with the replay because an operation on the same folio was in
+    progress.  ``lives``: number of lives of folios and pages that were checked.
+    ``unlisted``: number of further breaches, beyond the first of each kind that are findings
+    (``analysis.audit.listed``)."""
 
     findings: pd.DataFrame
     set_aside: int
@@ -42,19 +42,19 @@ class Audit:
 
 
 def audit(trace: Parted) -> Audit:
-    """Hold a trace against the rules of the kernel's era, part by part."""
+    """Check a trace against the rules of the kernel's era, part by part."""
     return joined(each(trace, audit_part))
 
 
 def audit_part(recording: Recording, part: Part) -> Audit:
-    """Hold a part of a recording against the rules; its lives have the part's numbers."""
+    """Check a part of a recording against the rules; its lives have the part's numbers."""
     listed = Listed()
     found, aside = _audit(part, Doubt(recording), listed)
     return Audit(findings_frame(part, found), aside, len(part.lives), listed.beyond)
 
 
 def joined(audits: Iterable[tuple[Audit, Ints]]) -> Audit:
-    """The audits of all parts, each with the numbers of its lives in the whole, as one.
+    """One audit from those of all parts, each with the numbers of its lives in the whole.
 
     The findings are in the order of their events.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who can have done it: an operation that changes map counts, or is made of such."""
+"""Which record can be the cause: an operation that changes map counts, or that contains such."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ AFTER, UNTOUCHED = "after {function} by {actor}", "no operation on it was record
 
 
 def last_act(log: Log, rows: Ints) -> int:
-    """The last of some records that can have changed a count; -1: none can."""
+    """The last of some records that can have changed a count; -1: none."""
     acts = np.flatnonzero(among(log.op[rows], ACTS))
     return int(rows[acts[-1]]) if len(acts) else -1

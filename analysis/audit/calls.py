@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Calls that do not fit their folio, of which __folio_rmap_sanity_checks() warns in debug kernels.
 
-The double entry believes a call: one for too many pages is a lie that balances.
+The double entry trusts the arguments of a call: it cannot see that there are too many pages.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PMD = LEVELS.index("pmd")
 
 
 def calls(part: Part, doubt: Doubt, listed: Listed) -> Iterator[Finding]:
-    """The first call of each kind that does not fit, of each life."""
+    """For each life, the first call of each kind that does not fit."""
     log, lives = part.log, part.lives
     called = log.read & among(log.op, RMAP) & (log.phase != RETURN) & (lives.of >= 0)
     row = np.flatnonzero(called)

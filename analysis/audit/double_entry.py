@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Double entry: where the operations stop explaining what records and snapshots read."""
+"""Double entry: where the operations no longer explain the values in records and snapshots."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ Group = tuple[str, int, str, int, int, str]
 
 @dataclass(frozen=True)
 class Break:
-    """The books of one counter stop balancing at ``row``, on ``pages`` (-1: the folio).
+    """The replay of one counter first differs at ``row``, on ``pages`` (-1: the folio).
 
-    ``row`` is the record that saw it or, for a snapshot, the first record after it.
-    ``doubt``: why it may be none; empty: it is certain.
+    ``row`` is the record that shows it or, for a snapshot, the first record after it.
+    ``doubt``: another possible explanation; empty: it is certain.
     """
 
     life: int
@@ -53,7 +53,7 @@ class Break:
 
 
 class Books:
-    """The replay of a trace, held against its observations."""
+    """The replay of a trace, compared with its observations."""
 
     def __init__(self, part: Part, run: Replay, doubt: Doubt, listed: Listed) -> None:
         self.part = part
@@ -95,7 +95,7 @@ class Books:
         return right
 
     def breaks(self) -> list[Break]:
-        """Where observations leave the replay, first of each counter, page and size."""
+        """The first difference from the replay of each counter, page and size."""
         log, lives = self.part.log, self.part.lives
         found: list[Break] = []
         for divergence in divergences(log, lives, self.run, self.part.counters):
@@ -145,7 +145,7 @@ class Books:
         return self.doubt.reason_counter(since, int(self.part.log.ts[broken.row]))
 
     def all_breaks(self) -> list[Break]:
-        """The first sight of each difference, by a record or by a snapshot."""
+        """The first observation of each difference, by a record or by a snapshot."""
         records = self.breaks()
         rows = {key: broken.row for broken in records for key in broken.keys}
         shots = list(self._snapshot_breaks(rows))
@@ -227,9 +227,9 @@ class Books:
     def evidence(self, broken: Break) -> tuple[int, int, Ints]:
         """The last record that still agreed (-1: none), the operation since, and the others.
 
-        It is one that changes this counter, see ``_fitting``, or, where none does, the last one
-        on the folio that changes any: it did what it had not declared.  Before the first one of a
-        folio that came from a split there is the split; -1: nothing was seen to act on it.
+        The operation is one that changes this counter, see ``_fitting``; if there is none, the
+        last one on the folio that changes any counter.  Before the first operation on a folio
+        that came from a split it is the split; -1: no operation on it was recorded.
         """
         log, run = self.part.log, self.run
         rows = run.rows_until(broken.life, self._first_seen(broken))
@@ -310,7 +310,7 @@ class Books:
         return self._splits.get(parent, -1) if parent >= 0 else -1
 
     def finding(self, broken: Break) -> Finding:
-        """Put a break into words."""
+        """The finding that describes a break."""
         lives = self.part.lives
         good, actor, others = self.evidence(broken)
         seen_by = [] if broken.snapshot else [broken.row]

@@ -13,15 +13,15 @@ MOST_RANGES = 4
 class Finding:
     """A breach of a rule.
 
-    ``rows``: the records that show it, in time order.  ``actor``: the record of whoever
-    did it, ``other`` that of the second party (who freed what was looked at); -1: nobody.
+    ``rows``: the records that show it, in time order.  ``actor``: the record of the task that
+    did it, ``other`` that of the second task (which freed the page that was read); -1: none.
     ``doubt``: why it is only possible and what would make it certain; empty: certain.
     ``words``: a sentence in which {actor}, {other} and {function} stand for names, and
-    {event[N]} for the record N; what others have named goes through ``plain``.
+    {event[N]} for the record N; names chosen by users go through ``plain``.
     ``expected`` and ``observed`` are logical values of ``counter``, if there is one;
     ``seen``: when (ns) a snapshot observed it; None: the last of the records did.
-    ``inside``: the function that did it, by its entry and return, where it has no record of a page.
-    ``pid``: the process whose files in /proc show it, where there is no actor; -1: nobody's.
+    ``inside``: the function that did it, by its entry and return, if it has no record of a page.
+    ``pid``: the process whose files in /proc show it, if there is no actor; -1: none.
     ``died``: the kernel died in it.
     """
 
@@ -43,7 +43,7 @@ class Finding:
 
 
 def plain(text: str) -> str:
-    """A text that stands for itself in the words of a finding."""
+    """A text with its braces escaped, for the words of a finding."""
     return text.replace("{", "{{").replace("}", "}}")
 
 

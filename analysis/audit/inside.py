@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a task was inside when it did something: a collapse is told by its entry and its return."""
+"""Which collapse a task was in at a time: a collapse is recorded by its entry and its return."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Collapses:
                 self._spans.setdefault(int(log.tid[row]), []).append(span)
 
     def around(self, tid: int, ts: int) -> str:
-        """The function of the collapse that a task was in at a time (ns); "": in none."""
+        """The function of the collapse that a task was in at a time (ns); "": none."""
         spans = self._spans.get(tid, [])
         at = bisect_right(spans, ts, key=lambda span: span[0]) - 1
         if at < 0:

@@ -15,9 +15,9 @@ from analysis.arrays import Bools, Ints
 
 
 class Listed:
-    """The room that is left for each kind, which is a rule and a counter; ``beyond``: how many
-    breaches found none.  In a smaller part of the trace (``mapcount slice``) these are findings.
-    Those in which the kernel died have their places before all others.
+    """How many findings of each kind (a rule and a counter) can still be listed; ``beyond``: how
+    many breaches are only counted.  In a smaller part of the trace (``mapcount slice``) they are
+    findings.  Breaches in which the kernel died are listed before all others.
     """
 
     #: Findings of a kind.
@@ -28,8 +28,8 @@ class Listed:
         self.beyond = 0
 
     def first(self, rule: str, counter: str, row: Ints, died: Bools | None = None) -> list[int]:
-        """Places of the first breaches that there is room for, by the rows that show them, in
-        their given order; ``died``: in which of them the kernel did."""
+        """Indices of the first breaches that can be listed, by the rows that show them, in their
+        given order; ``died``: in which of them the kernel died."""
         room = self.MOST - self._taken[rule, counter]
         by_row = np.lexsort((row, np.zeros(len(row)) if died is None else ~died))
         kept = np.sort(by_row[:room]).tolist()

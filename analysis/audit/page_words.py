@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What else a struct page holds, against its map count in the same snapshot, at rest."""
+"""Other words of a struct page against its map count, in one snapshot of folios at rest."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _folios(part: Part, shot: Snapshot) -> _Folios:
 
 
 def page_words(part: Part, run: Replay, doubt: Doubt, listed: Listed) -> Iterator[Finding]:
-    """Pages that are marked exclusive and shared, and mapped folios that have no mapping."""
+    """Exclusive pages that are mapped more than once; mapped folios whose mapping is NULL."""
     if not part.plan.page_counts:
         return
     for number, shot in enumerate(part.snapshots):

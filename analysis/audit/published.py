@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What /proc tells of pages at a snapshot, held against the replay by what the kernel promises.
+"""What /proc shows of pages at a snapshot, compared with the replay as the kernel documents it.
 
-Not promised, and so not asked: hugetlb (its pages have no counts), bit 56 of pages that KSM
-merged, what is not present, and large folios of a kernel with CONFIG_NO_PAGE_MAPCOUNT: there bit
+Not documented, and so not checked: hugetlb (its pages have no counts), bit 56 of pages that KSM
+merged, pages that are not present, and large folios with CONFIG_NO_PAGE_MAPCOUNT: there bit
 56, mapmax and kpagecount are the folio's, commit eb16876971ea ("fs/proc/task_mmu: remove per-page
 mapcount dependency for PM_MMAP_EXCLUSIVE (CONFIG_NO_PAGE_MAPCOUNT)") (in v6.15) and its
 neighbours.
@@ -61,7 +61,7 @@ NOBODY = -1
 
 
 class Readers:
-    """What /proc told at one snapshot."""
+    """What /proc showed at one snapshot."""
 
     def __init__(
         self, part: Part, run: Replay, doubt: Doubt, number: int, pages: Pages, listed: Listed
@@ -79,7 +79,7 @@ class Readers:
         self.entries: Entries = entries_of(runs, pages, self.page_size)
 
     def findings(self) -> Iterator[Finding]:
-        """Everything that is told wrong."""
+        """Everything that /proc shows wrongly."""
         if self.shot.page_files:
             yield from self._kpagecount()
             yield from self._kpageflags()
@@ -283,7 +283,7 @@ class Readers:
 def published(
     part: Part, run: Replay, doubt: Doubt, checked: Verification, listed: Listed
 ) -> Iterator[Finding]:
-    """What is told wrong of folios whose counters were CHECKED and found right."""
+    """What /proc shows wrongly of folios whose counters were CHECKED and found right."""
     for number, lives in enumerate(checked.wrong_counters.values()):
         pages = known_pages(part, run, part.snapshots[number], lives)
         if len(pages.pfn):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The pages of a snapshot of which the right answer is known, and who maps them where.
+"""The pages of a snapshot whose map counts are known, and which processes map them where.
 
-The counters may be right and what a reader makes of them wrong.  So only folios are looked at
-whose counters agree with the replay, and which nobody changed while the snapshot was taken.
+The counters may be right and the value that /proc derives from them wrong.  So only folios are
+taken whose counters agree with the replay, and which did not change during the snapshot.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Pages:
     ksm: Bools
 
     def find(self, pfn: Ints) -> Ints:
-        """The places of some pages here; -1: not known."""
+        """The indices of some pages here; -1: not known."""
         if len(self.pfn) == 0:
             return np.full(len(pfn), -1, dtype=np.int64)
         at = np.minimum(np.searchsorted(self.pfn, pfn), len(self.pfn) - 1)
@@ -46,9 +46,9 @@ class Pages:
 
 
 def known_pages(part: Part, run: Replay, shot: Snapshot, wrong: Ints) -> Pages:
-    """The pages of quiet folios in a snapshot but of the lives whose counters are WRONG.
+    """The pages of folios at rest in a snapshot, except those of lives whose counters are WRONG.
 
-    Without counts of its own (CONFIG_NO_PAGE_MAPCOUNT) a page of a large folio is not known.
+    Pages of a large folio that have no counts (CONFIG_NO_PAGE_MAPCOUNT) are not known.
     """
     here, lives = present(part.log, part.lives, shot), part.lives
     want = expected(lives, run, here, part.counters)
@@ -74,7 +74,7 @@ def known_pages(part: Part, run: Replay, shot: Snapshot, wrong: Ints) -> Pages:
 class Entries:
     """Present entries of pagemaps that map known pages, by pid and address.
 
-    ``at``: the place of the page in Pages.
+    ``at``: the index of the page in Pages.
     """
 
     pid: Ints
@@ -90,7 +90,7 @@ class Entries:
 
 
 def entries_of(runs: Records, pages: Pages, page_size: int) -> Entries:
-    """Write the runs of a snapshot out."""
+    """The entries of a snapshot, from its runs."""
     owner, place = expand(np.zeros(len(runs), dtype=np.int64), runs["pages"].astype(np.int64))
     bits = runs["entry"].astype(np.int64)[owner]
     at = pages.find((bits & PFN_MASK) + place)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Readers that looked at a folio without a reference while it came or went."""
+"""Readers that read a folio without a reference while it was allocated, split or freed."""
 
 from __future__ import annotations
 

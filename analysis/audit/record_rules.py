@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What no record of a healthy kernel shows, whatever happened before it."""
+"""Rules that each record must obey by itself, whatever happened before it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from analysis.replay import Replay
 
 
 class Limits:
-    """The records of a trace whose function held the folio, and so reads it as it is."""
+    """The records of a trace whose function held the folio, so that its values are stable."""
 
     def __init__(self, part: Part, run: Replay, doubt: Doubt, listed: Listed) -> None:
         self.part = part
@@ -114,7 +114,7 @@ class Limits:
                 )  # fmt: skip
 
     def without_reference(self) -> Iterator[Finding]:
-        """Pages that are mapped though nobody holds them."""
+        """Pages that are mapped though their reference count is 0."""
         log = self.part.log
         refcount = log.raw["refcount"].astype(np.int64)
         maps = self.held & among(log.op, ("map", "dup"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the operations leave of a folio's mappings when it is freed or split; it must be nothing."""
+"""Mappings that are left, by the operations, when a folio is freed or split: there must be none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from analysis.replay import NEVER, Replay
 
 @dataclass(frozen=True)
 class Rest:
-    """Of a life that has ended: PMD mappings, all PTE mappings, and pages that have some."""
+    """Mappings left of an ended life: by PMDs, by PTEs of all pages, and the pages with PTEs."""
 
     entire: int
     ptes: int
@@ -31,7 +31,7 @@ class Rest:
 
     @property
     def mappings(self) -> int:
-        """All that is left."""
+        """Number of all mappings that are left."""
         return self.entire + self.ptes
 
     @property
@@ -50,13 +50,13 @@ class Rest:
 
 
 class Remains:
-    """What is left of the lives whose counters are known from their beginning on."""
+    """The mappings left of the lives whose counters are known from their beginning on."""
 
     def __init__(self, part: Part, run: Replay) -> None:
         self.part, self.run = part, run
 
     def places(self, death: str) -> Ints:
-        """Where in the replay the lives are that something is left of."""
+        """Slots in the replay of the lives with mappings left."""
         run = self.run
         size = np.diff(run.bounds)
         ended = (self.part.lives.death[run.lives] == DEATHS.index(death)) & (size > 0)
@@ -90,7 +90,7 @@ class Remains:
 
 
 def mapped_at_split(part: Part, run: Replay, doubt: Doubt, listed: Listed) -> Iterator[Finding]:
-    """Folios that were split while the books still had mappings of them."""
+    """Folios that were split while the replay still had mappings of them."""
     remains = Remains(part, run)
     for place in _first(part, run, remains.places("split"), "mapped-at-split", listed):
         rest = remains.of(place)
@@ -103,7 +103,7 @@ def mapped_at_split(part: Part, run: Replay, doubt: Doubt, listed: Listed) -> It
 def mapped_at_free(
     part: Part, run: Replay, doubt: Doubt, told: set[int], listed: Listed
 ) -> Iterator[Finding]:
-    """The same of folios that were freed; ``told``: lives whose own counters said so."""
+    """The same for folios that were freed, except the lives ``told``, whose counters show it."""
     remains, collapses = Remains(part, run), Collapses(part.recording)
     places = remains.places("free")
     lives = run.lives[places]
@@ -126,7 +126,7 @@ def _first(part: Part, run: Replay, places: Ints, rule: str, listed: Listed) -> 
 
 
 def moved(part: Part, run: Replay, place: int) -> str:
-    """How it is told of a folio that its contents had been migrated."""
+    """Words to add for a folio whose contents had been migrated; "" for others."""
     rows = run.rows[run.bounds[place] : run.bounds[place + 1]]
     return ", after its contents had moved to another folio" * bool(
         (part.log.op[rows] == OP["migrate"]).any()

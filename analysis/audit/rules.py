@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The rules that an audit holds a trace against, and what each of them rests on."""
+"""The rules of an audit, and what in the kernel each of them rests on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CERTAINTIES = ("certain", "possible")
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule: how bad a breach is, and what in the kernel it rests on."""
+    """One rule: the severity of a breach, and what in the kernel it rests on."""
 
     severity: str
     rests_on: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the commands share: their common arguments, opening a trace, passing its warnings on."""
+"""What the commands share: common arguments, opening a trace, printing its warnings."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def add_json_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def warn(text: str) -> None:
-    """One warning on stderr."""
+    """Print a warning on stderr."""
     cli.tell("warning", text)
 
 
 def open_trace(args: argparse.Namespace) -> Trace:
-    """Open the trace of a command and pass its warnings on."""
+    """Open the trace of a command and print its warnings."""
     import analysis
 
     if os.path.isdir(args.file):
@@ -80,7 +80,7 @@ def open_trace(args: argparse.Namespace) -> Trace:
 
 
 def tell(trace: Trace) -> None:
-    """Pass the warnings of a trace on."""
+    """Print the warnings of a trace."""
     for text in trace.warnings:
         warn(text)
     every, missed, outside = (
@@ -100,19 +100,19 @@ def tell(trace: Trace) -> None:
 
 
 def exit_code(args: argparse.Namespace, trace: Trace, code: int = 0) -> int:
-    """The command's own exit code, or 3 where --strict asks for a complete trace."""
+    """The command's own exit code, or 3 if --strict is given and the trace is incomplete."""
     incomplete = bool(trace.warnings) or bool(trace.losses)
     return INCOMPLETE if code == 0 and args.strict and incomplete else code
 
 
 def save_picture(args: argparse.Namespace, figure: Figure) -> None:
-    """Write the output; who watches the file never sees half a picture."""
+    """Write the output; it appears as a whole, for programs that watch the file."""
     with Output(args.output, args.force, private=False) as output:
         figure.savefig(output.part)
 
 
 def save_picture_beside(args: argparse.Namespace, figure: Figure) -> None:
-    """The same where the picture comes beside tables: these alone are the result."""
+    """The same, for a picture beside tables: the message goes to stderr."""
     save_picture(args, figure)
     cli.tell("note", visible(f"wrote {args.output}"))
 
@@ -124,7 +124,7 @@ def add_output_arguments(
     endings: Sequence[str] = (),
     required: bool = True,
 ) -> None:
-    """The arguments of every command that makes a file or a folder; ENDINGS tell its format."""
+    """The arguments of every command that makes a file or a folder; ENDINGS name its formats."""
 
     def output(text: str) -> str:
         if text and endings and not text.lower().endswith(tuple(endings)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Texts in the cells of exported tables: what others named must not act on who opens them."""
+"""Texts in the cells of exported tables: names must not act on the program that opens them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FORMULA = ("=", "+", "-", "@")
 
 
 def cell(text: str) -> str:
-    """A text for a spreadsheet: harmless, and never run as a formula."""
+    """A text for a spreadsheet: control characters escaped, and never run as a formula."""
     shown = visible(text)
     return f"'{shown}" if shown.startswith(FORMULA) else shown
 
 
 def rewritten(frame: pd.DataFrame, write: Callable[[str], str]) -> pd.DataFrame:
-    """The frame with its texts as WRITE has them; numbers stay numbers."""
+    """The frame with WRITE applied to its texts; numbers stay numbers."""
     changed = frame.copy(deep=False)
     for name, column in frame.items():
         if isinstance(column.dtype, pd.CategoricalDtype):

@@ -16,14 +16,14 @@ from analysis.trace import Trace
 
 
 def event_frames(trace: Trace) -> Iterator[pd.DataFrame]:
-    """All events; a folio's life is in one frame, and each frame is in the order of time."""
+    """All events; a folio's life is in one frame, and each frame is in time order."""
     yield from common_events(trace)
     for part, numbers in each_part(trace):
         yield piece_events(trace, part, numbers)
 
 
 def common_events(trace: Trace) -> Iterator[pd.DataFrame]:
-    """What belongs to no page (marks, tasks) and so is in no part of a divided trace."""
+    """Events that belong to no page (marks, tasks) and so are in no part of a divided trace."""
     if trace.divided:
         nobody = np.full(len(trace.common), -1, dtype=np.int64)
         yield events_frame(trace.common, trace.names, trace.meta, trace.counters, nobody)

@@ -17,7 +17,7 @@ LARGE = 50_000_000
 
 
 def write_json(trace: Trace, output: str) -> None:
-    """Write the file, an event a line."""
+    """Write the file, one event a line."""
     with open(output, "w") as file:
         _write(file, perfetto_events(trace), trace)
 

@@ -30,7 +30,7 @@ FOLIOS = 1 << 22
 
 
 def perfetto_events(trace: Trace) -> Iterator[Event]:
-    """One after the other; times are µs since the first record."""
+    """Yield the events; times are µs since the first record."""
     first = trace.census.first_ts
     table = trace.life_table(folios)
     yield from _folios(trace, table)

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The events of ``analysis.export.perfetto`` as Perfetto's own protobuf, a fraction of the JSON.
 
-A name is spelled once and numbered; each folio and each task is a track, and a counter a track of
-its folio.
+Names are interned; each folio and each task is a track, and each counter a track of its folio.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ SUFFIXES = (".pftrace", ".perfetto-trace")
 
 
 def classes() -> Any:
-    """Perfetto's own classes; CommandError where they are not installed."""
+    """Perfetto's own classes; raises CommandError if they are not installed."""
     try:
         from perfetto.protos.perfetto.trace import perfetto_trace_pb2
     except ImportError:
@@ -52,12 +51,12 @@ class _Encoder:
         first.sequence_flags = self._protos.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
 
     def flush(self) -> None:
-        """Write what is pending."""
+        """Write the packets that are pending."""
         self._file.write(self._trace.SerializeToString())
         self._trace = self._protos.Trace()
 
     def take(self, event: Event) -> None:
-        """Write an event; of a slice its begin and its end."""
+        """Write an event; for a slice, its begin and its end."""
         if event["ph"] == "M":
             self._name(event)
         elif event["ph"] == "C":

@@ -19,8 +19,8 @@ from analysis.truth_frame import truth_frames
 def write_csv(trace: Trace, output: str) -> None:
     """The events, one line each, with the columns of ``df_events`` after the row's label.
 
-    Of a large trace one memory area comes after the other, each in the order of time: sort by
-    ``ts`` where the order matters.  Texts are for a spreadsheet, see ``cell``.
+    A large trace is written part by part, each in time order: sort by ``ts`` if the order
+    matters.  Texts are for a spreadsheet, see ``cell``.
     """
     with open(output, "w", newline="", encoding="utf-8") as file:
         for number, frame in enumerate(event_frames(trace)):
@@ -31,10 +31,10 @@ def write_parquet(trace: Trace, output: str) -> None:
     """A folder: ``events/*.parquet`` (a folio's whole life is in one file), ``lives``, ``marks``,
     ``truth``, ``losses``, ``findings``, ``waste``, ``stacks`` and ``tasks`` as one file each, and
     the header as ``meta.json``.
-    The columns are those of the frames of ``analysis.Trace``.  The rest is that from which
-    the analysis goes on, see ``analysis.dataset``.
+    The columns are those of the frames of ``analysis.Trace``.  The other files are for the
+    analysis of the dataset, see ``analysis.dataset``.
 
-    CommandError where pyarrow is not installed.
+    Raises CommandError if pyarrow is not installed.
     """
     if find_spec("pyarrow") is None:
         raise CommandError("Parquet needs pyarrow, which is not installed: pip install pyarrow")

@@ -14,10 +14,10 @@ TYPES = ("i1", "i2", "i4", "f8")
 
 
 class Columns:
-    """Takes columns in; ``index`` says of each: type, first byte, length, and if it holds steps.
+    """Collects columns; ``index`` has of each: type, first byte, length, and whether it has steps.
 
-    A column of steps holds each number's difference from the one before, which is small where
-    numbers grow: a compressor makes little of it.
+    A column of steps has the differences between successive numbers, which are small for
+    ascending numbers and compress well.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Columns:
         self._size = 0
 
     def add(self, name: str, values: npt.ArrayLike, steps: bool = False) -> None:
-        """Take in whole numbers."""
+        """Add a column of whole numbers."""
         column = np.asarray(values).astype(np.int64)
         if steps:
             column = np.diff(column, prepend=0)
@@ -44,7 +44,7 @@ class Columns:
 
 
 def packed(content: bytes) -> str:
-    """Bytes as a text that a browser unpacks by itself."""
+    """Bytes, compressed, as a text that the page's script unpacks."""
     return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The records that show a finding, taken from a trace of any size by their labels."""
+"""The records that show a finding, read from a trace of any size by their labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Row = tuple[object, ...]
 
 
 def evidence(trace: Trace, wanted: Iterable[int]) -> dict[int, Row]:
-    """A row of a table for each of the events that are wanted."""
+    """A row of a table for each of some events."""
     labels = np.unique(np.fromiter(wanted, np.int64))
     found: dict[int, Row] = {}
     for part, _ in each_part(trace) if len(labels) else ():

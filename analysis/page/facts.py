@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the page's script has to know besides columns of numbers: words, names and colours."""
+"""The data of the page's script besides columns of numbers: words, names and colours."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ LIGHTER = 0.4
 def facts(
     trace: Trace, findings: pd.DataFrame, first_life: int | None, tids: Ints
 ) -> dict[str, Any]:
-    """All of it; ``findings`` are those that the page tells, ``first_life`` is drawn unasked,
-    ``tids`` are the threads in what is drawn."""
+    """All of it; ``findings`` are those on the page, ``first_life`` is drawn at first,
+    ``tids`` are the threads in the drawn lives."""
     zero = trace.census.first_ts
     losses, oops = trace.df_losses(), trace.oops
     marked, marks = trace.common.texts("mark")

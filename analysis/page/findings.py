@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The findings of a page: a table to filter and sort, in which each has its own link."""
+"""The findings of a page: a table to filter and sort, in which each finding has its own link."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ FILTERS = ("certainty", "rule", "task", "function")
 
 
 def some_findings(findings: pd.DataFrame) -> pd.DataFrame:
-    """Those that the page tells, the first ones of each kind: that in which the kernel died, then
-    errors before races, what is certain first."""
+    """The findings on the page, the first of each kind: first the finding in which the kernel
+    died, then errors before races, certain before possible ones."""
     by_rank = findings.assign(survived=~findings["died"])
     by_rank["place"] = by_rank.groupby(KIND, observed=True).cumcount()
     kept = by_rank.sort_values(["survived", "place"], kind="stable").head(MOST)
@@ -33,7 +33,7 @@ def some_findings(findings: pd.DataFrame) -> pd.DataFrame:
 
 
 def findings_section(trace: Trace, findings: pd.DataFrame) -> str:
-    """Controls, the table, and what was left out."""
+    """Controls, the table, and a note of findings that were left out."""
     if findings.empty:
         return f"<p>0 findings in {count(trace.audit.lives, 'life', 'lives')}.</p>"
     told = some_findings(findings)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who holds folios, for a section of a page: what gave up, references taken apart, and drawn."""
+"""The holders of folios, a section of a page: refusals, references by kind, and a picture."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ MORE = "mapcount holders --all"
 
 
 def holders_section(trace: Trace) -> str:
-    """What gave up, the picture of the folio that is held most, and what is held at each mark.
+    """The refusals, the picture of the folio with the most references, and the folios held at
+    each mark.
 
-    Folios that their mappings and caches explain are left out; "": that is true of all of them, and
-    nobody looked for pins.
+    Folios whose references are all mappings and caches are left out.  "": there are no others,
+    and the trace was recorded without --pins.
     """
     held, refused = trace.held, trace.df_refusals()
     some = held.references[surely_beside(held.references)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The lives of a page as columns: a row of the table for each, and what is drawn of some."""
+"""The lives of a page as columns: a row of the table for each, and the drawing of some."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ STEPS = ("life", "birth_ts", "records.ts", "windows.ts", "quads.from", "quads.to
 
 
 def ranking(table: Table, findings: pd.DataFrame) -> Ints:
-    """Rows of a table of lives, the most wanted first.
+    """Rows of a table of lives, the most interesting first.
 
-    Those with findings come first, of which that in which the kernel died and those with the first
-    one of a kind; then folios before single pages, by their changes.
+    Lives with findings come first, beginning with the life in which the kernel died and those with
+    the first finding of a kind; then folios before single pages, by their changes.
     """
     place = findings.groupby(KIND, observed=True).cumcount().where(~findings["died"], -1)
     wanted = findings["life"].loc[place.sort_values(kind="stable").index].drop_duplicates()
@@ -59,9 +59,9 @@ def add_table(columns: Columns, trace: Trace, table: Table, findings: pd.DataFra
 
 
 def drawable(table: Table, ranked: Ints, records: int) -> Ints:
-    """The lives that are drawn: as many of the first ranked ones as there is room for.
+    """The lives that are drawn: the first ranked ones, as many as fit into the limit of records.
 
-    A life with too many records does not keep those after it out.
+    A life with too many records is skipped, and those after it are still considered.
     """
     kept, left = [], records
     events_of = zip(table["life"][ranked].tolist(), table["events"][ranked].tolist(), strict=True)
@@ -74,7 +74,7 @@ def drawable(table: Table, ranked: Ints, records: int) -> Ints:
 
 
 def add_drawn(columns: Columns, trace: Trace, wanted: Ints) -> Ints:
-    """Records, readers' windows and page counts of the wanted lives, life by life.
+    """Add records, readers' windows and page counts of the wanted lives, life by life.
 
     ``drawn.life`` are their numbers; ``drawn.records`` and so on say how many rows each has.
     Returns the threads that appear in them.

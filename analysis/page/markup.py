@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Texts, tables and data as HTML: what others have named is only ever shown."""
+"""Texts, tables and data as HTML: names in them can never act as markup or script."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ SPELLED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 
 
 def shown(text: object) -> str:
-    """A text between tags or in the quotes of an attribute."""
+    """A text, escaped for use between tags or in the quotes of an attribute."""
     return escape(visible(text))
 
 
 def shown_lines(text: str) -> str:
-    """A text of several lines."""
+    """A text of several lines, escaped."""
     return "\n".join(map(shown, text.split("\n")))
 
 
 def data(name: str, value: Any) -> str:
-    """A script element that holds a value for the page's own scripts, whatever is in it."""
+    """A script element with a value for the page's own scripts; any value is safe."""
     text = json.dumps(value, separators=(",", ":"))
     for sign, spelled in SPELLED.items():
         text = text.replace(sign, spelled)
@@ -34,7 +34,7 @@ def data(name: str, value: Any) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A small table; numbers are set to the right."""
+    """A small table; numbers are aligned to the right."""
     cells = [list(map(visible, row)) for row in rows]
     kind = [" class=num" * number for number in of_numbers(cells, len(header))]
     head = _row(
@@ -53,7 +53,7 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def grid_html(grid: Grid, more: str) -> str:
-    """A table, and what tells the rest."""
+    """A table, and a note of rows that were left out."""
     left = f'<p class="sub">{grid.left}: <code>{more}</code></p>' if grid.left else ""
     return table(grid.header, grid.rows) + left
 
@@ -64,7 +64,7 @@ def section(name: str, title: str, body: str) -> str:
 
 
 def folded(words: str, body: str, is_open: bool = False) -> str:
-    """What is below some words that open and close it; the words alone where there is nothing."""
+    """Content that a click on some words opens and closes; only the words if it is empty."""
     if not body:
         return f'<p class="sub">{shown(words)}</p>'
     return f"<details{' open' * is_open}><summary>{shown(words)}</summary>{body}</details>"

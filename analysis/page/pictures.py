@@ -25,7 +25,7 @@ AROUND, PART = 2.0, 0.02
 def pictures(trace: Trace, findings: pd.DataFrame) -> dict[int, str]:
     """The picture of the first finding of each kind, by the finding's label.
 
-    Where a life has more than one kind, the second picture is a closer look.
+    If a life has findings of several kinds, further pictures of it are zoomed in.
     """
     firsts = findings[findings["life"] >= 0].groupby(KIND, observed=True, sort=False).head(1)
     drawn: dict[int, str] = {}
@@ -40,7 +40,7 @@ def pictures(trace: Trace, findings: pd.DataFrame) -> dict[int, str]:
 
 
 def example(trace: Trace) -> str:
-    """The picture of the most interesting life, where nothing was found."""
+    """The picture of the most interesting life, for a trace without findings."""
     if not sum(trace.totals.orders.values()):
         return ""
     life = most_interesting(trace)
@@ -53,7 +53,7 @@ def picture(trace: Trace, life: int, words: str, window: Window = None) -> str:
 
 
 def figure_html(figure: Figure, words: str, instead: str = "") -> str:
-    """A picture with its caption; ``instead`` of the picture is read aloud, by default this."""
+    """A picture with its caption; ``instead``: the alternative text, by default the caption."""
     data = io.BytesIO()
     figure.savefig(data, format="png")
     text = base64.b64encode(data.getvalue()).decode()

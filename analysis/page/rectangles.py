@@ -17,8 +17,8 @@ UNKNOWN = -1
 def rectangles(counts: Counts, end: int) -> dict[str, Ints]:
     """``from`` and ``to`` (ns), ``low`` and ``high`` (pages, the last excluded), ``value``.
 
-    Pages without a mapping have none.  Of a folio whose counts change too often for the matrix
-    only some moments are looked at.
+    Pages without a mapping have no rectangle.  If the counts change too often for a matrix of all
+    times, only some times are used.
     """
     moved = np.concatenate([np.flatnonzero(changes(counts.every)), counts.point_at])
     moments = np.unique(np.concatenate([moved, counts.since[counts.since < len(counts.ts)]]))

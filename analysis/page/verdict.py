@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a hurried reader must know of a trace, on top of its page."""
+"""The verdict at the top of a page: a summary of the trace in a few lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KIND = ["severity", "rule", "certainty", "function", "counter"]
 
 
 class Verdict(NamedTuple):
-    """``grade``: good, doubtful or bad, of which the sign is a picture for all eyes."""
+    """``grade``: good, doubtful or bad; ``sign``: a symbol for it that does not rely on colour."""
 
     grade: str
     sign: str
@@ -27,14 +27,15 @@ class Verdict(NamedTuple):
 
 
 def verdict(trace: Trace, findings: pd.DataFrame) -> Verdict:
-    """One sentence: the kernel's death, the books, the races, the losses."""
+    """One sentence: the kernel's death, the double entry, the races, the losses."""
     wrong = int((findings["severity"] == "error").sum())
     races = len(findings) - wrong
     lost = int(trace.df_losses()["lost"].sum())
     oops = trace.oops
+    balance = "the counters agree with the operations"
     said = [
         *([_death(trace, oops, findings)] if oops else []),
-        f"{count(wrong, 'finding')} about the counters" if wrong else "the books balance",
+        f"{count(wrong, 'finding')} about the counters" if wrong else balance,
         *([f"{trace.audit.unlisted} more not listed"] * (trace.audit.unlisted > 0)),
         f"{count(races, 'race')} of readers" if races else "no reader raced",
         f"{count(lost, 'event')} lost" if lost else "nothing lost",
@@ -66,9 +67,9 @@ def _death(trace: Trace, oops: Oops, findings: pd.DataFrame) -> str:
 
 
 def kinds(trace: Trace, findings: pd.DataFrame) -> str:
-    """What was found, who did it and when: a line for each kind, with a link to its first.
+    """A line for each kind of finding: what, by which task and when, with a link to the first.
 
-    That in which the kernel died has the first line.
+    The kind in which the kernel died has the first line.
     """
     if findings.empty:
         return ""

@@ -46,12 +46,12 @@ EVENT_TIPS = [
 
 
 def available() -> bool:
-    """Bokeh is there."""
+    """Whether Bokeh is installed."""
     return find_spec("bokeh") is not None
 
 
 def library() -> dict[str, str]:
-    """Bokeh's own scripts, packed, by their names."""
+    """Bokeh's own scripts, compressed, by their names."""
     from bokeh.util.paths import bokehjs_path
 
     folder = bokehjs_path() / "js"
@@ -59,7 +59,7 @@ def library() -> dict[str, str]:
 
 
 def items() -> dict[str, Any]:
-    """What Bokeh makes of the drawing and of the table, by the element that each is put into."""
+    """Bokeh's JSON of the drawing and of the table, by the id of the element for each."""
     from bokeh.core.types import ID
     from bokeh.embed import json_item
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What partially mapped folios keep, for a section of a page: by process, drawn, and one by one."""
+"""Partially mapped folios, a section of a page: by process, as a picture, and one by one."""
 
 from __future__ import annotations
 

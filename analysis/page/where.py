@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where folios are mapped, for a section of a page: by process and mapping at marks, and drawn."""
+"""Where folios are mapped, a section of a page: by process and mapping at marks, and a picture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORK = 200_000
 
 
 def where_section(trace: Trace) -> str:
-    """The mark at which most is mapped, the picture, and the other marks; "": nothing tells."""
+    """The mark with the most mapped, the picture, and the other marks; "": without --where."""
     changes = int(trace.census.probes[PLACE])
     if not trace.plan.where or not changes:
         return ""

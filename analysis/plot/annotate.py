@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What lies across all panels: cut time, marks, losses, doubt, the end of the life, races."""
+"""Annotations across all panels: shortened time, marks, losses, doubt, the life's end, races."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _named_marks(strip: Panel, scene: Scene) -> list[Flag]:
 
 
 def flags_of(strip: Panel, scene: Scene) -> list[Flag]:
-    """The names that find a place above the panels: the ends first, then the marks."""
+    """The names that fit above the panels: the ends first, then the marks."""
     marks, ends = _named_marks(strip, scene), _ends(strip, scene)
     # The ends take the upper rows, so that marks find room below them.
     top = [
@@ -87,14 +87,14 @@ def rows_of(flags: Sequence[Flag]) -> int:
 
 
 def has_rug(flags: Sequence[Flag], scene: Scene) -> bool:
-    """Whether some marks have found no place for their names."""
+    """Whether the names of some marks do not fit."""
     return sum(flag.colour == MARK for flag in flags) < len(scene.marks)
 
 
 def draw_marks(strip: Panel, panels: Sequence[Panel], flags: Sequence[Flag], scene: Scene) -> None:
     """Named marks and ends: a line through all panels, the name above it.
 
-    Where there are more marks than room for names, those without one are ticks above the panels.
+    Marks whose names do not fit are ticks above the panels.
     """
     low, high = strip.limits
     named = {(round(flag.x, 3), flag.colour) for flag in flags}
@@ -149,7 +149,8 @@ def draw_losses(panels: Sequence[Panel], scene: Scene) -> None:
 
 
 def draw_doubt(panel: Panel, veiled: Sequence[Panel], scene: Scene) -> None:
-    """From where on the replay is in doubt: why, and a veil over what has no dotted lines."""
+    """The time from which on the replay is in doubt: the reason, and a grey veil over panels
+    without dotted lines."""
     doubtful = scene.doubtful
     if doubtful is None or doubtful.since >= scene.until:
         return
@@ -165,7 +166,7 @@ def draw_doubt(panel: Panel, veiled: Sequence[Panel], scene: Scene) -> None:
 
 
 def draw_races(panels: Sequence[Panel], words: Panel, scene: Scene) -> None:
-    """Readers' windows in which the folio ended: red across all panels, and in words."""
+    """Readers' windows in which the folio ended: red across all panels, with a text."""
     raced = scene.windows[scene.windows["over_death"]]
     spans = raced[["ts", "end_ts"]].to_numpy(dtype=np.int64).reshape(-1, 2)
     places = scene.axis.x(spans.clip(scene.first, scene.last))

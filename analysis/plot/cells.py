@@ -22,7 +22,7 @@ NONE = np.iinfo(np.int64).max
 class Cells:
     """PTE mappings of ``group`` neighbouring pages (rows) at some positions (columns).
 
-    ``smallest`` and ``largest`` of those pages that are known, their ``total``, and how many
+    ``smallest`` and ``largest`` of the counts that are known, their ``total``, and how many
     are ``known``.
     """
 
@@ -34,13 +34,13 @@ class Cells:
 
     @property
     def differ(self) -> Bools:
-        """Where the pages of a row do not all have the same count."""
+        """A mask: where the pages of a row do not all have the same count."""
         unlike: Bools = (self.known > 0) & (self.smallest < self.largest)
         return unlike
 
 
 def cells(counts: Counts, at: Ints) -> Cells:
-    """Sum up the counts at positions ``at``, in memory that does not grow with the order."""
+    """Sum up the counts at positions ``at``; the memory needed does not depend on the order."""
     group = max(1, counts.pages // ROWS)
     columns, back = np.unique(at, return_inverse=True)
     pages = max(1, CHUNK // len(columns) // group) * group

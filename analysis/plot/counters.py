@@ -54,7 +54,7 @@ def _draw_signal(
 
 
 def draw_counters(panel: Panel, scene: Scene) -> list[Line2D]:
-    """Draw the panel; returns what a legend has to name."""
+    """Draw the panel; returns the entries of the legend."""
     ax, counts = panel.ax, scene.counts
     old = "double_map" in counts.counters
     everywhere = np.full(len(counts.ts), counts.entire_known)

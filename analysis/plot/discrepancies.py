@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the audit found wrong with a life's counters: both values in view, and in words."""
+"""The findings about a life's counters: both values drawn, and a text."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _rows(found: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def levels(scene: Scene, left: bool) -> list[int]:
-    """The values, observed and expected, that one of the two axes has to have in view."""
+    """The values, observed and expected, that the range of one of the two axes must include."""
     found = _found(scene)
     some = found[found["counter"].isin(LEFT if left else RIGHT)]
     return [int(value) for name in ("observed", "expected") for value in some[name].unique()]
@@ -76,7 +76,7 @@ def _draw_pairs(panel: Panel, ax: Axes, x: Floats, found: pd.DataFrame) -> Float
 
 
 def draw_findings(panel: Panel, right: Axes, scene: Scene) -> list[Line2D]:
-    """Draw and tell the findings; returns what a legend has to name."""
+    """Draw the findings and their texts; returns the entries of the legend."""
     found = _found(scene)
     x = scene.axis.x(found["seen_ts"].to_numpy(dtype=np.int64))
     y = np.full(len(found), 0.03)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What all pictures are: figures with a title, and below it the recording that they are of.
+"""The base of all pictures: figures with a title, and below it the recording that they show.
 
-A notebook shows them, and pyplot does not know of them: nothing has to be closed.
+A notebook shows them; they are not registered with pyplot, so they need not be closed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ TITLE_AT, LINE_AT, TITLE_SIZE, LINE_SIZE = 0.3, 0.55, 14, 9.5
 
 
 class Picture(Figure):
-    """One of ours."""
+    """The figure of a picture."""
 
     def savefig(self, *args: Any, **kwargs: Any) -> None:
-        """As matplotlib does; a glyph that the font lacks is a box, and no warning."""
+        """As matplotlib does, without a warning for glyphs that the font lacks."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             super().savefig(*args, **kwargs)

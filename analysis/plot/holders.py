@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Draws what the reference count of one folio is made of, mark by mark."""
+"""Draws the references to one folio by kind, mark by mark."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ NAMES = 210.0
 
 
 def most_held(references: pd.DataFrame) -> int | None:
-    """The life with the most references beside its mappings and caches; None: there is none."""
+    """The life with the most references besides mappings and caches; None: there is none."""
     return int(most_of(references)["life"]) if len(references) else None
 
 
 def most_of(references: pd.DataFrame) -> pd.Series:
-    """The row with the most references beside mappings and caches."""
+    """The row with the most references besides mappings and caches."""
     beside = references["pins"].fillna(0) + references["unexplained"].abs()
     ordered = references.assign(beside=beside).sort_values(
         ["beside", "references"], ascending=False, kind="stable"
@@ -47,7 +47,7 @@ def most_of(references: pd.DataFrame) -> pd.Series:
 
 
 def plot_holders(trace: Trace, life: int | None = None) -> Figure:
-    """Draw one life, by default the one that is held most; each row has a scale of its own."""
+    """Draw one life, by default ``most_held``; each row has a scale of its own."""
     held = trace.held
     one = most_held(held.references) if life is None else life
     if one is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How wide a text is, how it is clipped to its room, and where it finds free room in a panel."""
+"""The width of a text, clipping it to a width, and finding free space for it in a panel."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def width(text: str, size: float, bold: bool = False) -> float:
 
 
 def fitted(text: str, room: float, size: float, bold: bool = False) -> str:
-    """The text, cut short with an ellipsis where it takes more than ``room`` points.
+    """The text, shortened with an ellipsis if it is wider than ``room`` points.
 
-    Others may have named what it tells of: it only shows, and dollars in it are dollars.
+    It may contain names chosen by users: it is made visible, and dollars are no mathematics.
     """
     return DOLLAR.sub(r"\\$", _cut_short(visible(text), room, size, bold))
 
@@ -79,7 +79,7 @@ def _cut_short(text: str, room: float, size: float, bold: bool) -> str:
 
 
 def wrapped(text: str, room: float, size: float, lines: int, bold: bool = False) -> str:
-    """The text in at most so many lines of ``room`` points, the last one cut short."""
+    """The text in at most so many lines of ``room`` points, the last one shortened."""
     found = [""]
     for word in visible(text)[:LONGEST].split(" "):
         longer = f"{found[-1]} {word}".lstrip()
@@ -93,13 +93,13 @@ def wrapped(text: str, room: float, size: float, lines: int, bold: bool = False)
 
 
 def size_of(text: str, size: float, bold: bool = False) -> tuple[float, float]:
-    """Width and height of a text, with a little air around it."""
+    """Width and height of a text, with a margin."""
     return width(text, size, bold) + 2 * PAD, (text.count("\n") + 1) * size * LINE + 2 * PAD
 
 
 @dataclass
 class Panel:
-    """One panel, and what of it is ``taken`` by text; places are in points from its corner."""
+    """One panel, and the areas ``taken`` by text; positions are in points from its corner."""
 
     ax: Axes
     limits: tuple[float, float]
@@ -118,17 +118,17 @@ class Panel:
         return float(self.ax.get_window_extent().height * 72 / self.ax.figure.dpi)
 
     def points(self, x: float) -> float:
-        """Points from the left of a place on the time axis."""
+        """The position of a place on the time axis, in points from the left."""
         low, high = self.limits
         return (x - low) / (high - low) * self.width
 
     def keep_free(self, x: float, share: float) -> None:
-        """No text is to lie on what is drawn at a place and a share of the height."""
+        """Keep texts away from what is drawn at a place and a share of the height."""
         left, bottom = self.points(x), share * self.height
         self.taken.append((left - 7, bottom - 7, left + 7, bottom + 7))
 
     def is_free(self, box: Box) -> bool:
-        """Inside the panel, and no other text is there."""
+        """Whether an area is inside the panel and free of other texts."""
         left, bottom, right, top = box
         inside = left >= 0 and bottom >= 0 and right <= self.width and top <= self.height
         return inside and not any(
@@ -139,9 +139,9 @@ class Panel:
         self, text: str, corners: Iterable[tuple[float, float]], size: float, colour: str,
         bold: bool = False, target: Any = None, **style: Any,
     ) -> bool:  # fmt: skip
-        """Write a text at the first of some places (its lower left corner) that is free.
+        """Write a text at the first of some positions (its lower left corner) that is free.
 
-        ``target``: (x, y, transform) of what an arrow leads to.
+        ``target``: (x, y, transform) of the end of an arrow.
         """
         wide, high = size_of(text, size, bold)
         for left, bottom in corners:
@@ -162,7 +162,7 @@ class Panel:
         return False
 
     def around(self, text: str, x: float, size: float, bold: bool = False) -> list[Any]:
-        """Places for a text beside ``x`` (points): the nearest first, from the top down."""
+        """Positions for a text beside ``x`` (points): the nearest first, from the top down."""
         wide, high = size_of(text, size, bold)
         beside = [x + 24, x - 24 - wide, x - wide / 2, 0.0, self.width - wide]
         rows = np.arange(self.height - high - 2, 0, -high / 3).tolist()
@@ -180,7 +180,7 @@ class Flag:
     left: bool = False
 
     def span(self, size: float) -> tuple[float, float]:
-        """From where to where its name goes."""
+        """The left and right end of its name."""
         wide = BESIDE + width(self.name, size) + 2
         return (self.x - wide, self.x - 1) if self.left else (self.x + 1, self.x + wide)
 
@@ -209,10 +209,10 @@ def _spots(
 def placed(
     flags: Iterable[Flag], room: float, rows: int, size: float, fixed: Sequence[Flag] = ()
 ) -> list[Flag]:
-    """The flags that find a place in so many rows, and those that have theirs.
+    """The flags that are ``fixed``, and those of ``flags`` that fit beside them into so many rows.
 
-    Given from right to left each takes the lowest row that is free, and lies above the names
-    that follow it: no line has to cross a name.
+    From right to left each takes the lowest row that is free, and lies above the names that
+    follow it: no line crosses a name.
     """
     found = list(fixed)
     for flag in flags:

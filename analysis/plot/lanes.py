@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The panel of who did what: a lane per task, and one per reader's function."""
+"""The panel of operations by task: a lane for each task, and one for each reader's function."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def lane_count(scene: Scene) -> int:
 
 
 def draw_lanes(panel: Panel, scene: Scene) -> list[Line2D]:
-    """Draw the panel; returns what a legend has to name."""
+    """Draw the panel; returns the entries of the legend."""
     ax = panel.ax
     lane, names = _task_lanes(scene)
     _, readers = _reader_lanes(scene)

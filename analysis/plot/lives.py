@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Many lives in one figure: a lane for each, in which it is mapped by PMD, by PTE, or not."""
+"""Many lives in one figure: a lane for each, with the times when it was mapped by PMD or PTEs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The page-by-time map: how many PTE mappings each page of the folio had when."""
+"""The page-by-time map: the PTE mappings of each page of the folio over time."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ COLOURS = 8
 
 @dataclass(frozen=True)
 class PageMap:
-    """What the map shows: ``cells`` of columns at the times ``ts`` that the folio ``lived``."""
+    """The data of the map: ``cells`` of columns at times ``ts`` at which the folio ``lived``."""
 
     cells: Cells
     lived: Bools
 
     @property
     def alike(self) -> np.ma.MaskedArray:
-        """The count of rows whose pages agree; masked where they differ."""
+        """The count in rows whose pages agree; masked where they differ."""
         value = np.ma.array(self.cells.largest.astype(float), mask=self.cells.differ)
         value[self.cells.known == 0] = np.nan
         return value[:, self.lived]

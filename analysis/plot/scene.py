@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Gathers what one life's picture shows, and lays its time axis."""
+"""Collects the data of one life's picture, and makes its time axis."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TOP = len(LEVELS) - 1
 
 @dataclass(frozen=True)
 class Doubtful:
-    """From when (ns) on the replay is in doubt, and why."""
+    """The time (ns) from which on the replay is in doubt, and the reason."""
 
     since: int
     why: str
@@ -47,12 +47,12 @@ class Scene:
     """One life: its ``counts`` and the events, windows, marks and losses beside it.
 
     ``begin`` and ``end`` (ns) are its birth and its death, or the end of the recording;
-    ``first`` and ``last`` of that are shown.  ``wrong``: rows of the log at which the replay
-    is not what was observed; ``findings``: what the audit says of this life, races apart;
-    ``unlisted``: how many more breaches it has counted in the memory around it.
-    ``events`` are the rows to be drawn as operations: of a life may be a million, so that they
-    have of the columns of df_events ts, tid, comm, op, level and delta alone.
-    ``oops``: the death of the kernel, where it lies in the picture.
+    ``first`` and ``last`` are the times that are shown.  ``wrong``: rows of the log at which the
+    replay differs from the observation; ``findings``: the audit's findings about this life,
+    except races; ``unlisted``: how many more breaches it counted in the memory around it.
+    ``events`` are the rows to be drawn as operations: a life may have a million, so they have
+    only the columns ts, tid, comm, op, level and delta of df_events.
+    ``oops``: the death of the kernel, if it is in the picture.
     """
 
     trace: Trace
@@ -76,7 +76,7 @@ class Scene:
     oops: Oops | None
 
     def shows(self, ts: Ints) -> Bools:
-        """Which times are in the picture."""
+        """A mask of the times that are in the picture."""
         inside: Bools = (ts >= self.first) & (ts <= self.last)
         return inside
 
@@ -86,12 +86,12 @@ class Scene:
         return min(self.end, self.last)
 
     def spread(self, value: Ints) -> Ints:
-        """The values of a counter that are shown, with the one that it had before."""
+        """The values of a counter that are shown, with the value before them."""
         low, high = np.searchsorted(self.counts.ts, [self.first, self.last], "right")
         return value[max(0, low - 1) : high]
 
     def spans(self, there: Bools) -> Floats:
-        """Places (rows: from, to) between which something holds after the records of a life."""
+        """Places (rows: from, to) between which a condition holds after the records of a life."""
         edges = np.flatnonzero(np.diff(np.concatenate([[0], there, [0]])))
         spans = np.append(self.counts.ts, self.end)[edges].reshape(-1, 2)
         spans = spans[(spans[:, 1] >= self.first) & (spans[:, 0] <= self.until)]
@@ -99,7 +99,7 @@ class Scene:
 
     @property
     def kind(self) -> str:
-        """What the folio is, as far as its records tell: a mapping says whose it is."""
+        """hugetlb, anonymous, file or shmem, unmapped or never mapped, as its records show it."""
         counts = self.counts
         if counts.hugetlb:
             return "hugetlb"
@@ -173,7 +173,7 @@ def _shown(axis_times: list[Ints], window: Window, begin: int, end: int) -> Ints
 
 
 def scene_of(whole: Trace, life: int | str, window: Window = None) -> Scene:
-    """Collect everything of one life, or of what of it lies in a window of time."""
+    """Collect all data of one life, or of a window of time of it."""
     trace, number = whole.alone(life)
     # First of all, as it needs the most memory.
     findings, unlisted = _findings(whole, trace, life, number)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Many spans or lines drawn as one shape, and as an image where there are too many."""
+"""Many spans or lines drawn as one shape, or as an image if there are too many."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLACES = 4_000
 
 
 def joined(spans: Floats) -> Floats:
-    """The same spans, those as one that overlap or have no visible gap between them."""
+    """The same spans; those that overlap or have no visible gap between them are merged."""
     if len(spans) == 0:
         return spans
     low, high = spans[np.argsort(spans[:, 0])].T
@@ -26,7 +26,7 @@ def joined(spans: Floats) -> Floats:
 
 
 def told_apart(x: Floats) -> Floats:
-    """Of places in time those that a picture can tell apart."""
+    """Those of some places in time that are distinct in the picture."""
     if len(x) <= MANY:
         return x
     step = max(float(np.ptp(x)) / PLACES, np.finfo(float).tiny)
@@ -46,7 +46,7 @@ def bars(ax: Axes, spans: Floats, bottom: float = 0.0, top: float = 1.0, **style
 
 
 def uprights(ax: Axes, x: Floats, bottom: float = 0.0, top: float = 1.0, **style: Any) -> None:
-    """Draw upright lines at places in time between two heights of the panel."""
+    """Draw vertical lines at places in time between two heights of the panel."""
     x = told_apart(x)
     if len(x):
         ax.vlines(

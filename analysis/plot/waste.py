@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Draws what partially mapped folios keep over time: by process, and by what became of them."""
+"""Draws the unmapped memory of partially mapped folios over time: by process, and by their end."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Times:
 
 
 def draw_marks(panels: Sequence[Axes], trace: Trace, times: Times) -> None:
-    """A line for each mark, and its name above where there are few."""
+    """A line for each mark, with its name above if there are few."""
     rows, names = trace.common.texts("mark")
     places = times.x(trace.common.ts[rows]).tolist()
     for panel in panels:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from dask.distributed import LocalCluster
+from dask.distributed import Client, LocalCluster
 
 import analysis
 from analysis import on_dask
@@ -112,9 +112,14 @@ def test_what_a_killed_worker_had_to_do_is_done_again(
     monkeypatch.setenv("MAPCOUNT_TEST_KILLED", str(tmp_path / "killed"))
     path = race(tmp_path)
     folder = exported(path, tmp_path)
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as workers:
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as workers,
+        Client(workers) as client,
+    ):
         # WHEN the parts are audited
         found = joined(analysis.open_dataset(folder, workers.scheduler_address).each(killed_once))
+        # Dask gives a worker that it stops a few seconds, in which one that begins may not end.
+        client.wait_for_workers(2)
     # THEN the worker did die, and nothing is missing
     assert (tmp_path / "killed").exists()
     pd.testing.assert_frame_equal(found.findings, analysis.open_trace(str(path)).df_findings())

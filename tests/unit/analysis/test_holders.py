@@ -248,7 +248,9 @@ def test_command_when_a_folio_is_held(tmp_path: Path, capsys: pytest.CaptureFixt
     text = told(capsys, path, "--mark", "after")
     assert "mark before" not in text
     lines = text.splitlines()
-    assert lines[0].startswith("1 folio held beside mappings and caches (1 by pins, 1 by what")
+    assert lines[0].startswith(
+        "1 folio with references besides mappings and caches (1 pinned, 1 with"
+    )
     assert lines[4].split() == ["0", "0x400", "4", "11", "1", "0", "0", "0", "8", "2"]
     assert any(line.split()[:4] == ["0", "pinned", "8", "workload/100"] for line in lines)
     assert "life 0: on no LRU list" in text

@@ -59,7 +59,7 @@ def test_page_names_the_race_and_shows_one_of_its_kind_when_readers_raced(tmp_pa
     # GIVEN a trace with two races of one kind WHEN the page is made
     page = _page(mock_stories.seed_2015(), tmp_path)
     # THEN the verdict, each finding with its link, and one picture of the kind are in it
-    assert "The books balance; 2 races of readers; nothing lost." in page
+    assert "The counters agree with the operations; 2 races of readers; nothing lost." in page
     assert "page-types/900 read for" in page
     assert page.count("data:image/png;base64,") == 1
     for label in (0, 1):
@@ -89,7 +89,7 @@ def test_page_tells_the_kernel_died_when_it_did(tmp_path: Path) -> None:
 def test_page_is_plain_when_the_kernel_is_healthy(tmp_path: Path) -> None:
     # GIVEN a healthy trace WHEN the page is made THEN it says so, and still has a life's picture
     page = _page(mock_stories.lifecycle("large"), tmp_path)
-    assert "The books balance; no reader raced; nothing lost." in page
+    assert "The counters agree with the operations; no reader raced; nothing lost." in page
     assert page.count('alt="timeline of life 0') == 1
 
 
@@ -311,7 +311,7 @@ def test_page_tells_who_holds_when_a_folio_is_held(
     (summary, *_) = _command(capsys, tmp_path, "holders").splitlines()
     assert f"<p>{summary}</p>" in holders
     assert summary == (
-        "1 folio held beside mappings and caches (1 by pins, 0 by what nothing explains), "
+        "1 folio with references besides mappings and caches (1 pinned, 0 with unexplained ones), "
         "at 1 of 2 marks; 1 try to split or move 1 folio gave up"
     )
     assert f"<td>&lt;b&gt;pinner/{READER} pinned 7</td>" in holders
@@ -330,7 +330,7 @@ def test_page_says_that_nobody_holds_when_pins_were_looked_for(tmp_path: Path) -
     kernel.map_pmd(kernel.alloc(HEAD), PARENT, new=True)
     kernel.snapshot("mapped", (PARENT,))
     holders = _section(_page(trace, tmp_path), "holders")
-    assert "0 folios held beside mappings and caches, at 0 of 1 mark" in holders
+    assert "0 folios with references besides mappings and caches, at 0 of 1 mark" in holders
     assert "data:image" not in holders
 
 
