@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""arm64, as the lab has to know it (vm/arch.py says what that is)."""
+"""arm64, as guests of the lab (the names are described in vm/arch.py)."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _MAGIC_AT, _MAGIC = 56, b"ARM\x64"
 
 
 def nodes(number: int, memory: str) -> list[str]:
-    """What virtme-ng is told for a guest whose MEMORY lies in so many nodes of QEMU's: Debian's
-    kernels make none by themselves (CONFIG_NUMA_EMU)."""
+    """virtme-ng's options for a guest whose MEMORY is in so many NUMA nodes of QEMU's: Debian's
+    kernels cannot emulate nodes themselves (CONFIG_NUMA_EMU)."""
     size = re.fullmatch(r"(\d+)([MG])", memory)
     if size is None:
         raise LabError(f"memory of {memory} cannot be divided: give a whole number of M or G", 2)
@@ -44,5 +44,5 @@ def boots(image: Path) -> bool:
 
 
 def release(image: Path) -> str | None:
-    """What `uname -r` will say under IMAGE: its header does not tell."""
+    """The release that `uname -r` will print under IMAGE; its header does not have it."""
     return None

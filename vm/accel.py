@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Decides whether guests can run under KVM here, by trying once."""
+"""Finds out whether guests can run under KVM here, by trying once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PROBE_SECONDS = 30.0
 def usable_kvm(image: Path, machine: arch.Arch = arch.GUEST) -> bool:
     """True if a guest really runs under KVM; tried once per boot of this machine.
 
-    A guest that is another MACHINE than this one never does.
+    A guest of another MACHINE than this one never does.
 
-    /dev/kvm may exist and open while no guest gets to its first instruction (nested
-    virtualisation that is only half there), so only a boot proves it.
+    /dev/kvm may exist and open although no guest executes its first instruction (incomplete
+    nested virtualisation), so only a boot proves it.
     $MAPCOUNT_ACCEL=kvm or tcg decides without a try.
     """
     forced = os.environ.get("MAPCOUNT_ACCEL", "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Asks apt which suite has a kernel newer than testing's: that of the lab's kernel `next`."""
+"""Asks apt which suite has a kernel newer than testing's, for the lab's kernel `next`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ KERNEL = f"linux-image-{arch.GUEST.DEBIAN}"
 
 
 class NothingNewer(say.LabError):
-    """There is no kernel `next` now."""
+    """There is no kernel newer than testing's now."""
 
 
 def suite() -> str:
-    """The one of SUITES with the newest kernel on the mirror now."""
+    """Which of SUITES has the newest kernel on the mirror now."""
     say.phase(f"asking apt for a kernel newer than that of {TESTING}")
     mirror = apt.mirror()
     # Lists of its own, because those of this machine's apt are of other suites.

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the lab has to know of the machine that its guests are; one module beside this one knows it
-of each."""
+"""The names that a machine's module defines for the lab; each machine has a module beside this."""
 
 from __future__ import annotations
 
@@ -28,13 +27,13 @@ class Arch(Protocol):
     BUILT_IMAGE: str  # where make puts it in the tree
 
     def nodes(self, number: int, memory: str) -> list[str]:
-        """What virtme-ng is told for a guest whose MEMORY is to lie in so many nodes."""
+        """virtme-ng's options for a guest whose MEMORY is divided into so many NUMA nodes."""
 
     def boots(self, image: Path) -> bool:
         """Whether IMAGE can be booted."""
 
     def release(self, image: Path) -> str | None:
-        """What `uname -r` will say under IMAGE, None if that is not known."""
+        """The release that `uname -r` will print under IMAGE, None if not known."""
 
 
 #: What the lab's guests are if nothing else is said.
@@ -43,5 +42,5 @@ ARM64: Arch = aarch64
 
 
 def is_host(machine: Arch) -> bool:
-    """Whether this computer is such a machine."""
+    """Whether this computer is such a machine, and so needs no emulation."""
     return platform.machine() == machine.MACHINE

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Asks `mapcount audit` about a trace, for the commands of the lab that judge by it.
+"""Runs `mapcount audit` on a trace, for the commands of the lab that grade by it.
 
-A finding is of one of three kinds: a race of a reader, which a healthy kernel lets happen too; what
-is known to be wrong in kernels that nobody edited (REAL); and an error.
+A finding is of one of three kinds: a race of a reader, which happens in a healthy kernel, too; a
+known bug of unmodified kernels (REAL); and an error.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ Found = Sequence[dict[str, Any]]
 
 
 def real(found: Found) -> dict[str, int]:
-    """How many of the findings are which row of docs/trophies.md."""
-    return dict(sorted(Counter(row for one in found if (row := row_of(one))).items()))
+    """The number of findings of each row of docs/trophies.md."""
+    return dict(sorted(Counter(row for finding in found if (row := row_of(finding))).items()))
 
 
 def errors(found: Found) -> list[dict[str, Any]]:
     """The findings that a kernel must not have: neither races nor known to be real."""
-    return [one for one in found if one["severity"] != RACE and not row_of(one)]
+    return [finding for finding in found if finding["severity"] != RACE and not row_of(finding)]
 
 
-def row_of(one: dict[str, Any]) -> str | None:
-    """The row of docs/trophies.md that a finding is of."""
-    return REAL.get(str(one["counter"])) if one.get("rule") == "published" else None
+def row_of(finding: dict[str, Any]) -> str | None:
+    """The row of docs/trophies.md that a finding belongs to."""
+    return REAL.get(str(finding["counter"])) if finding.get("rule") == "published" else None
 
 
 def findings(trace: Path) -> list[dict[str, Any]]:
-    """The findings of the audit of TRACE."""
+    """The findings of the audit of TRACE, as `audit --json` prints them."""
     command = [sys.executable, str(MAPCOUNT), "audit", str(trace), "--json"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=READ_SECONDS)

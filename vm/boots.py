@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How long guests took to boot here, and so how long the next one may take before it hangs."""
+"""How long guests took to boot here, and so when the next one is considered to hang."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECENT = 8
 
 @dataclass(frozen=True)
 class Boot:
-    """One boot: of which guest, how long until its command began, and whether it never did."""
+    """One boot: its guest's key, the time until its command began, and whether it hung."""
 
     guest: str
     seconds: float
@@ -35,13 +35,13 @@ def key(image: Path, kvm: bool, cpus: int) -> str:
 
 
 def limit(guest: str) -> float:
-    """Seconds until a boot of GUEST counts as one that hangs."""
+    """Seconds after which a boot of GUEST is considered to hang."""
     known = [boot.seconds for boot in history() if boot.guest == guest and not boot.hung]
     return max(LEAST_SECONDS, TIMES * max(known[-RECENT:])) if known else FIRST_SECONDS
 
 
 def add(boot: Boot) -> None:
-    """Remember BOOT; the oldest ones are forgotten."""
+    """Add BOOT to the history; the oldest boots are dropped."""
     with cache.locked("boots"):
         boots = [*history(), boot][-KEPT:]
         new = _place().with_suffix(f".{os.getpid()}")
@@ -50,7 +50,7 @@ def add(boot: Boot) -> None:
 
 
 def history() -> list[Boot]:
-    """The boots that are remembered, oldest first; none where that cannot be read."""
+    """The boots in the history, oldest first; none if it cannot be read."""
     try:
         return [Boot(**each) for each in json.loads(_place().read_text())]
     except (OSError, ValueError, TypeError):

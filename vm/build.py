@@ -24,7 +24,7 @@ FLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Wno-unused-function")
 
 
 def workload(source: Path, machine: arch.Arch = arch.GUEST, page_kib: int = 4) -> Path:
-    """The program made from SOURCE for MACHINE and its pages, compiled now if it is not there."""
+    """The program made from SOURCE for MACHINE and its page size, compiled now if missing."""
     name, package = _compiler(machine)
     # What story.h takes for the size of a page, and for the number of those that a PMD maps.
     pages = () if page_kib == 4 else (f"-DPAGE={page_kib << 10}UL", f"-DPAGES={page_kib << 7}UL")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where the lab keeps what was expensive to make, and how two runs share it."""
+"""The lab's cache of things that are expensive to make, and how two runs share it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def root() -> Path:
 
 
 def compiled() -> Path:
-    """What the guests' recorders compiled, by kernel (probes/kept.py)."""
+    """The folder of the programs that the guests' recorders compiled (probes/kept.py)."""
     path = root() / "compiled"
     path.mkdir(exist_ok=True)
     return path
@@ -34,7 +34,7 @@ def compiled() -> Path:
 
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Hold the lock NAME: the second of two runs waits and then finds the finished work."""
+    """Hold the lock NAME: the second of two runs waits and then finds the result."""
     folder = root() / "locks"
     folder.mkdir(exist_ok=True)
     with open(folder / name, "w") as file:

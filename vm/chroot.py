@@ -46,21 +46,21 @@ RECIPE = 1  # raise it when the steps below change: then a new tree is built
 
 
 def path_of(suite: str, packages: Sequence[str] = PACKAGES) -> Path:
-    """Where the tree of SUITE lies once it is complete; another recipe is another place."""
+    """The path of the tree of SUITE when it is complete; another recipe has another path."""
     recipe = f"{RECIPE} {suite} {' '.join(packages)} {' '.join(MOUNT_POINTS)}"
     key = hashlib.sha256(recipe.encode()).hexdigest()[:10]
     return cache.root() / "chroots" / f"{suite}-{key}"
 
 
 def find(suite: str, packages: Sequence[str] = PACKAGES) -> Path | None:
-    """The complete tree of SUITE with PACKAGES, if it was built before."""
+    """The complete tree of SUITE with PACKAGES, if it was built before; else None."""
     suites = ahead.SUITES if suite == ahead.NEXT else (suite,)
     paths = (path_of(each, packages) for each in suites)
     return next((path for path in paths if path.is_dir()), None)
 
 
 def ensure(suite: str, packages: Sequence[str] = PACKAGES, machine: arch.Arch = arch.GUEST) -> Path:
-    """The complete tree of SUITE with PACKAGES of MACHINE, built now if it is not there yet."""
+    """The complete tree of SUITE with PACKAGES of MACHINE, built now if missing."""
     path = find(suite, packages)
     if path is None:
         with cache.locked(f"chroot-{suite}"):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kernels that others build: one configuration a row, with why the recorder is tried on it.
+"""Kernels with other configurations: a row for each, with the reason to try the recorder on it.
 
-A row is built from Debian's source of each suite in BASES that has its options, when it is asked
-for (`lab fetch NAME`, `lab matrix --configs`); Debian's own -rt images are taken as they are.
-Every built kernel has its headers in itself (IKHEADERS), for BCC.
+A row is built from Debian's source of each suite in BASES that has its options, when it is needed
+(`lab fetch NAME`, `lab matrix --configs`); Debian's own -rt images are used as they are.
+Every built kernel contains its headers (IKHEADERS), for BCC.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vm.kbuild import Recipe
 
 @dataclass(frozen=True)
 class Base:
-    """A source to build from; `needs` are options without which it has no kprobes."""
+    """A source to build from; `needs`: options without which it has no kprobes."""
 
     name: str
     suite: str
@@ -33,7 +33,7 @@ BASES = (
 
 @dataclass(frozen=True)
 class Config:
-    """One configuration: what make gives for `targets`, the files of vm/kconfig, the options."""
+    """One configuration: make's `targets`, fragments of vm/kconfig, and single options."""
 
     name: str
     why: str

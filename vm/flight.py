@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The trace of a guest that may die: completed with what its recorder left in its memory."""
+"""The trace of a guest that may die, completed with the records left in the guest's memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Flight:
     rescued: bool = False
 
     def rescue(self, monitor: qmp.Qmp) -> None:
-        """Complete the trace from the memory of the guest, which stands still."""
+        """Complete the trace from the memory of the guest, which is paused."""
         if not self.trace.exists():  # it died before its recorder began
             return
         say.phase("the guest's kernel died: reading what it had recorded out of its memory")
@@ -46,7 +46,7 @@ class Flight:
             say.warning(f"nothing recovered: {done.stderr.strip().removeprefix('error: ')}")
 
     def report(self, died: bool) -> None:
-        """Say where the trace is (the recorder only knows its place in the guest)."""
+        """Print the path of the trace (the recorder knows only its path in the guest)."""
         if not self.trace.exists():
             return
         if not died:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Folders of the host that the guest's script mounts, beside those that virtme-ng mounts.
+"""Folders of the host that the guest's script mounts, in addition to those that virtme-ng mounts.
 
-virtme-ng tells its init each share by three words of the kernel's command line, and a kernel
-takes no more than 32 such words (CONFIG_INIT_ENV_ARG_LIMIT), or panics: five shares are the most.
-These here need none.
+virtme-ng passes each share to its init in three words of the kernel's command line, and a kernel
+panics with more than 32 such words (CONFIG_INIT_ENV_ARG_LIMIT): at most five shares are possible.
+The shares here need none.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def attach(machine: guest.Machine, run_dir: Path, folders: Sequence[guest.Share]
 
 
 def with_root(machine: guest.Machine) -> guest.Machine:
-    """MACHINE with its root under a second name.
+    """MACHINE with a second tag for the share of its root.
 
-    virtme-ng calls it /dev/root, and a kernel without block devices looks for nothing below /dev.
+    virtme-ng's tag is /dev/root, and a kernel without block devices finds nothing below /dev.
     """
     tag = "mapcountroot"
     return replace(

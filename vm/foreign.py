@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Guests that are another machine than this one, whose programs cannot be run here.
+"""Guests of another machine than this one, whose programs cannot be run here.
 
 The packages of their roots are unpacked and not installed: their scripts would need an emulator for
-user space, and take a quarter of an hour in it. What a guest needs of what they do is done here.
+user space, and take a quarter of an hour in it. The effects that a guest needs are made here.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ SLOWER = 3.0
 
 
 def check(machine: arch.Arch) -> None:
-    """Raises LabError where a guest that is MACHINE cannot be emulated here."""
+    """Raises LabError if a guest of MACHINE cannot be emulated here."""
     if shutil.which(machine.QEMU) is None:
         raise LabError(f"{machine.QEMU} is missing: apt-get install {machine.QEMU_PACKAGE}")
 
 
 def options(machine: arch.Arch) -> list[str]:
-    """What mmdebstrap has to be told."""
+    """mmdebstrap's options."""
     return [
         "--variant=extract",
         f"--architectures={machine.DEBIAN}",
@@ -40,7 +40,7 @@ def options(machine: arch.Arch) -> list[str]:
 
 
 def finish(root: Path) -> dict[str, str]:
-    """Make the unpacked packages in ROOT something to boot from; returns their versions."""
+    """Make ROOT, with its unpacked packages, bootable; returns their versions."""
     if shutil.which("depmod") is None:
         raise LabError("depmod is missing: apt-get install kmod")
     for modules in (root / "usr/lib/modules").iterdir():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Boots one guest for one script and says how it ended."""
+"""Boots one guest for one script and returns how it ended."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Result:
-    """How one run ended; `status` is the script's, if it got that far."""
+    """How one run ended; `status` is the script's exit status, None if it did not end."""
 
     outcome: Outcome
     status: int | None
@@ -71,7 +71,7 @@ class Result:
 
     @property
     def booted(self) -> bool:
-        """The guest got to its command: whatever its script did before only set it up."""
+        """Whether the guest began its command; the script's part before it is only set-up."""
         return _begun(self.run_dir)
 
     @property
@@ -98,7 +98,7 @@ def vng_command(
 ) -> list[str]:
     """The command that boots MACHINE; without a SCRIPT it is an interactive shell.
 
-    MONITORED: the guest stands still at its end, until it is told to quit (vm.qmp).
+    MONITORED: the guest is paused at its end, until it is told to quit (vm.qmp).
     """
     command = [find_vng(), "--run", str(machine.image), "--root", str(machine.root)]
     command += ["--force-9p", "--cpus", str(machine.cpus), "--memory", machine.memory]
@@ -129,7 +129,7 @@ def vng_command(
 
 
 def vng_environment(run_dir: Path) -> dict[str, str]:
-    """vng starts helpers by name and leaves temporary files behind when it is killed."""
+    """The environment of vng: it starts helpers by name, and if killed leaves temporary files."""
     env = dict(os.environ, TMPDIR=str(run_dir))
     env["PATH"] = f"{Path(find_vng()).parent}:{env.get('PATH', os.defpath)}"
     return env
@@ -146,7 +146,7 @@ def run(
     """Boot MACHINE, run the text SCRIPT in it, and wait at most LIMIT seconds.
 
     RUN_DIR keeps the script, its output (stdout, stderr), its status and the console's log.
-    With ON_DEATH a guest that dies stands still while ON_DEATH looks at it through its monitor.
+    With ON_DEATH a guest that dies is paused while ON_DEATH uses its monitor.
     Whatever happens here, an exception or a signal included, no process is left behind.
     """
     path = run_dir / "job.sh"
@@ -229,7 +229,7 @@ def _begun(run_dir: Path) -> bool:
 
 
 def read_status(path: Path) -> int | None:
-    """The script's exit status, or None if it never left one."""
+    """The script's exit status, or None if it wrote none."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):
@@ -237,7 +237,7 @@ def read_status(path: Path) -> int | None:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a file that a guest may have left."""
+    """The lines of a file that a guest may have written; none if it is missing."""
     try:
         return path.read_text(errors="replace").splitlines()
     except FileNotFoundError:
@@ -245,7 +245,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def last_words(run_dir: Path) -> str:
-    """What the console's log says about why the kernel died: its first complaint, or its end."""
+    """The reason for the kernel's death in the console's log: its first complaint, or its end."""
     lines = _console(run_dir)
     complaints = [line for line in lines if re.search(r"kernel BUG|BUG:|Oops|panic - not", line)]
     found = complaints[:1] or lines[-1:]
@@ -253,7 +253,7 @@ def last_words(run_dir: Path) -> str:
 
 
 def stall(run_dir: Path) -> str | None:
-    """What the console's log says of a CPU that did not come on, or None."""
+    """The message in the console's log about a CPU that did not come online, or None."""
     stalls = (line for line in _console(run_dir) if re.search(r"stall on CPU|lockup - CPU", line))
     return next(stalls, None)
 

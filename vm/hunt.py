@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Hunts for bugs in unedited kernels: random programs, selftests and stress-ng, in turn.
+"""Hunts for bugs in unmodified kernels: random programs, selftests and stress-ng, in turn.
 
-One guest is one turn.  What is certainly wrong in its traces is of some kind (vm/kinds.py).  The
-first of each kind is kept and made a report (vm/trophy.py); all other traces go.  What
-docs/trophies.md has already is counted and told as known.
+One guest is one turn.  Each certain finding in its traces is of some kind (vm/kinds.py).  The trace
+of the first finding of each kind is kept and reported (vm/trophy.py); all other traces are deleted.
+Findings that docs/trophies.md has already are counted and reported as known.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ COLUMNS = ("events", "lost", "snapshots", "checked", "possible")
 
 @dataclass
 class Hunt:
-    """What was done and found so far."""
+    """The results so far."""
 
     seed: int
     guests: int = 0
@@ -53,15 +53,15 @@ class Hunt:
 
     @property
     def new(self) -> list[Trophy]:
-        """What docs/trophies.md does not have."""
-        return [one for kind, one in self.trophies.items() if not kind.row]
+        """The kinds that docs/trophies.md does not have."""
+        return [found for kind, found in self.trophies.items() if not kind.row]
 
     def total(self, column: str) -> int:
         """The sum of a column of all recordings."""
         return sum(getattr(cell, column) or 0 for cell in self.cells)
 
     def as_json(self) -> dict[str, Any]:
-        """What RESULTS holds."""
+        """The content of the file RESULTS."""
         return {
             "seed": self.seed,
             "guests": self.guests,
@@ -80,7 +80,7 @@ class Hunt:
 
 
 def turns(names: Sequence[str], seed: int) -> Iterator[tuple[str, list[str]]]:
-    """For ever: a kernel, and what one guest of it records."""
+    """Yield without end: a kernel, and what one guest of it records."""
     for number in itertools.count():
         first = seed + number * RECORDINGS * SEEDS
         random = [f"fuzz-{first + at * SEEDS}" for at in range(RECORDINGS)]
@@ -102,7 +102,7 @@ def plan(kernel: kernels.Kernel, name: str) -> lab.Plan:
 def run(names: Sequence[str], seconds: float, folder: Path, seed: int, anew: bool = False) -> Hunt:
     """Hunt on the kernels NAMES for so many SECONDS; reports go to FOLDER.
 
-    ANEW: what is known is kept, made short and reported like what is new.
+    ANEW: known kinds are kept, reduced and reported like new ones.
     """
     hunt = Hunt(seed)
     folder = folder.resolve()
@@ -119,20 +119,20 @@ def run(names: Sequence[str], seconds: float, folder: Path, seed: int, anew: boo
         hunt.guests += 1
         hunt.cells += result.cells
         if not result.kernels[0].release and FUZZ.match(workloads[0]):
-            say.warning(f"{name} is hunted no more: {result.cells[0].reason}")
+            say.warning(f"{name} is not hunted any more: {result.cells[0].reason}")
             left_out.add(name)
-        seen = [(cell, one) for cell in result.cells for one in sightings(cell, turn)]
-        for _, one in seen:
-            hunt.kinds[one.kind] += one.times
+        seen = [(cell, sighting) for cell in result.cells for sighting in sightings(cell, turn)]
+        for _, sighting in seen:
+            hunt.kinds[sighting.kind] += sighting.times
         _save(hunt, folder)
-        for cell, one in seen:
-            if one.kind in hunt.trophies or (one.kind.row and not anew):
+        for cell, sighting in seen:
+            if sighting.kind in hunt.trophies or (sighting.kind.row and not anew):
                 continue
-            say.phase(f"{'known' if one.kind.row else 'NEW'}: {one.finding['sentence']}")
-            release, place = result.kernels[0].release, folder / one.kind.name
-            kept = Trophy(one, name, release, cell.workload, place)
+            say.phase(f"{'known' if sighting.kind.row else 'NEW'}: {sighting.finding['sentence']}")
+            release, place = result.kernels[0].release, folder / sighting.kind.name
+            kept = Trophy(sighting, name, release, cell.workload, place)
             trace = turn / cell.kernel / f"{cell.workload}.mapcount"
-            hunt.trophies[one.kind] = trophy.make(kept, trace, deadline)
+            hunt.trophies[sighting.kind] = trophy.make(kept, trace, deadline)
             _save(hunt, folder)
         shutil.rmtree(turn)
         say.phase(summary(hunt))
@@ -145,7 +145,7 @@ def _save(hunt: Hunt, folder: Path) -> None:
 
 
 def summary(hunt: Hunt) -> str:
-    """One line of what was done."""
+    """The results in one line."""
     known = sum(times for kind, times in hunt.kinds.items() if kind.row)
     return (
         f"{hunt.guests} guests, {len(hunt.cells)} recordings, {hunt.total('events')} events "
@@ -156,7 +156,7 @@ def summary(hunt: Hunt) -> str:
 
 
 def table(hunt: Hunt, folder: Path) -> str:
-    """Each kind of finding, what became of the recordings, and the summary."""
+    """Each kind of finding, the outcomes of the recordings, and the summary."""
     lines = []
     for kind, times in hunt.kinds.most_common():
         state = f"known ({kind.row})" if kind.row else "NEW"

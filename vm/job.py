@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Writes the script that a guest runs: settings that keep it quiet, then one command."""
+"""Writes the script that a guest runs: settings against background activity, then one command."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def script(
 ) -> str:
     """A shell script that runs COMMAND in CWD and leaves its status in OUT/status.
 
-    POLICY is whom the kernel gives anonymous huge pages: "always" or "madvise".
+    POLICY: the kernel's setting for anonymous huge pages, "always" or "madvise".
 
     Output goes to files and not to the console: a Debian kernel has no console port before its
     modules are loaded, and the status must never be parsed from what a program prints.
@@ -114,10 +114,10 @@ leave $? {OUT}/status
 def batch(
     steps: Sequence[Step], env: Mapping[str, str] | None = None, policy: str = "always"
 ) -> str:
-    """A shell script that runs STEPS one after the other, whatever becomes of each.
+    """A shell script that runs STEPS one after the other, also if some fail.
 
-    Output, status and time (two readings of the uptime) of a step are in OUT/STEPS/NAME, and so are
-    the files in which it tells facts (vm.scenarios); a step without a status did not end.
+    Output, status and time (two readings of the uptime) of a step are in OUT/STEPS/NAME, with the
+    file of its facts (vm.scenarios); a step without a status did not end.
     """
     calls = "\n".join(
         f"step {step.seconds:.0f} {OUT}/{STEPS}/{shlex.quote(step.name)} {shlex.join(step.command)}"

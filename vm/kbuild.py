@@ -30,7 +30,7 @@ BANNER = ("KBUILD_BUILD_VERSION=1", "KBUILD_BUILD_USER=mapcount", "KBUILD_BUILD_
 
 @dataclass(frozen=True)
 class Edit:
-    """One change of the source: inside FUNCTION of FILE the one OLD becomes NEW."""
+    """One change of the source: inside FUNCTION of FILE the only OLD is replaced by NEW."""
 
     file: str
     function: str
@@ -38,7 +38,7 @@ class Edit:
     new: str
 
     def apply(self, text: str) -> str:
-        """The file's TEXT with this change; the source moves on, so a miss must not pass."""
+        """The file's TEXT with this change; LabError if it does not apply to a newer source."""
         start, end = _span(text, self.function, self.file)
         body = text[start:end]
         if body.count(self.old) != 1:
@@ -68,7 +68,7 @@ class Recipe:
 
     @property
     def fragment(self) -> str:
-        """The options that are wanted, each once."""
+        """The configuration options, each once."""
         lines = [
             line for name in self.configs for line in (KCONFIG / name).read_text().splitlines()
         ]
@@ -81,13 +81,13 @@ class Recipe:
 
     @property
     def start(self) -> str:
-        """What the configuration begins with, if not with nothing at all."""
+        """The configuration to start from; None: an empty one."""
         plain = self.targets == ALLNO and not self.virtme
         return "" if plain else " ".join(self.targets) + " virtme" * self.virtme
 
     @property
     def image(self) -> Path:
-        """Where the kernel lies once it is built; another recipe is another place."""
+        """The path of the built kernel; another recipe has another path."""
         root = chroot.path_of(self.suite, self.packages)
         recipe = f"{root.name} {self.package} {self.fragment} {self.edits}{self.start}"
         key = hashlib.sha256(recipe.encode()).hexdigest()[:10]
@@ -147,10 +147,10 @@ def source(root: Path, package: str, log: Path) -> Path:
 
 
 def edit(tree: Path, edits: Iterable[Edit]) -> None:
-    """Bring TREE to the package's source with EDITS and no others.
+    """Make TREE the package's source with EDITS and no others.
 
-    The untouched text of a file is kept beside the tree before it is first changed, and a file
-    that is as it should be is not written: make goes by the time.
+    The original text of a file is kept beside the tree before it is first changed, and a file
+    that is already right is not written, as make compares times.
     """
     pristine = tree.with_name(f"{tree.name}.pristine")
     wanted = {
@@ -217,7 +217,7 @@ def _virtme_options() -> str:
 
 
 def missing_options(fragment: str, config: str) -> list[str]:
-    """The lines of FRAGMENT that CONFIG lacks: kconfig drops in silence what it cannot do."""
+    """The lines of FRAGMENT that CONFIG lacks: kconfig silently drops options that do not apply."""
     have = dict(line.split("=", 1) for line in config.splitlines() if line.startswith("CONFIG_"))
     wanted = (line.split("=", 1) for line in fragment.splitlines())
     return [f"{name}={value}" for name, value in wanted if have.get(name, "n") != value]
@@ -230,7 +230,7 @@ def _make(root: Path, out: Path, log: Path, what: str, *words: str) -> None:
 
 
 def in_root(root: Path, log: Path, what: str, *command: str) -> None:
-    """Run COMMAND in the build root, where nothing of this machine's environment is seen."""
+    """Run COMMAND in the build root, without this machine's environment."""
     # A process space of its own: when we end, however, so does everything that it has started.
     jail = ["setpriv", "--pdeathsig", "KILL"]
     jail += ["unshare", "--fork", "--pid", "--kill-child", "--mount-proc", f"--root={root}"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernels that the lab boots, and what the argument of --kernel means."""
+"""The kernels that the lab boots, and the meaning of the argument of --kernel."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Kernel:
 
     @property
     def folders(self) -> list[guest.Share]:
-        """What the guest has to see of it beside its root."""
+        """Its folders that the guest needs in addition to its root."""
         given = [guest.Share(job.HEADERS, self.headers)] if self.headers is not None else []
         return [*self.shares, *given]
 
@@ -165,7 +165,7 @@ def image_of(kernel: Kernel, root: Path) -> Path:
 
 
 def lacks(image: Path, option: str) -> bool:
-    """True if the lab built IMAGE without an OPTION of its configuration."""
+    """Whether the lab built IMAGE with a configuration that lacks OPTION."""
     try:
         lines = image.with_name("config").read_text().splitlines()
     except OSError:  # not of ours
@@ -174,7 +174,7 @@ def lacks(image: Path, option: str) -> bool:
 
 
 def is_ready(kernel: LabKernel) -> bool:
-    """True if a run would fetch or build nothing for KERNEL."""
+    """Whether a run on KERNEL needs to fetch or build nothing."""
     built = kernel.recipe is None or kernel.recipe.image.exists()
     return built and chroot.find(kernel.suite, kernel.packages) is not None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kinds of findings: what has one cause is one kind, however often it is seen."""
+"""Kinds of findings: findings with one cause are one kind, however many there are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIED, DIFFERS = "kernel died", "verify"
 
 @dataclass(frozen=True)
 class Kind:
-    """What findings of one cause have in common; ``row``: that of docs/trophies.md, if known."""
+    """The common properties of findings with one cause; ``row``: in docs/trophies.md, if known."""
 
     kernel: str
     rule: str
@@ -28,14 +28,14 @@ class Kind:
 
     @property
     def name(self) -> str:
-        """A name for its folder."""
+        """The name of its folder."""
         words = (self.kernel, self.rule, self.counter, self.function)
         return re.sub(r"[^\w.]+", "-", "-".join(filter(None, words))).strip("-")
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """One kind in one trace: the first of its findings, as `audit --json` has it, and how many."""
+    """One kind in one trace: its first finding, as in `audit --json`, and the number of them."""
 
     kind: Kind
     finding: dict[str, Any]
@@ -43,7 +43,7 @@ class Sighting:
 
 
 def sightings(cell: Cell, traces: Path) -> Iterator[Sighting]:
-    """The kinds of what is certainly wrong in a recording; its trace lies below TRACES."""
+    """The kinds of the certain findings of a recording, whose trace is in the folder TRACES."""
     if cell.outcome == LOST and cell.reason != NOT_BEGUN:
         # Addresses and numbers of processes are others at each death.
         words = re.sub(r"0x[0-9a-f]+|\d+", "N", cell.reason)
@@ -51,13 +51,13 @@ def sightings(cell: Cell, traces: Path) -> Iterator[Sighting]:
     if cell.outcome != CHECKED or not (cell.certain or cell.differences or cell.real):
         return
     found: dict[Kind, list[dict[str, Any]]] = {}
-    for one in audits.findings(traces / str(cell.trace)):
-        row = audits.row_of(one)
-        if one["certainty"] == "certain" and (row or one["severity"] != audits.RACE):
+    for finding in audits.findings(traces / str(cell.trace)):
+        row = audits.row_of(finding)
+        if finding["certainty"] == "certain" and (row or finding["severity"] != audits.RACE):
             # Which reader is asked by whom is no matter: the value is wrong.
-            function = "" if row else str(one["function"])
-            kind = Kind(cell.kernel, str(one["rule"]), str(one["counter"]), function, row)
-            found.setdefault(kind, []).append(one)
+            function = "" if row else str(finding["function"])
+            kind = Kind(cell.kernel, str(finding["rule"]), str(finding["counter"]), function, row)
+            found.setdefault(kind, []).append(finding)
     if cell.differences and not cell.certain:
         yield Sighting(Kind(cell.kernel, DIFFERS), {"sentence": cell.reason}, cell.differences)
     for kind, findings in found.items():

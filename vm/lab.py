@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One run of the lab: a kernel, a command, and a trace of what the command did to huge pages."""
+"""One run of the lab: a kernel, a command, and a trace of the command's huge pages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PROBES = Path(__file__).resolve().parent.parent / "probes"
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line can say about the guest."""
+    """The options of the command line for the guest."""
 
     kernel: kernels.Kernel
     cpus: int = 2
@@ -47,7 +47,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a guest will do: a command, where it starts, and the directories that it sees."""
+    """A guest's task: a command, its working directory, and the directories that it sees."""
 
     name: str
     command: list[str]
@@ -93,7 +93,7 @@ def plan_scenario(
 
 
 def plan_together(name: str, plans: Sequence[Plan], traces: Path) -> Plan:
-    """One guest for all of PLANS, which leave their traces in TRACES: it boots as each needs it."""
+    """One guest for all of PLANS, which leave their traces in TRACES; it fits the needs of each."""
     return Plan(
         name,
         [],
@@ -115,7 +115,7 @@ def plan_command(argv: Sequence[str]) -> Plan:
 def run(plan: Plan, options: Options, trace: Path | None, force: bool = False) -> guest.Result:
     """Boot a guest and run PLAN in it, recorded into TRACE (None: without the recorder).
 
-    FORCE: an older trace of that name goes at once.
+    FORCE: an older trace of that name is removed at once.
     """
     if trace is not None:
         trace = trace.absolute()
@@ -142,7 +142,7 @@ def run(plan: Plan, options: Options, trace: Path | None, force: bool = False) -
 
 
 def how(machine: guest.Machine) -> str:
-    """How MACHINE runs, in a word."""
+    """How MACHINE runs, in one word."""
     return "KVM" if machine.kvm else "emulated"
 
 
@@ -173,7 +173,7 @@ def record_command(plan: Plan, trace: str, more: Sequence[str] = ()) -> list[str
 
 
 def doctor_command() -> list[str]:
-    """What says in the guest whether recording can work there."""
+    """The command that reports in the guest whether recording can work there."""
     return ["python3", "-m", "probes", "doctor"]
 
 
@@ -188,7 +188,7 @@ def trace_share(traces: Path) -> guest.Share:
 
 
 def prepare(options: Options, plan: Plan | None = None) -> tuple[guest.Machine, Path]:
-    """Everything that has to be there before a boot: root, accelerator, run directory."""
+    """Make everything that a boot needs: root, accelerator, run directory."""
     more = plan.packages if plan else ()
     if not arch.is_host(options.kernel.machine):
         foreign.check(options.kernel.machine)
@@ -218,9 +218,9 @@ def prepare(options: Options, plan: Plan | None = None) -> tuple[guest.Machine, 
 
 
 def compiled_share(run_dir: Path) -> guest.Share:
-    """The share in which the guests' recorders keep what they compiled, all in one place.
+    """The share in which all guests' recorders keep the programs that they compiled.
 
-    Each file is of one kernel build, and appears whole: two guests may make the same one.
+    Each file is for one kernel build and is renamed into place: two guests may make the same one.
     """
     (run_dir / Path(job.COMPILED).name).mkdir()  # where it is mounted
     return guest.Share(job.COMPILED, cache.compiled(), writable=True)
@@ -244,7 +244,7 @@ def _with_shares(machine: guest.Machine, *shares: guest.Share) -> guest.Machine:
 
 
 class Relay:
-    """Passes on what a guest writes to a file, as the file grows."""
+    """Copies a guest's output from a file to a stream, as the file grows."""
 
     def __init__(self, path: Path, to: BinaryIO) -> None:
         self.path = path

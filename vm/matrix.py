@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Every kernel with every workload: recorded in one guest a kernel, verified on the host."""
+"""Every workload on every kernel: recorded in one guest for each kernel, verified on the host."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NOT_BEGUN = "the VM was lost before it began"
 
 @dataclass(frozen=True)
 class Cell:
-    """What became of one workload on one kernel."""
+    """The result of one workload on one kernel."""
 
     kernel: str
     workload: str
@@ -61,8 +61,8 @@ class Cell:
 
     @property
     def good(self) -> bool:
-        """True where nothing is wrong: no difference and no certain finding, or left out with a
-        reason.  What is only possible says what it waits for, and is counted."""
+        """Whether nothing is wrong: no difference and no certain finding, or left out with a
+        reason.  Possible ones are counted, and their reasons printed."""
         if self.outcome == LEFT_OUT:
             return bool(self.reason)
         return self.outcome == CHECKED and not self.differences and not self.certain
@@ -70,7 +70,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Booted:
-    """One kernel of the matrix as it really was."""
+    """One kernel of the matrix as it was booted."""
 
     name: str
     suite: str
@@ -124,8 +124,8 @@ def run(
 ) -> Matrix:
     """Record WORKLOADS on the kernels NAMES into FOLDER, and verify each trace.
 
-    LIMIT is the time in seconds that one guest may take (None: as its workloads need); PLAN says
-    how a workload is run on a kernel. The results so far are in FOLDER/RESULTS after each kernel.
+    LIMIT: time limit of one guest in seconds (None: by its workloads); PLAN: makes the plan of a
+    workload on a kernel. The results so far are in FOLDER/RESULTS after each kernel.
     With CONFIGS a kernel that cannot be recorded is left out if `mapcount doctor` says the same.
     """
     matrix = Matrix(configs=configs)
@@ -208,7 +208,7 @@ def _steps(plans: Sequence[lab.Plan], seconds: float) -> list[job.Step]:
 
 
 def agreed(cell: Cell, doctor: int | None) -> Cell:
-    """CELL in the light of the doctor's exit status, which says whether recording can work."""
+    """CELL, compared with the exit status of doctor, which says whether recording can work."""
     if doctor == 1 and cell.outcome == FAILED:
         return replace(cell, outcome=LEFT_OUT)
     if doctor != 0 and cell.outcome == CHECKED:
@@ -249,10 +249,10 @@ def _packages(kernel: kernels.Kernel, machine: guest.Machine) -> dict[str, str]:
 
 
 class Watch:
-    """Looks at a guest's steps while it runs, and has each trace verified as soon as it is whole.
+    """Watches a guest's steps while it runs, and verifies each trace as soon as it is complete.
 
-    The host's reading goes on beside the guest's next recording: a guest that dies later takes
-    nothing of it away.
+    The host verifies while the guest makes its next recording; the results stay if the guest
+    dies later.
     """
 
     def __init__(
@@ -301,7 +301,7 @@ class Watch:
 
 
 def read_step(kernel: str, workload: str, folder: Path) -> Cell:
-    """How a step went in the guest: a cell without figures as yet."""
+    """The outcome of a step in the guest: a cell without figures."""
     status = guest.read_status(folder / "status")
     try:
         begin, end = map(float, (folder / "uptime").read_text().split())
@@ -391,11 +391,12 @@ def _verified(cell: Cell, trace: Path) -> Cell:
 
 def _difference(differences: list[dict[str, Any]]) -> str:
     """The first of those that have no other explanation, as a sentence."""
-    one = next(one for one in differences if not one["doubt"])
-    page = f" of page {one['subpage']}" if one["subpage"] >= 0 else ""
+    difference = next(difference for difference in differences if not difference["doubt"])
+    page = f" of page {difference['subpage']}" if difference["subpage"] >= 0 else ""
     return (
-        f"difference: {one['snapshot']}: life {one['life']}: {one['counter']}{page}: "
-        f"replayed {one['replayed']}, truth {one['truth']}"
+        f"difference: {difference['snapshot']}: life {difference['life']}: "
+        f"{difference['counter']}{page}: replayed {difference['replayed']}, "
+        f"truth {difference['truth']}"
     )
 
 
@@ -408,15 +409,15 @@ def _audited(cell: Cell, trace: Path) -> Cell:
     except say.LabError as problem:
         return replace(cell, outcome=FAILED, reason=str(problem))
     wrong = audits.errors(found)
-    certain = [one for one in wrong if one["certainty"] == "certain"]
+    certain = [finding for finding in wrong if finding["certainty"] == "certain"]
     told = cell.reason or next(map(_finding, (*certain, *wrong)), "")
     cell = replace(cell, findings=len(wrong), certain=len(certain), reason=told)
     return replace(cell, real=audits.real(found))
 
 
-def _finding(one: dict[str, Any]) -> str:
-    doubt = "" if one["certainty"] == "certain" else f" (possible: {one['reason']})"
-    return f"{one['sentence']}{doubt}"
+def _finding(finding: dict[str, Any]) -> str:
+    doubt = "" if finding["certainty"] == "certain" else f" (possible: {finding['reason']})"
+    return f"{finding['sentence']}{doubt}"
 
 
 def _leaves_nothing(workload: str) -> bool:

@@ -69,7 +69,7 @@ def table(matrix: Matrix) -> str:
 
 
 def figure(cell: Cell, column: str) -> str:
-    """What a table has in one place."""
+    """The text of one place of a table."""
     value = getattr(cell, column)
     if column == "real":
         return ",".join(f"{row}:{number}" for row, number in value.items())
@@ -144,7 +144,7 @@ def _kernel_row(kernel: Booted) -> list[str]:
 
 
 def place(cell: Cell | None, notes: list[str]) -> str:
-    """The text of one place in the grid; what needs words goes to NOTES."""
+    """The text of one place in the grid; explanations are added to NOTES."""
     if cell is None:
         return "not run"
     if cell.outcome == CHECKED:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Plants each bug in a guest, records what it does, and asks the audit who did it."""
+"""Activates each planted bug in a guest, records its workload, and audits the trace."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BOOT_SECONDS = 180.0
 
 @dataclass(frozen=True)
 class Case:
-    """One recording: of a workload, with a bug awake or (None) on the healthy kernel."""
+    """One recording: of a workload, with a bug active or (None) on the healthy kernel."""
 
     workload: str
     mutant: Mutant | None = None
@@ -34,7 +34,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the audit said about one case."""
+    """The result of the audit of one case."""
 
     kernel: str
     case: str
@@ -55,22 +55,22 @@ class Verdict:
 
     @property
     def good(self) -> bool:
-        """A bug is found and its function named; a healthy kernel is found without fault.
+        """Whether a bug is found and its function named, or a healthy kernel has no finding.
 
-        What a bug does to its workload, or to the whole guest, is no matter once it is found.
+        If a bug is found, its effect on the workload, or on the whole guest, does not matter.
         """
         return self.named if self.expected else not (self.certain or self.trouble)
 
 
 def cases(base: Base, names: Sequence[str]) -> list[Case]:
-    """What is to be recorded for the bugs NAMES: first, without any, the workloads they need."""
+    """The recordings for the bugs NAMES: first their workloads, without any bug."""
     chosen = [mutant for mutant in base.mutants if not names or mutant.name in names]
     healthy = dict.fromkeys(mutant.workload for mutant in chosen)
     return [*map(Case, healthy), *(Case(mutant.workload, mutant) for mutant in chosen)]
 
 
 def run(bases: Sequence[Base], names: Sequence[str], folder: Path) -> list[Verdict]:
-    """Record and judge the bugs NAMES (none: all) of BASES; the traces go to FOLDER."""
+    """Record and audit the bugs NAMES (none: all) of BASES; the traces go to FOLDER."""
     verdicts: list[Verdict] = []
     (folder / RESULTS).unlink(missing_ok=True)  # older ones must not pass for this run's
     for base in bases:
@@ -166,22 +166,22 @@ def _judge(verdict: Verdict, trace: Path) -> Verdict:
 def told(verdict: Verdict, findings: Sequence[dict[str, Any]]) -> Verdict:
     """VERDICT with the FINDINGS of `mapcount audit --json`."""
     errors = audits.errors(findings)
-    certain = [one for one in errors if one["certainty"] == "certain"]
-    named = [one for one in certain if one["function"] == verdict.expected]
+    certain = [finding for finding in errors if finding["certainty"] == "certain"]
+    named = [finding for finding in certain if finding["function"] == verdict.expected]
     first = (named or certain)[:1]
     return replace(
         verdict,
         certain=len(certain),
         possible=len(errors) - len(certain),
-        races=sum(one["severity"] == audits.RACE for one in findings),
-        functions=dict(Counter(str(one["function"]) for one in certain)),
-        rules=dict(Counter(str(one["rule"]) for one in certain)),
+        races=sum(finding["severity"] == audits.RACE for finding in findings),
+        functions=dict(Counter(str(finding["function"]) for finding in certain)),
+        rules=dict(Counter(str(finding["rule"]) for finding in certain)),
         sentence=str(first[0]["sentence"]) if first else "",
     )
 
 
 def choose(kernel: Sequence[str], names: Sequence[str]) -> list[Base]:
-    """The bases that the command line means; a slip of the pen shall not show after an hour."""
+    """The bases that the command line selects; a wrong name is an error at once."""
     for name in kernel:
         if name not in mutants.BASES:
             known = ", ".join(mutants.BASES)

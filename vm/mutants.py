@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Accounting bugs to plant in kernels: what each one breaks, and how it has to be found.
+"""Accounting bugs to plant in kernels: what each bug breaks, and how it has to be found.
 
-All bugs of a kernel are built into one image, and asleep in it until their number is written to
-BUG_SWITCH: so the very same image is the healthy kernel that they are held against.
+All bugs of a kernel are built into one image, and inactive in it until their number is written to
+BUG_SWITCH: so the same image is also the healthy kernel for comparison.
 """
 
 from __future__ import annotations

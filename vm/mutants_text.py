@@ -90,7 +90,9 @@ def _row(verdict: Verdict) -> tuple[str, ...]:
 def main(argv: Sequence[str]) -> int:
     """Write the page for the verdicts in the file ARGV[0] to the file ARGV[1]."""
     results, output = map(Path, argv)
-    write_text(str(output), page([Verdict(**one) for one in json.loads(results.read_text())]))
+    write_text(
+        str(output), page([Verdict(**verdict) for verdict in json.loads(results.read_text())])
+    )
     return 0
 
 

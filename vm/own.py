@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What belongs to a kernel that the lab did not fetch: modules and headers, in packages or beside.
+"""Modules and headers of a kernel that the lab did not fetch, in packages or beside the image.
 
 Debian's kernels have 9p and overlayfs as modules, so their image alone does not boot. In newer
-suites linux-image-* only asks for linux-binary-* and linux-modules-*, where the kernel really is.
+suites linux-image-* only depends on linux-binary-* and linux-modules-*, which have the kernel.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COMPANIONS = ("linux-binary-", "linux-modules-")
 
 @dataclass(frozen=True)
 class Beside:
-    """What a guest sees of a kernel beside its image."""
+    """The folders of a kernel, besides its image, that a guest sees."""
 
     shares: tuple[guest.Share, ...] = ()  # its modules, and its packaged headers, at their places
     headers: Path | None = None  # the tree that it was built in
@@ -41,7 +41,7 @@ class Package:
 
 
 def beside(image: Path) -> Beside:
-    """The modules and headers that lie where the kernel's packages, or make, put them."""
+    """The modules and headers in the places where the kernel's packages, or make, put them."""
     name = arch.GUEST.release(image)
     # As virtme-ng looks for the modules that it boots with: in the nearest folder that has any.
     for root in image.parents:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Run a program so that it and everything it started can be ended together."""
+"""Runs a program so that it and everything it started can be ended together."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from vm import say
 class Group:
     """A child in a session of its own; leaving the `with` block ends the whole session group.
 
-    vng starts a shell that starts QEMU: signalling only the process we know would leave a guest
-    behind, so everything goes by the group's id.
+    vng starts a shell that starts QEMU: a signal to only the first process would leave a guest
+    running, so signals go to the group.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Group:
         return True
 
     def end(self, patience: float = 5.0) -> None:
-        """End every process of the group: first by asking, then by SIGKILL."""
+        """End every process of the group: by SIGTERM, then by SIGKILL."""
         deadline = time.monotonic() + patience
         self._signal(signal.SIGTERM)
         while self._alive() and time.monotonic() < deadline:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Programs of the fuzz workload as lists of operations: what a seed means, and one as C to send."""
+"""Programs of the fuzz workload as lists of operations, from a seed or its output, and as C."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _INCLUDE = re.compile(r'^#include "(\w+\.h)"\n', re.MULTILINE)
 
 @dataclass(frozen=True)
 class Operation:
-    """What one worker does to pages of a region; ``slot``: of a fork, whom it begins."""
+    """An operation of one worker on pages of a region; ``slot``: for a fork, the new worker."""
 
     worker: int
     kind: str
@@ -46,7 +46,7 @@ Program = tuple[Operation, ...]
 
 
 def of_seed(seed: int, operations: int) -> Program:
-    """The first so many OPERATIONS of SEED, after those that the workload begins with."""
+    """The first so many OPERATIONS of SEED, after the workload's initial ones."""
     command = [str(build.workload(FUZZ)), "-n", str(seed), "1", str(operations), str(operations)]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     start = tuple(Operation(0, "map", region) for region in range(REGIONS))
@@ -54,7 +54,7 @@ def of_seed(seed: int, operations: int) -> Program:
 
 
 def read(lines: Sequence[str]) -> Program:
-    """The operations that `fuzz -n` tells of."""
+    """The operations in the output of `fuzz -n`."""
     found = filter(None, map(_LINE.match, lines))
     return tuple(
         Operation(int(worker), kind, int(region), int(first), int(pages), int(slot or 0))
@@ -63,7 +63,7 @@ def read(lines: Sequence[str]) -> Program:
 
 
 def source(program: Program) -> str:
-    """A C program, complete in itself, that does what PROGRAM says and looks at the result."""
+    """A self-contained C program that does the operations of PROGRAM and checks the result."""
     text = REPLAY.read_text()
     done: set[str] = set()
 

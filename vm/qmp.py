@@ -48,7 +48,7 @@ class Qmp:
         return self._file
 
     def ask(self, command: str, **arguments: Any) -> Any:
-        """Run one command; returns what QEMU answers.  Raises QmpError."""
+        """Run one command; returns QEMU's answer.  Raises QmpError."""
         try:
             file = self._connected()
             file.write(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
@@ -64,9 +64,9 @@ class Qmp:
         raise QmpError(f"{command}: QEMU is gone")
 
     def stands_still(self) -> bool:
-        """True once the guest has powered off, reset or panicked; its memory is as it was then.
+        """Whether the guest has powered off, reset or panicked; its memory is as it was then.
 
-        False also where nobody answers: QEMU has not yet begun, or is gone.
+        False also if there is no answer: QEMU has not yet begun, or is gone.
         """
         try:
             return bool(self.ask("query-status")["status"] == "shutdown")
@@ -83,5 +83,5 @@ class Qmp:
             self.ask("quit")
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()

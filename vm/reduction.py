@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Makes a list of steps short: the fewest of them that still show something."""
+"""Reduces a list of steps to the fewest that still show something."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Shows = Callable[[Sequence[tuple[Step, ...]]], Sequence[bool]]
 
 
 def reduce(steps: tuple[Step, ...], shows: Shows[Step]) -> tuple[Step, ...]:
-    """As few of STEPS as it takes: without any one of them it is not shown.
+    """A minimal list of STEPS: without any single step of it nothing is shown.
 
-    This is delta debugging (Zeller's ddmin), which leaves out ever smaller parts.  All lists of a
-    round are tested at once.
+    This is delta debugging (Zeller's ddmin), which leaves out smaller and smaller parts.  All lists
+    of a round are tested at once.
     """
     kept = list(range(len(steps)))
     parts = PARTS

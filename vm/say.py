@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the lab tells the user on stderr: messages, phases, and the error that ends a command."""
+"""The lab's output on stderr: messages, phases, and the error that ends a command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from probes.visible import visible
 
 
 class LabError(MapcountError):
-    """Ends the command; its text becomes the `error:` line, so it says what to do next."""
+    """Ends the command; its text is printed as `error:`, and says what to do."""
 
 
 _ticking = False
@@ -38,7 +38,7 @@ def note(text: str) -> None:
 
 
 def detail(text: str) -> None:
-    """A note for those who asked for more."""
+    """A note that is printed under -v."""
     if cli.is_verbose():
         note(text)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Answers the questions of the 2015 thread by experiment: four forms of stable_page_flags()."""
+"""An experiment for the questions of the 2015 thread: four forms of stable_page_flags()."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Form:
     edits: tuple[Edit, ...] = ()
 
     def recipe(self, checked: bool) -> kbuild.Recipe:
-        """The kernel with this form; CHECKED: that dies of a wrong answer (CONFIG_DEBUG_VM)."""
+        """The kernel with this form; CHECKED: with checks that crash it (CONFIG_DEBUG_VM)."""
         configs = ("guest.config", "check.config") if checked else ("guest.config",)
         name = f"6.1-thread-{self.name}{'-checked' if checked else ''}"
         return kbuild.Recipe(name, SUITE, PACKAGE, configs, self.edits)
@@ -103,7 +103,7 @@ FORMS = (
 
 @dataclass(frozen=True)
 class Answer:
-    """What was measured of one form."""
+    """The measurements of one form."""
 
     form: str
     idea: str
@@ -152,8 +152,10 @@ def _race(form: Form, folder: Path) -> Answer:
         answer = replace(answer, words=guest.last_words(result.run_dir))
     answer = replace(answer, **_said(result))
     if trace.is_file():
-        races = [one for one in audits.findings(trace) if one["severity"] == audits.RACE]
-        certain = [one for one in races if one["certainty"] == "certain"]
+        races = [
+            finding for finding in audits.findings(trace) if finding["severity"] == audits.RACE
+        ]
+        certain = [finding for finding in races if finding["certainty"] == "certain"]
         answer = replace(answer, races=len(certain))
     return answer
 
@@ -175,7 +177,7 @@ def _said(result: guest.Result) -> dict[str, Any]:
 
 
 def table(answers: Sequence[Answer]) -> str:
-    """The answers for a terminal."""
+    """The measurements as a table for a terminal."""
     header = (
         *("form", "kernel", "answers", "impossible", "certain races"),
         *("instructions/page of a huge page", "of any page"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is made of a new kind of finding: a short program, a picture, and a report to send."""
+"""Makes the report of a new kind of finding, with a short program and a picture."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LEAST_SECONDS = 180.0
 
 @dataclass(frozen=True)
 class Trophy:
-    """A new kind, where it was seen, and what came of it."""
+    """A new kind, where it was found, and its program."""
 
     sighting: Sighting
     kernel: str  # as the lab was asked for it
@@ -43,9 +43,9 @@ class Trophy:
 
 
 def make(trophy: Trophy, trace: Path, deadline: float) -> Trophy:
-    """Keep TRACE if there is one, make the program short, draw, and write the report.
+    """Keep TRACE if there is one, reduce the program, draw, and write the report.
 
-    When DEADLINE is over, the program is as short as it has become by then.
+    The reduction ends at DEADLINE, with the program that it has by then.
     """
     trophy.folder.mkdir(parents=True, exist_ok=True)
     if trace.is_file():
@@ -74,7 +74,7 @@ def _picture(trophy: Trophy, trace: Path) -> None:
 def program_of(trace: Path, finding: dict[str, object]) -> tuple[Program, str]:
     """The operations of the fuzz workload that led to FINDING, and how the lab runs them.
 
-    Both are empty where no mark of that workload was made after it was seen.
+    Both are empty if that workload made no mark after the finding.
     """
     command = [sys.executable, str(audits.MAPCOUNT), "stats", str(trace), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=audits.READ_SECONDS)
@@ -116,11 +116,11 @@ class Bench:
 
     @property
     def over(self) -> bool:
-        """There is no time for another guest."""
+        """Whether there is no time for another guest."""
         return self.deadline - time.monotonic() < LEAST_SECONDS
 
     def shows(self, tried: Sequence[Program]) -> list[bool]:
-        """Which programs show the kind, each recorded; none when the time is over."""
+        """Which programs show the kind, each recorded; none after the deadline."""
         if self.over:
             return [False for _ in tried]
         say.phase(f"{self.kind.name}: {len(tried)} programs of {_sizes(tried)} operations")
@@ -143,7 +143,7 @@ class Bench:
         ]
 
     def alone(self, source: Path) -> str:
-        """What the program of SOURCE says of the kernel when nothing is recorded."""
+        """The output of the program of SOURCE when nothing is recorded."""
         limit = matrix.BOOT_SECONDS + matrix.STEP_SECONDS
         options = lab.Options(kernels.resolve(self.kernel), limit=limit)
         plan = self._plan(source)
@@ -168,7 +168,7 @@ def _sizes(tried: Sequence[Program]) -> str:
 
 
 def page(trophy: Trophy) -> str:
-    """The report: what is wrong, by which promise, where it was seen, and how to see it."""
+    """The report: what is wrong, by which documentation, where found, how to reproduce it."""
     kind, finding = trophy.sighting.kind, trophy.sighting.finding
     release = trophy.release or kind.kernel
     known = f" This is row {kind.row} of docs/trophies.md." if kind.row else ""
@@ -178,7 +178,7 @@ def page(trophy: Trophy) -> str:
         f"**What is wrong.** {visible(str(finding['sentence']))}",
     ]
     if finding.get("rests_on"):
-        parts.append(f"**By which promise.** {finding['rests_on']}")
+        parts.append(f"**By which documentation.** {finding['rests_on']}")
     times = trophy.sighting.times
     parts.append(
         f"**Seen** {times} time{'s' * (times != 1)} in one recording of `{trophy.workload}`"

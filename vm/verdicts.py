@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a test says of itself: its exit status, and how many of its checks passed."""
+"""A test's own result: its exit status, and how many of its checks passed."""
 
 from __future__ import annotations
 

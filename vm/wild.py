@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Programs that nobody wrote for this recorder: is it silent about healthy kernels under them?
+"""Programs that were not written for this recorder: does it report errors of healthy kernels?
 
-Each runs beside a process that makes marks at random times, so that snapshots meet it wherever
-it is.  What verify and audit say of its trace with certainty is a false alarm, or a kernel bug.
+Each runs beside a process that makes marks at random times, so that snapshots are taken anywhere
+in it.  Certain findings and differences in its trace are false alarms, or kernel bugs.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ TEST_SECONDS = 120
 
 @dataclass(frozen=True)
 class Program:
-    """One program of somebody else's, and the Debian packages that bring it.
+    """A program of others, and the Debian packages that have it.
 
-    ``test``: which of the kernel's selftests it is; ``before`` and ``after``: shell code that
-    prepares the guest, and puts it back.
+    ``test``: the kernel's selftest that it is; ``before`` and ``after``: shell code that
+    prepares the guest, and restores it.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Program:
 
     @property
     def script(self) -> str:
-        """What a shell in the guest does."""
+        """The script for a shell in the guest."""
         run = shlex.join(self.command)
         return f"{self.before}; cd /tmp; {run}; status=$?; {self.after}; exit $status"
 
@@ -152,7 +152,7 @@ def find(name: str) -> Program:
 
 
 def silent(cell: Cell) -> bool:
-    """Nothing certain was said of a healthy kernel, and the program did not notice the recorder."""
+    """Whether there is nothing certain, and the program's result is the same as unrecorded."""
     if cell.outcome == LEFT_OUT:
         return True
     alarm = cell.differences or cell.certain or cell.verdict != cell.alone
@@ -166,7 +166,7 @@ COLUMNS = (
 
 
 def table(results: Matrix) -> str:
-    """One line for each program on each kernel, and what it said of itself."""
+    """One line for each program on each kernel, with the program's own result."""
     rows: list[Sequence[str]] = [[*COLUMNS, "verdict"]]
     for cell in results.cells:
         rows.append([*(figure(cell, column) for column in COLUMNS), cell.verdict])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""x86-64, as the lab has to know it (vm/arch.py says what that is)."""
+"""x86-64, as guests of the lab (the names are described in vm/arch.py)."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _HEADER_MAGIC, _KERNEL_VERSION, _TEXTS = 0x202, 0x20E, 0x200
 
 
 def nodes(number: int, memory: str) -> list[str]:
-    """What virtme-ng is told for a guest of so many nodes: the kernel makes them by itself."""
+    """virtme-ng's options for a guest of so many NUMA nodes, which the kernel emulates."""
     return [f"--append=numa=fake={number}"]
 
 
 def boots(image: Path) -> bool:
-    """Whether IMAGE is a boot image: its set-up header begins with "HdrS"."""
+    """Whether IMAGE is a boot image: its setup header begins with "HdrS"."""
     with open(image, "rb") as file:
         file.seek(_HEADER_MAGIC)
         return file.read(4) == b"HdrS"
 
 
 def release(image: Path) -> str | None:
-    """What `uname -r` will say under IMAGE."""
+    """The release that `uname -r` will print under IMAGE."""
     with open(image, "rb") as file:
         file.seek(_KERNEL_VERSION)  # where the text lies
         (offset,) = struct.unpack("<H", file.read(2).ljust(2, b"\0"))

@@ -236,7 +236,7 @@ def test_kernel_that_does_not_boot_is_hunted_no_more(
     monkeypatch.setattr(matrix, "run", nothing)
     # WHEN it alone is hunted THEN the hunt is over after one look
     assert hunt.run(["next"], 3600.0, tmp_path, 1).guests == 1
-    assert "next is hunted no more: nothing is newer" in capsys.readouterr().err
+    assert "next is not hunted any more: nothing is newer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

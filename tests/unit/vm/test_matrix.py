@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 import vm.__main__
-from tests.fake_vng import PRETENDS, set_clock
+from tests.fake_vng import PRETENDS, set_clock, set_lab, touched
 from vm import (
     ahead,
     arch,
     audits,
-    build,
     chroot,
     configs_text,
     foreign,
@@ -113,12 +112,8 @@ class Lab:
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     fake = Lab(tmp_path)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("MAPCOUNT_ACCEL", "tcg")
-    monkeypatch.setattr(audits, "MAPCOUNT", fake.mapcount)
+    set_lab(monkeypatch, tmp_path, fake.mapcount)
     monkeypatch.setattr(lab.pagetypes, "ensure", lambda *_: touched(tmp_path / "page-types"))
-    monkeypatch.setattr(build, "workload", lambda source, *_: touched(tmp_path / source.stem))
     for suite in ("bookworm", "trixie"):  # roots that look complete: nothing is fetched
         root = chroot.path_of(suite)
         touched(root / "boot/vmlinuz-6.1.0-fake")
@@ -132,12 +127,6 @@ def page_of(fake: Lab) -> str:
     page.unlink(missing_ok=True)
     assert matrix_text.main([str(fake.output / "matrix.json"), str(page), "matrix"]) == 0
     return page.read_text()
-
-
-def touched(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    return path
 
 
 ALL_GOOD = 'for w in lifecycle shmem-thp seed-2015; do ended "$w" 0; done\nfinished\n'

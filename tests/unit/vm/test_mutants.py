@@ -2,15 +2,14 @@
 """Tests of the planted bugs: their table, and what is made of a guest that shows them."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 import vm.__main__
 from probes.hooks import HOOKS
-from tests.fake_vng import PRETENDS
-from vm import audits, build, chroot, kbuild, lab, mutant_run, mutants, mutants_text, scenarios
+from tests.fake_vng import PRETENDS, set_lab, touched
+from vm import chroot, kbuild, lab, mutant_run, mutants, mutants_text, scenarios
 from vm.mutant_run import Case, Verdict
 from vm.mutants import BASES, Base, Mutant
 from vm.say import LabError
@@ -154,22 +153,13 @@ print(json.dumps([] if name.startswith("healthy") else [one]))
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    def touched(path: Path) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        return path
-
     vng = touched(tmp_path / "bin/vng")
     vng.write_text(PRETENDS + FAKE_VNG)
     vng.chmod(0o755)
     audit = tmp_path / "mapcount.py"
     audit.write_text(FAKE_AUDIT)
-    monkeypatch.setenv("PATH", f"{vng.parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("MAPCOUNT_ACCEL", "tcg")
+    set_lab(monkeypatch, tmp_path, audit)
     monkeypatch.setenv("DEADLY", "")
-    monkeypatch.setattr(audits, "MAPCOUNT", audit)
-    monkeypatch.setattr(build, "workload", lambda source, *_: touched(tmp_path / source.stem))
     monkeypatch.setattr(lab.pagetypes, "ensure", lambda *_: touched(tmp_path / "page-types"))
     monkeypatch.setattr(kbuild, "ensure", lambda recipe: touched(tmp_path / "bzImage"))
     touched(chroot.path_of("bookworm") / "boot/vmlinuz-6.1.0-fake")

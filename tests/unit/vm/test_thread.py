@@ -2,14 +2,13 @@
 """Tests of the experiment about the 2015 thread, with guests and an audit that only pretend."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 import vm.__main__
-from tests.fake_vng import PRETENDS
-from vm import audits, build, chroot, kbuild, thread
+from tests.fake_vng import PRETENDS, set_lab, touched
+from vm import chroot, kbuild, thread
 
 # The kernel with the strict form dies; a reader that is asked for its cost tells one.
 FAKE_VNG = """\
@@ -40,21 +39,12 @@ print(json.dumps([one, one, dict(one, certainty="possible"), dict(one, severity=
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    def touched(path: Path) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        return path
-
     vng = touched(tmp_path / "bin/vng")
     vng.write_text(PRETENDS + FAKE_VNG)
     vng.chmod(0o755)
     (tmp_path / "mapcount.py").write_text(FAKE_AUDIT)
-    monkeypatch.setenv("PATH", f"{vng.parent}:{os.environ['PATH']}")
+    set_lab(monkeypatch, tmp_path, tmp_path / "mapcount.py", "kvm")
     monkeypatch.setenv("LOG", str(tmp_path / "log"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("MAPCOUNT_ACCEL", "kvm")
-    monkeypatch.setattr(audits, "MAPCOUNT", tmp_path / "mapcount.py")
-    monkeypatch.setattr(build, "workload", lambda source, *_: touched(tmp_path / source.stem))
     monkeypatch.setattr(kbuild, "ensure", lambda recipe: touched(tmp_path / recipe.name))
     touched(chroot.path_of("bookworm") / "boot/vmlinuz-6.1.0-fake")
     return tmp_path
