@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""arm64, as the recorder has to know it (probes/arch.py says what that is).
+"""arm64, for the recorder (the names are described in probes/arch.py).
 
 On a CPU with LSE atomics the kernel runs ``atomic_inc(&page->_mapcount)`` as ``stadd Ws, [Xn]``
 with 1 in Ws, and ``atomic_dec()`` as the same with -1.  The instruction has no displacement:
@@ -48,10 +48,10 @@ _NOP, _B, _BL = 0xD503201F, 0b000101, 0b100101
 
 
 def vmemmap(address: Mapping[str, int], kcore: Memory) -> int:
-    """Where the struct pages begin.  Raises ProbeError where that cannot be told.
+    """The address of the first struct page.  Raises ProbeError if it cannot be found.
 
-    That depends on the number of address bits and on where memory begins, and not in the same
-    way in every era.  But each memory section has the address that the page of pfn 0 would have
+    It depends on the number of address bits and on the start of memory, and differently in each
+    era.  But each memory section has the address that the page of pfn 0 would have
     (sparse_encode_mem_map()).
     """
     if "mem_section" not in address:
@@ -103,8 +103,8 @@ def calls(text: bytes, start: int, function: int) -> bool:
 
 
 def same_update(kept: bytes, there: bytes) -> bool:
-    """Whether what is there ends with the kept update and runs it: a boot changes the branch
-    before it alone, and what was compiled on a CPU with LSE atomics may be used on one without."""
+    """Whether the bytes end with the kept update and execute it: a boot changes only the branch
+    before it, and programs compiled on a CPU with LSE atomics may be used on one without."""
     return there[LEAD:] == kept and _runs(_words(there[:LEAD]))
 
 

@@ -32,7 +32,7 @@ class Arch(Protocol):
     SYMBOLS: Tuple[str, ...]
 
     def vmemmap(self, address: Mapping[str, int], kcore: Memory) -> int:
-        """Where the struct pages begin, given the symbols' addresses.  Raises ProbeError."""
+        """The address of the first struct page, by the symbols.  Raises ProbeError."""
 
     def updates(self, text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
         """(position, page) of each inlined increment (delta 1) or decrement (delta -1) of the
@@ -48,8 +48,8 @@ class Arch(Protocol):
     LEAD: int
 
     def same_update(self, kept: bytes, there: bytes) -> bool:
-        """Whether what is there, LEAD bytes and an update, is the kept update, as another boot of
-        the kernel may write it, and is run."""
+        """Whether some bytes, LEAD bytes and an update, are the kept update, as another boot of
+        the kernel may patch it, and are executed."""
 
 
 #: Bytes of a page that are known (set_state() of bpf/watch.h).
@@ -59,7 +59,7 @@ ARCHES: Dict[str, Arch] = {"aarch64": aarch64, "x86_64": x86_64}
 
 
 def name() -> str:
-    """The machine that this is.  Raises ProbeError where it is none of those known."""
+    """This machine's name.  Raises ProbeError if it is not supported."""
     machine = platform.machine()
     if machine not in ARCHES:
         raise ProbeError(f"{machine} is not supported: use one of {', '.join(ARCHES)}")
@@ -73,5 +73,5 @@ def name() -> str:
 
 
 def here() -> Arch:
-    """What is known of this machine.  Raises ProbeError where that is nothing."""
+    """This machine's module.  Raises ProbeError if there is none."""
     return ARCHES[name()]

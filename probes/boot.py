@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Finds what each boot decides: the addresses of the kernel, and what depends on them."""
+"""Finds what depends on the boot: the kernel's addresses, and values that follow from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from probes.probe import Probe
 
 
 class Boot:
-    """The running kernel as compiled programs meet it.  Raises ProbeError."""
+    """The values of the running kernel that compiled programs need.  Raises ProbeError."""
 
     def __init__(self, made: Compiled, kcore: Memory) -> None:
         self._kcore = kcore
@@ -43,21 +43,21 @@ class Boot:
                 self.marker_ops = marker_ops(own, offsets)
 
     def missing(self, plan: Plan) -> List[Missing]:
-        """What of a plan this boot does not allow."""
+        """Probes of a plan that are not possible in this boot."""
         if self.marker_ops or not any(probe.op == "mark" for probe in plan.probes):
             return []
         reason = "no such symbol, and no file of trace_marker to ask"
         return [Missing("mark", (MARK_OPS,), reason, MARKS)]
 
     def has_site(self, probe: Probe) -> bool:
-        """Whether the inlined update that a probe sits on is where it was when it was found."""
+        """Whether the inlined update of a probe is still at its address."""
         kept, machine = bytes.fromhex(probe.code), arch.here()
         at = self.address[probe.function] + probe.offset - machine.LEAD
         return machine.same_update(kept, self._kcore.read(at, machine.LEAD + len(kept)))
 
     @property
     def constants(self) -> Dict[str, int]:
-        """As the programs have them (probes/source.py)."""
+        """The constants of the programs (probes/source.py)."""
         address = self.address.get
         return {
             "VMEMMAP": self.layout.vmemmap,

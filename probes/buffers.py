@@ -29,7 +29,7 @@ class _View(ctypes.Structure):
 
 @contextlib.contextmanager
 def place_of(what: Union[bytes, bytearray, memoryview, mmap.mmap]) -> Iterator[Tuple[int, int]]:
-    """The address of the first byte and the number of bytes, which stay there meanwhile."""
+    """The address of the first byte and the number of bytes, which do not move meanwhile."""
     view = _View()
     ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(what), ctypes.byref(view), 0)
     try:

@@ -80,7 +80,7 @@ class _Commands(_SubParsers):
 class Parser(argparse.ArgumentParser):
     """A parser with -v and -q, as each of its commands has them.
 
-    It says what is wrong in one line: nobody finds it under three of usage.
+    It reports an error in one line, without the lines of usage.
     """
 
     def __init__(self, **what: Any) -> None:
@@ -100,7 +100,7 @@ class Parser(argparse.ArgumentParser):
         _write(message)
 
     def error(self, message: str) -> NoReturn:
-        """End with the status of a usage error."""
+        """Print the error and exit with the status of a usage error."""
         text = message[len("argument ") :] if message.startswith("argument ") else message
         tell("error", f"{text}; see `{self.prog} --help`")
         self.exit(USAGE)
@@ -117,7 +117,7 @@ def _parsed(parser: Parser, argv: Optional[Sequence[str]]) -> argparse.Namespace
 
 
 def fewer_losses(ring_bytes: int) -> str:
-    """What to do about rings, of so many bytes together, of which one was full."""
+    """Advice after a ring was full; all rings have so many bytes together."""
     size = ring_bytes >> 20
     larger = min(4 * size, LARGEST_RING)
     ring = f"larger rings (--buffer {larger}) or " if 0 < size < larger else ""
@@ -125,7 +125,7 @@ def fewer_losses(ring_bytes: int) -> str:
 
 
 def skipped(missed: int) -> str:
-    """That the kernel skipped probes so many times, why, and what to do about it."""
+    """The message that the kernel skipped probes so many times, why, and what to do."""
     return (
         f"the kernel skipped probes {missed} times, as it does while an interrupted or a preempted "
         "task is in one on the same CPU: later counts may differ; record with fewer probes (--only "
@@ -134,13 +134,13 @@ def skipped(missed: int) -> str:
 
 
 def page_of(trace: str) -> str:
-    """What makes a page of a trace that was just recorded, to be copied into a shell."""
+    """The command that makes a report of a trace just recorded, to be copied into a shell."""
     page = os.path.splitext(trace)[0] + ".html"
     return f"to see it: mapcount report {shlex.quote(trace)} -o {shlex.quote(page)} --open"
 
 
 def seconds(text: str) -> float:
-    """A time that can pass."""
+    """A time in seconds, for argparse."""
     value = _number(float, text)
     if not 0 < value <= LONGEST:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time: write seconds, above 0")
@@ -148,7 +148,7 @@ def seconds(text: str) -> float:
 
 
 def hours(text: str) -> float:
-    """A time that can pass, given in hours: its seconds."""
+    """A time in hours, for argparse: its seconds."""
     value = _number(float, text) * 3600
     if not 0 < value <= LONGEST:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time: write hours, above 0")
@@ -156,7 +156,7 @@ def hours(text: str) -> float:
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """A whole number between two."""
+    """An argparse type: a whole number between two."""
 
     def number(text: str) -> int:
         value = _number(int, text)
@@ -180,18 +180,18 @@ def _number(kind: Callable[[str], Any], text: str) -> Any:
 
 
 def tell(kind: str, text: object) -> None:
-    """One line on stderr: ``error``, ``warning`` or ``note``, and what to do."""
+    """Print one line on stderr: ``error``, ``warning`` or ``note``, and what to do."""
     say(f"{kind}: {text}")
 
 
 def detail(text: str) -> None:
-    """One note on stderr, for those who asked for more."""
+    """Print a note on stderr under -v."""
     if is_verbose():
         tell("note", text)
 
 
 def say(line: str) -> None:
-    """One line on stderr, as far as there is one; under -q only if it tells of an error."""
+    """Print one line on stderr, if it is open; under -q only errors."""
     if sys.stderr is None or (is_quiet() and not line.startswith("error:")):
         return
     with suppress(OSError):
@@ -199,12 +199,12 @@ def say(line: str) -> None:
 
 
 def is_quiet() -> bool:
-    """Whether nothing but errors may be told."""
+    """Whether only errors are printed (-q)."""
     return _level == QUIET
 
 
 def is_verbose() -> bool:
-    """Whether details are asked for."""
+    """Whether details are printed (-v)."""
     return _level >= VERBOSE
 
 
@@ -217,17 +217,17 @@ def _set_level(level: int) -> None:
 
 
 def result(text: str, at_once: bool = False) -> None:
-    """A result on stdout: lines, in which what others named has been made visible."""
+    """Print a result on stdout: lines, in which names have been made visible."""
     _write(text + "\n", at_once)
 
 
 def json_result(value: Any) -> None:
-    """A result of --json on stdout: plain values, numpy's among them."""
+    """Print a result of --json on stdout: plain values, numpy's among them."""
     _write(json.dumps(value, indent=1, allow_nan=False, default=lambda one: one.item()) + "\n")
 
 
 def json_rows(rows: Iterable[Mapping[str, Any]]) -> None:
-    """The same of a list of objects of plain values, however long: one is made at a time."""
+    """Print a list of objects of plain values, of any length, one at a time."""
     lead = "[\n "
     for row in rows:
         text = json.dumps(row, separators=(",\n  ", ": "), allow_nan=False)
@@ -237,7 +237,7 @@ def json_rows(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 class Unwritten(Exception):
-    """Standard output takes no more; any other OSError is about something else."""
+    """Standard output cannot be written; any other OSError is about something else."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error)
@@ -263,14 +263,14 @@ def main(
     command: Callable[[argparse.Namespace], int],
     argv: Optional[Sequence[str]],
 ) -> int:
-    """What main() of each program is: parse ARGV, run the command.  Returns its exit status."""
+    """The main() of each program: parse ARGV, run the command.  Returns its exit status."""
     return run(lambda: command(_parsed(parser(), argv)))
 
 
 def run(command: Callable[[], int]) -> int:
-    """Run a command to its end, whatever that is.  Returns its exit status.
+    """Run a command and report its errors.  Returns its exit status.
 
-    An error is one line; with -vv it is raised, to be seen with its traceback.
+    An error is one line; with -vv it is raised, with its traceback.
     """
     _prepare_streams()
     if sys.stdout is None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How the clock of the kernel's messages stands to CLOCK_MONOTONIC.
+"""The difference between the clock of the kernel's messages and CLOCK_MONOTONIC.
 
 printk stamps a message with local_clock(), which is not CLOCK_MONOTONIC: both count from
-boot, but start apart and drift apart.  A message of our own, with CLOCK_MONOTONIC read
+boot, but have different starts and drift.  A message of our own, with CLOCK_MONOTONIC read
 before and after, shows the difference at that moment.
 """
 
@@ -19,9 +19,9 @@ MESSAGE = b"<7>mapcount: %d sets its clock\n"
 
 
 def printk_clock(path: str = "/dev/kmsg") -> Dict[str, Any]:
-    """``printk_ns`` and ``monotonic_ns`` of the same moment, true within ``within_ns``.
+    """``printk_ns`` and ``monotonic_ns`` of the same moment, exact to ``within_ns``.
 
-    Raises OSError where messages cannot be written or read.
+    Raises OSError if messages cannot be written or read.
     """
     fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

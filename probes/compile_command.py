@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Makes the file by which a machine without a compiler records."""
+"""Makes the file with which a machine without a compiler can record."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Compiled programs as a value and as a file: all that a recording needs of one kernel's build.
+"""Compiled programs as a value and as a file: all that a recording needs for a kernel's build.
 
-The file: MAGIC, the SHA-256 of what follows, a u32 length, that many bytes of JSON, and the
-instructions of all programs, one behind the other.  Nothing in it is run or unpickled on
-reading; the kernel's verifier looks at the instructions.
+The file: MAGIC, the SHA-256 of the rest, a u32 length, that many bytes of JSON, and the
+instructions of all programs, concatenated.  Nothing in it is executed or unpickled on
+reading; the kernel's verifier checks the instructions.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Map:
 class Function:
     """The program of a probe.
 
-    maps, constants: (place, name) of the instructions that hold a map's descriptor, or a
-                     constant that the loader knows.
-    btf_id: of the function that fentry or fexit attach to, or of the variable that it looks at.
+    maps, constants: (index, name) of the instructions that hold a map's descriptor, or a
+                     constant that the loader writes.
+    btf_id: of the function that fentry or fexit attach to, or of the variable that it reads.
     """
 
     probe: int
@@ -63,7 +63,7 @@ class Function:
 class Compiled:
     """What was compiled for one build of the kernel.
 
-    sources:   a digest of this recorder's own files, which decided what was made.
+    sources:   a digest of this recorder's own files, on which the programs depend.
     symbols:   distance from the start of the kernel's text: the boot moves them together.
     layout:    the build's part; vmemmap is 0.
     """

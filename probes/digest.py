@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which of this recorder's files decide what is compiled, as one number."""
+"""A digest of the recorder's files on which the compiled programs depend."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ SOURCES = (
 
 @functools.lru_cache(maxsize=None)
 def sources() -> str:
-    """A digest of SOURCES: what was made by other files may not fit to this recorder."""
+    """A digest of SOURCES: programs made by other files may not fit this recorder."""
     digest = hashlib.sha256()
     for name in SOURCES:
         with open(os.path.join(os.path.dirname(__file__), name), "rb") as file:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Says what this kernel and host offer and lack, one line each, before anything is traced."""
+"""Reports what this kernel and host provide and lack, one line each, without tracing anything."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def doctor(
 ) -> int:
     """Print what was found, in lines or AS_JSON.  Returns 0, or 1 if recording cannot work here.
 
-    GIVEN, USE_CACHE: where `record` would be told to take its compiled programs from.
-    GROUPS: which probes it would be told to attach.
+    GIVEN, USE_CACHE: the source of `record`'s compiled programs (--compiled, --no-cache).
+    GROUPS: the probes to attach (--only).
     """
     report = Report(as_json, groups)
     _examine(report, Programs(given, use_cache))
@@ -44,7 +44,7 @@ def doctor(
 
 
 class Report:
-    """What was found, told in lines as it is found, or all at once as JSON (docs/json.md)."""
+    """The results, printed in lines at once, or all together as JSON (docs/json.md)."""
 
     def __init__(self, as_json: bool, groups: Groups = ()) -> None:
         self._as_json, self._groups = as_json, groups
@@ -53,18 +53,18 @@ class Report:
         self._plan: Dict[str, Any] = {"counters": [], "probes": [], "missing": []}
 
     def has(self, name: str, found: str) -> None:
-        """Something is there."""
+        """Report something that is there."""
         self._check(name, True, found, None)
         self._line(f"ok     {name}: {found}")
 
     def lacks(self, name: str, why: object, unseen: str, fatal: bool = True) -> None:
-        """Something is not; FATAL: recording cannot work without it."""
+        """Report something that is missing; FATAL: recording cannot work without it."""
         self._check(name, False, str(why), unseen)
         self._line(f"LACKS  {name}: {why}; not seen: {unseen}")
         self._good &= not fatal
 
     def probes(self, layout: Layout, plan: Plan) -> None:
-        """What will be attached, and what not."""
+        """Report the probes that will be attached, and those that are missing."""
         self.has("layout", f"counters {', '.join(layout.counters)}")
         plan = only(plan, self._groups)
         missing = plan.missing + unpublished()
@@ -134,14 +134,14 @@ def _examine(report: Report, programs: Programs) -> None:
 
 
 class Programs:
-    """By which of the three ways a recording would come to its programs."""
+    """Which of the three sources of programs a recording would use."""
 
     def __init__(self, given: Optional[str], use_cache: bool) -> None:
         self._given, self._use_cache = given, use_cache
         self.made: Optional[Compiled] = None
 
     def look(self) -> str:
-        """The way, as a line tells it.  Raises ProbeError."""
+        """The source, as text.  Raises ProbeError."""
         found = find(self._given, self._use_cache)
         if found is None:
             kept = f" and kept in {directory()}" if self._use_cache else ""

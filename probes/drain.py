@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Empties the rings into the sink of a recording, in a thread of its own.
 
-Snapshots take seconds where many tasks are traced, and a ring may fill in a fraction of that.
-What takes long of a snapshot are system calls and compression, during which Python lets other
-threads run; between them it lets them at each switch interval.
+Snapshots take seconds if many tasks are traced, and a ring may fill in a fraction of that.
+Most of the time of a snapshot are system calls and compression, during which Python lets other
+threads run; otherwise they run at each switch interval.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ SWITCH_SECONDS = 0.0005
 
 
 class Drain:
-    """The rings are drained inside of a ``with`` of it, and by ``now`` at any time.
+    """A context that drains the rings in a thread; ``now`` drains them at any time.
 
-    ``write``: takes the number of a ring, slots and how many they are; never at the same time
-    in two threads.
+    ``write``: called with the number of a ring, slots and their count; never in two threads at
+    the same time.
     """
 
     def __init__(self, rings: Rings, write: Callable[[int, memoryview, int], None]) -> None:
@@ -56,7 +56,7 @@ class Drain:
         self._thread.join()
 
     def now(self, least: int = 0) -> int:
-        """Write what is complete of the rings with at least so many bytes.  Returns how many
+        """Write the complete records of the rings with at least so many bytes.  Returns how many
         records that were."""
         with self._lock:
             count = self._rings.drain(self._write, least)
@@ -64,7 +64,7 @@ class Drain:
             return count
 
     def check(self) -> None:
-        """Raise what ended the thread, if something did."""
+        """Raise the exception that ended the thread, if there was one."""
         if self._error is not None:
             raise self._error
 

@@ -19,7 +19,7 @@ ET_CORE, PT_LOAD = 4, 1
 
 
 class Core:
-    """One open core file.  Raises ProbeError where it is none."""
+    """One open core file.  Raises ProbeError if it is not a core."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -57,7 +57,7 @@ class Core:
         )
 
     def read(self, physical: int, size: int) -> Optional[bytes]:
-        """``size`` bytes of physical memory, None where the core lacks (some of) them."""
+        """``size`` bytes of physical memory, None if the core lacks some of them."""
         for first, length, place in self._loads:
             if first <= physical and physical + size <= first + length:
                 data = os.pread(self._file.fileno(), size, place + physical - first)

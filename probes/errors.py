@@ -5,7 +5,7 @@ from __future__ import annotations
 
 
 class MapcountError(Exception):
-    """The root of every program's errors: something that the user can mend.
+    """The base of every program's errors: something that the user can fix.
 
     The text says what is wrong and what to do; the command ends with ``exit_code``.
     """

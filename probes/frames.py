@@ -15,8 +15,8 @@ PFN_MASK = (1 << 55) - 1
 def frames_of(mapping: mmap.mmap, pages: int) -> List[Tuple[int, int]]:
     """The frames of the first ``pages`` pages of a read-only shared mapping.
 
-    As runs (first pfn, number), in the order of the pages.  Raises OSError where the
-    kernel does not tell them.
+    As runs (first pfn, number), in the order of the pages.  Raises OSError if the kernel does
+    not show them.
     """
     # A page that was never touched has no entry.
     bytes(mapping[:: mmap.PAGESIZE])

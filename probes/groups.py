@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The groups of probes that `record --only` and `--pins` select, and what is invisible without."""
+"""The groups of probes that `record --only` and `--pins` select, and what is not seen without."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def left_out(groups: Groups) -> List[str]:
 
 
 def only(plan: Plan, groups: Groups, pins: bool = False) -> Plan:
-    """The probes of some groups; what is left out is missing.  Without ``pins`` nobody asked for
-    those that tell of pins, so that they are not missed."""
+    """The plan with the probes of some groups; others are missing.  Without ``pins`` the probes
+    of pins are left out, and not listed as missing."""
     if not pins:
         probes = [probe for probe in plan.probes if probe.group != PINS]
         plan = Plan(probes, [gap for gap in plan.missing if gap.op not in OF_PINS])
@@ -73,8 +73,8 @@ def only_programs(
 ) -> Compiled:
     """The compiled programs of some groups; their probes keep their ids.
 
-    WHERE: with those that follow where pages are mapped, and what of it cannot be told.  PINS: with
-    those that tell of pins.
+    WHERE: with the probes that record where pages are mapped, and a list of those missing for it.
+    PINS: with the probes of pins.
     """
     plan = only(made.plan, groups, pins)
     if where:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A process that continues held tasks when the recorder dies, or holds them for too long.
 
-A recorder that is killed outright runs no code of its own any more, and nothing else would
-ever continue the tasks that it had stopped.
+A recorder that is killed by SIGKILL cannot continue the tasks that it had stopped, and nothing
+else would.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ LIMIT_SECONDS = 60.0
 class Guardian:
     """The recorder's end of a pipe; its other end outlives the recorder.
 
-    Fork it before any child that outlives the recorder: who inherits this end keeps it open.
+    Fork it before any child that outlives the recorder: a child that inherits this end keeps it
+    open.
     """
 
     def __init__(self, limit: float = LIMIT_SECONDS) -> None:
@@ -37,19 +38,19 @@ class Guardian:
         os.close(told)
 
     def holds(self, pid: int) -> None:
-        """Before a task is stopped: it will need to be continued."""
+        """Call before a task is stopped: it must be continued later."""
         self._tell(f"stopped {pid}")
 
     def freezes(self, path: str) -> None:
-        """Before a cgroup is frozen, by its file cgroup.freeze."""
+        """Call before a cgroup is frozen, with its file cgroup.freeze."""
         self._tell(f"frozen {path}")
 
     def released(self) -> None:
-        """Everything that was told before is on its way again."""
+        """Call when all tasks and cgroups given before are running again."""
         self._tell("released")
 
     def end(self) -> None:
-        """The recorder has come to its end in order."""
+        """Call when the recorder ends normally."""
         os.close(self._pipe)
         os.waitpid(self.pid, 0)
 

@@ -50,7 +50,7 @@ KHEADERS = "/sys/kernel/kheaders.tar.xz"
 def find_types() -> Btf:
     """The kernel's types: from its BTF, else from its headers.
 
-    Raises ProbeError where there is neither.
+    Raises ProbeError if there is neither.
     """
     try:
         return Btf()
@@ -62,15 +62,15 @@ def find_types() -> Btf:
 
 
 def folders() -> List[str]:
-    """Where the headers of the running kernel lie: Debian splits them in two, and the last
-    has what the build generated."""
+    """The folders of the running kernel's headers: Debian has two, and the last one has the
+    generated headers."""
     given = os.environ.get("BCC_KERNEL_SOURCE")
     modules = f"/lib/modules/{platform.release()}"
     return [given] if given else [f"{modules}/source", f"{modules}/build"]
 
 
 def read_headers() -> Dict[str, str]:
-    """The text of FILES.  Raises ProbeError where none is found."""
+    """The text of FILES.  Raises ProbeError if none is found."""
     found = _in_folders() or _in_archive()
     if not found:
         raise ProbeError(
@@ -109,7 +109,7 @@ def _in_archive() -> Dict[str, str]:
 
 
 class HeaderTypes(Btf):
-    """Types by the kernel's headers.  Raises ProbeError where they do not compile."""
+    """Types by the kernel's headers.  Raises ProbeError if they do not compile."""
 
     source = "headers"
     unknown_function = "no header declares its arguments"
@@ -120,7 +120,7 @@ class HeaderTypes(Btf):
             super().__init__(descriptor)
 
     def enumerator(self, name: str) -> Optional[int]:
-        """Not known: mm/internal.h, which may have it, is no header for others."""
+        """None: mm/internal.h, which may have it, is not among the installed headers."""
         return None
 
     def _read_parameters(self, function: str) -> Optional[List[str]]:
@@ -151,7 +151,7 @@ int types(void *ctx) {{ return 0; }}
 
 
 def parameters(text: str, function: str) -> Optional[List[str]]:
-    """Names of a function's parameters by its prototype, None where there is none.
+    """Names of a function's parameters by its prototype, None if there is none.
 
     A prototype begins in the first column; a call in an inline function does not.
     """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Holds tasks still while their page tables are walked.
+"""Stops tasks while their page tables are walked.
 
 An mremap() changes no map count and moves a mapping past the walk; an munmap() or a fork
-changes what is yet to be read.  So every traced task is stopped: by the freezer of its
-cgroup where one is followed, which no other process notices, else by SIGSTOP.
+changes mappings that are not read yet.  So every traced task is stopped: with --cgroup by the
+freezer of the cgroup, which no other process notices, else by SIGSTOP.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ STOPPED, ENDED = ("T", "t"), ("Z", "X")
 
 
 class Look(NamedTuple):
-    """A thread's state, and how often it has been taken off its CPU: who runs will be."""
+    """A thread's state, and its number of context switches, which grows if it runs."""
 
     state: str
     switches: int
 
 
 def look(tid: int) -> Look:
-    """What a thread does now; one that is gone has ended."""
+    """The state of a thread now; a missing thread has ended."""
     state, switches = "X", 0
     with contextlib.suppress(OSError), open(f"/proc/{tid}/status", errors="replace") as file:
         for line in file:
@@ -48,7 +48,7 @@ def look(tid: int) -> Look:
 
 
 def threads(pid: int) -> Dict[int, Look]:
-    """The threads of a process, and what each does."""
+    """The threads of a process, and the state of each."""
     try:
         return {int(tid): look(int(tid)) for tid in os.listdir(f"/proc/{pid}/task")}
     except OSError:
@@ -64,21 +64,21 @@ class Freezer:
 
     @classmethod
     def of(cls, cgroup: str) -> "Optional[Freezer]":
-        """The freezer of a cgroup that has one and does not hold this process itself."""
+        """The freezer of a cgroup, if it has one and does not contain this process."""
         freezer = cls(cgroup)
         there = os.path.exists(freezer.path)
         return freezer if there and os.getpid() not in members(cgroup) else None
 
     def frozen(self) -> bool:
-        """Every task of it is."""
+        """Whether every task of the cgroup is frozen."""
         return "frozen 1" in _lines(self._events)
 
     def asked(self) -> bool:
-        """Somebody wants it frozen."""
+        """Whether a freeze was requested, by any process."""
         return _lines(self.path) == ["1"]
 
     def freeze(self) -> None:
-        """Begin to; see ``frozen``."""
+        """Request the freeze; see ``frozen``."""
         with contextlib.suppress(OSError), open(self.path, "w") as file:
             file.write("1")
 
@@ -102,10 +102,10 @@ def members(cgroup: str) -> Set[int]:
 
 @dataclass
 class Hold:
-    """Every process that ``tasks`` names stands still inside of a ``with`` of it.
+    """A context in which every process that ``tasks`` returns is stopped.
 
-    ``tasks`` is asked until it names no new one: a fork may have been under way.
-    ``marked``: names those that stopped themselves for the recorder: they are continued in
+    ``tasks`` is called until it returns no new process, because of forks in progress.
+    ``marked``: returns those that stopped themselves for the recorder: they are continued in
     any case, others only if they were not stopped before.
     """
 
@@ -139,16 +139,16 @@ class Hold:
 
     @property
     def processes(self) -> List[int]:
-        """The processes that were asked to stand still."""
+        """The processes that were told to stop."""
         return sorted(self._looks)
 
     @property
     def at_rest(self) -> Set[int]:
-        """Those that do."""
+        """The processes that have stopped."""
         return set(self._looks) - self._restless
 
     def torn(self) -> Dict[int, str]:
-        """The processes that were never still, or have run since, and which of the two."""
+        """The processes that never stopped, or have run since, and which of the two."""
         found = {pid: f"not at rest within {self.seconds:g} s" for pid in self._restless}
         for pid, looks in self._looks.items():
             if pid not in found and _differ(looks, threads(pid)):
@@ -156,7 +156,7 @@ class Hold:
         return found
 
     def release(self) -> None:
-        """Continue what was stopped here."""
+        """Continue the processes that were stopped here."""
         for pid in self._ours.union(self.marked()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)

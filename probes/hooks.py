@@ -17,20 +17,20 @@ from probes.probe import Value, argument, constant, number
 
 @dataclass(frozen=True)
 class Candidate:
-    """One kernel function, and which of its parameters say what it is called for.
+    """One kernel function, and the meaning of its parameters.
 
     page, pmd: the parameter that names the page, or the huge PMD that maps it.
     nr:        the parameter that counts pages, None for one page.
     level:     "pte", "pmd" or "pud"; "folio" where the folio's order decides; or
                "param:mask", a PMD mapping where the bits of that parameter are set.
-    only:      a parameter that names the folio to which the function confines itself.
-    moves:     those that say which mapping is moved, from where and where to; or the one structure
-               (struct pagetable_move_control) that does.
-    known:     its first parameters, where it is static: then no header declares it.
-    flags:     the parameter that has FOLL_PIN or FOLL_GET, where it may be either.
-    beside:    a function without which this one does not do all that the hook is about.
-    inlines:   a function that another row has: only a copy of it that was inlined in this one
-               makes it worth a probe.
+    only:      a parameter that names the only folio on which the function acts.
+    moves:     the parameters for the mapping that is moved, its old and new address; or the one
+               structure (struct pagetable_move_control) that has them.
+    known:     its first parameters, if it is static: then no header declares it.
+    flags:     the parameter that has FOLL_PIN or FOLL_GET, if it may be either.
+    beside:    a function without which this one does not do the whole operation.
+    inlines:   a function of another row: this one is probed only if a copy of that function was
+               inlined in it.
     """
 
     function: str
@@ -57,12 +57,12 @@ class Hook:
     delta:    the declared change of the map counts by this operation, if it is its own.
     where:    for delta: "enter", "return", or "doublemap": on enter, and only in the era
               of PG_double_map, where the PMD split changes the counters itself.
-    lost:     what cannot be seen where no candidate can be attached.
-    optional: kernels without this operation are no worse for it.
-    anybody:  record a bracket of every task, not of the wanted ones alone.
-    deferred: record a bracket from the first watched page on that is met in it.
-    within:   the bracket, earlier in the catalogue, that is around: a reader is recorded only
-              inside it, and another operation's is told of when it is deferred.
+    lost:     what cannot be seen if no candidate can be attached.
+    optional: kernels without this operation lack nothing.
+    anybody:  record a bracket of every task, not only of the wanted ones.
+    deferred: record a bracket only from the first watched page in it on.
+    within:   the surrounding bracket, earlier in the catalogue: a reader is recorded only
+              inside it, and another operation makes a deferred bracket be recorded.
     """
 
     op: str
@@ -551,10 +551,10 @@ class Site:
     """A counter update that the compiler inlined: probed at its instruction.
 
     field:    the layout field that the ``lock incl`` or ``lock decl`` addresses.
-    hugetlb:  the update is of a hugetlb folio; at others the instruction means something else.
-    optional: in some kernels the update lies in another of these functions.
-    instead:  a function that makes these updates where the kernel has it.
-    within:   the bracket that is around, where it is not the function's own.
+    hugetlb:  the update is of a hugetlb folio; for others the instruction has another meaning.
+    optional: in some kernels the update is in another of these functions.
+    instead:  a function that makes these updates if the kernel has it.
+    within:   the surrounding bracket, if it is not the function's own.
     """
 
     op: str

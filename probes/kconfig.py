@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the running kernel was built with, where that does not show in its types."""
+"""Configuration options of the running kernel that its types do not show."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def places() -> List[str]:
 
 
 def built_with(option: str) -> Optional[bool]:
-    """Whether the kernel has ``option`` (=y); None where no configuration is found."""
+    """Whether the kernel has ``option`` (=y); None if no configuration is found."""
     for place in places():
         if not os.path.exists(place):
             continue

@@ -32,7 +32,7 @@ GIVEN, KEPT, COMPILED = "given", "kept", "compiled"
 
 @dataclass(frozen=True)
 class Found:
-    """The programs, how they came (GIVEN, KEPT, COMPILED), and the file that they came from."""
+    """The programs, their source (GIVEN, KEPT, COMPILED), and their file."""
 
     made: Compiled
     way: str
@@ -50,7 +50,7 @@ def directory() -> str:
 def find(given: Optional[str], use_cache: bool) -> Optional[Found]:
     """The programs that need no compiler; None: there are none.
 
-    Raises ProbeError where the file that was GIVEN does not fit.
+    Raises ProbeError if the file that was GIVEN does not fit.
     """
     if given:
         return Found(_given(given), GIVEN, given)

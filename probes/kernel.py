@@ -22,7 +22,7 @@ _HIDDEN = "{} shows no addresses: run as root, with kernel.kptr_restrict below 2
 class Symbols:
     """/proc/kallsyms of the kernel proper (modules are left out).
 
-    Raises ProbeError where the addresses are hidden (no root, or kptr_restrict=2).
+    Raises ProbeError if the addresses are hidden (no root, or kptr_restrict=2).
     """
 
     def __init__(self, path: str = "/proc/kallsyms") -> None:
@@ -72,14 +72,14 @@ class Symbols:
         return f"{self._names[i]}+{address - self._starts[i]:#x}"
 
     def end_of(self, name: str) -> int:
-        """Where the next function begins: the end of ``name``'s text, at the latest."""
+        """The start of the next function: an upper limit for the end of ``name``."""
         i = bisect.bisect_right(self._starts, self.address[name])
         return self._starts[i] if i < len(self._starts) else self.address[name]
 
 
 def text_start(path: str = "/proc/kallsyms") -> int:
-    """Where the kernel's text begins: of all symbols the only one that is needed to place what
-    was compiled before.  Raises ProbeError where the addresses are hidden."""
+    """The start of the kernel's text, the only symbol that programs compiled before need.
+    Raises ProbeError if the addresses are hidden."""
     try:
         with open(path) as lines:
             for line in lines:
@@ -107,7 +107,7 @@ class Memory(ABC):
 
     @abstractmethod
     def read(self, address: int, size: int) -> bytes:
-        """``size`` bytes from a kernel address.  Raises ProbeError where none are."""
+        """``size`` bytes from a kernel address.  Raises ProbeError if they cannot be read."""
 
     def u64(self, address: int) -> int:
         """The 8 bytes at a kernel address as a number."""
@@ -162,8 +162,8 @@ class Kcore(Memory):
 
 
 def check_kprobes() -> str:
-    """ "enabled".  Raises ProbeError where the kernel has no kprobes, or has them switched off:
-    it would attach them all the same, and none would ever fire."""
+    """ "enabled".  Raises ProbeError if the kernel has no kprobes, or has them switched off:
+    it would still attach them, and none would ever fire."""
     try:
         with open("/sys/kernel/debug/kprobes/enabled") as file:
             if file.read().strip() != "1":

@@ -15,9 +15,9 @@ MOST_LINES = 400
 
 
 def last_words(path: str, clock: Optional[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
-    """An OOPS block's content, None where the console shows no complaint.
+    """An OOPS block's content, None if the console shows no complaint.
 
-    ``clock``: how printk's clock stood to CLOCK_MONOTONIC (the header's ``clock.printk``).
+    ``clock``: printk's clock and CLOCK_MONOTONIC at one moment (the header's ``clock.printk``).
     """
     with open(path, "rb") as file:
         lines = file.read().decode(errors="replace").replace("\r", "").splitlines()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where the running kernel keeps its map counts: the era, found by what it has.
+"""The offsets of the running kernel's map counts, and so its era, by the fields that it has.
 
-The counters changed shape several times.  What decides is which fields exist, never the
-version number: distributions backport.
+The counters changed several times.  The fields that exist decide, never the version number:
+distributions backport.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PAGE_TYPE_BASE, PG_HUGETLB = 0xF0000000, 0x00000800
 
 @dataclass(frozen=True)
 class Layout:
-    """Offsets in bytes from a folio's head struct page; None where the era has no such field."""
+    """Offsets in bytes from a folio's head struct page; None if the era has no such field."""
 
     source: str
     struct_page: int
@@ -57,7 +57,7 @@ class Layout:
         return kept if self.page_counts else [name for name in kept if name not in OF_PAGES]
 
     def as_json(self) -> Dict[str, Any]:
-        """The layout as the trace header holds it."""
+        """The layout for the trace header."""
         return asdict(self)
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a trace may hold at most: docs/trace-format.md promises it.
+"""Upper limits for the contents of a trace, documented in docs/trace-format.md.
 
-The recorder stays below these limits and a reader checks them where it reads a block, so that
-what a file asks of a reader is bounded by its size.
+The recorder stays below these limits and a reader checks them when it reads a block, so that
+the reader's memory and time are bounded by the size of the file.
 """
 
 #: Bytes that one packed block may unpack to.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Loads compiled programs into the kernel and attaches them: maps, constants, descriptors.
 
-It does not matter when they were compiled, or where: this is the only way to load them.
+All programs are loaded here, whenever and wherever they were compiled.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _U32 = struct.Struct("=I")
 
 @dataclass(frozen=True)
 class Filters:
-    """Which folios get watched.  An empty filter lets everything pass."""
+    """Which folios are watched.  An empty filter accepts all."""
 
     min_order: int = 2
     tasks: bool = False
@@ -85,7 +85,7 @@ class Filters:
 
     @property
     def constants(self) -> Dict[str, int]:
-        """As the programs have them."""
+        """The filters as constants of the programs."""
         return {
             "MIN_ORDER": self.min_order,
             "FILTER_TASKS": int(self.tasks),
@@ -99,8 +99,8 @@ class Filters:
 def patched(function: Function, maps: Dict[str, int], constants: Dict[str, int]) -> bytes:
     """A program's instructions with the descriptors of the maps, and the constants.
 
-    A map that this recording does not need has no descriptor: what would use it is cut off by
-    a constant, and the verifier, which refuses any other use of a 0, removes it.
+    A map that this recording does not need has no descriptor: a constant makes the code that
+    uses it unreachable, and the verifier, which rejects any other use of a 0, removes it.
     """
     code = bytearray(function.code)
 
@@ -137,7 +137,7 @@ def _created(map_: Map, entries: int, inner: int = 0) -> int:
 
 
 class Refused(ProbeError):
-    """The kernel takes no fentry or fexit where a kprobe may do."""
+    """The kernel refuses fentry or fexit at a function where a kprobe may be possible."""
 
 
 def _refusal(probe: Probe, error: OSError) -> str:
@@ -148,7 +148,7 @@ def _refusal(probe: Probe, error: OSError) -> str:
 
 
 class Program:
-    """The loaded programs and their maps.  Raises ProbeError where the kernel refuses one."""
+    """The loaded programs and their maps.  Raises ProbeError if the kernel refuses one."""
 
     def __init__(self, made: Compiled, shape: Shape, filters: Filters, boot: Boot) -> None:
         self.shape = shape
@@ -248,7 +248,7 @@ class Program:
 
     @property
     def watch_set(self) -> WatchSet:
-        """Which pages are watched."""
+        """The watch set of the recording."""
         frames = memoryview(self._frames)[: self.shape.frames * FRAME_BYTES]
         return WatchSet(frames, self.shape.sections)
 
@@ -263,29 +263,29 @@ class Program:
         return tuple(self._rings)
 
     def open(self) -> None:
-        """From now on wanted folios are watched."""
+        """Begin to watch wanted folios."""
         self._control[0] = 1
 
     def close(self) -> None:
-        """From now on nothing is watched.  Detaching takes seconds, in which nobody drains."""
+        """Stop watching.  Detaching takes seconds, during which the rings are not drained."""
         self._control[0] = 0
         self._frames[:] = bytes(len(self._frames))
 
     def tell_brackets(self) -> None:
-        """From now on brackets are recorded whether anything watched is met in them or not."""
+        """Record all brackets from now on, also those without a watched page in them."""
         self._control[8] = 1
 
     def outside(self) -> int:
-        """How many wanted folios lay in memory that came after recording began."""
+        """How many wanted folios were in memory that came online after recording began."""
         return int.from_bytes(self._control[16:24], "little")
 
     def made_up(self, second: Probe) -> int:
-        """Of how many events a second program has made the records, as the first was skipped."""
+        """For how many events a second program made the record because the first was skipped."""
         at = MADE_UP_AT + 8 * int(second.values[0].what)
         return int.from_bytes(self._control[at : at + 8], "little")
 
     def marks(self) -> int:
-        """How many marks workloads have named so far."""
+        """How many marks workloads have set so far."""
         return int.from_bytes(self._control[24:32], "little")
 
     def mark(self, number: int) -> Tuple[int, str]:
@@ -300,11 +300,11 @@ class Program:
         return tid, name.split(b"\n")[0].decode(errors="replace")
 
     def follow_task(self, pid: int) -> None:
-        """Watch the folios of a process, and of the children it will have."""
+        """Watch the folios of a process, and of its future children."""
         self._tasks[pid] = 1
 
     def followed(self) -> List[int]:
-        """The processes whose folios are watched, children that were born meanwhile included."""
+        """The processes whose folios are watched, their children included."""
         tasks = self._tasks[:]  # bytes, in which to find is faster
         found, at = [], tasks.find(1)
         while at >= 0:
@@ -313,7 +313,7 @@ class Program:
         return found
 
     def follow_mm(self, address: int) -> None:
-        """Watch what others do to the folios of an address space (a struct mm_struct)."""
+        """Watch the folios of an address space (a struct mm_struct), also for other tasks."""
         # In this order: see bpf/watch.h.
         self._mm_hints[(address >> MM_HINT_SHIFT) % MM_HINTS] = 1
         syscalls.update(self._maps["mms"], _U64.pack(address), b"\1")
@@ -342,7 +342,7 @@ class Program:
     def attach(self, probe: Probe) -> Optional[str]:
         """Attach one probe.  Returns None, or why it cannot be attached.
 
-        Raises Refused where a kprobe may do.
+        Raises Refused if a kprobe may be possible instead.
         """
         program = self._programs[probe.id]
         if probe.code and not self._boot.has_site(probe):
@@ -368,11 +368,11 @@ class Program:
         return None
 
     def program_fds(self, plan: Plan) -> Dict[int, int]:
-        """Probe id -> file descriptor of its loaded BPF program, of second ones none."""
+        """Probe id -> file descriptor of its loaded BPF program; second programs are left out."""
         return {probe.id: self._programs[probe.id] for probe in plan.probes if probe.instead < 0}
 
     def detach(self) -> None:
-        """Detach every probe and unload; what is mapped stays readable, the stacks do not."""
+        """Detach every probe and unload; the mapped rings stay readable, the stacks do not."""
         every = (*self._links, *self._programs.values(), *self._maps.values(), *self._rings)
         for fd in every:
             os.close(fd)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What was not recorded: ring-full drops and missed probes, as counts the kernel keeps."""
+"""Events that were not recorded: ring-full drops and missed probes, by the kernel's counts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from probes.maps import Shape
 
 
 class Losses:
-    """Counts of one kind of loss, told once each."""
+    """Counts of one kind of loss, each reported once."""
 
     kind = ""
 
@@ -34,7 +34,7 @@ class Losses:
 
 
 class RingLosses(Losses):
-    """Compares the kernel's counts of refused records with what was reported before."""
+    """Records that found their ring full: the kernel's counts, less those reported before."""
 
     kind = "ring"
 
@@ -63,7 +63,7 @@ class RingLosses(Losses):
 
 
 class Misses(Losses):
-    """Runs of a program that the kernel skipped because it was active on that CPU already.
+    """Runs of a program that the kernel skipped because a program was active on that CPU.
 
     From the programs' fdinfo (kernels from 5.12 on; before 6.7 kprobes do not count).
     ``fds``: probe id -> descriptor of its program.  ``made_up``: probe id -> how many of its
@@ -102,9 +102,9 @@ class Misses(Losses):
 
 
 class Outside(Losses):
-    """Wanted folios in memory that has no place in the watch set: it came online later.
+    """Wanted folios in memory that is not in the watch set, because it came online later.
 
-    ``count``: how many there were so far; ``probe``: the one that met them, on whatever CPU.
+    ``count``: how many there were so far; ``probe``: the id under which they are reported.
     """
 
     kind = "outside"

@@ -36,7 +36,7 @@ _INSN = struct.Struct("<BBhI")
 def make(kcore: Memory, trampolines: bool = True) -> Compiled:
     """Compile for the running kernel.  Raises ProbeError.
 
-    TRAMPOLINES: use fentry and fexit where the kernel offers them, not kprobes alone.
+    TRAMPOLINES: use fentry and fexit where the kernel provides them, not only kprobes.
     """
     say("reading the kernel's symbols and types")
     symbols = Symbols()
@@ -94,7 +94,7 @@ def _function(probe: Probe, code: bytes, maps: Dict[int, Map], types: Btf) -> Fu
 def references(
     code: bytes, maps: Dict[int, Map]
 ) -> Tuple[List[Tuple[int, str]], List[Tuple[int, str]]]:
-    """Which instructions hold a map's descriptor, and which a constant of the loader's."""
+    """The instructions that hold a map's descriptor, and those with a constant of the loader's."""
     named, constants = [], []
     place = 0
     while place < len(code) // INSN_SIZE:

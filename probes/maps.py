@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The sizes of the maps through which the BPF program and the recorder talk (bpf/*.h)."""
+"""The sizes of the maps that the BPF programs and the recorder share (bpf/*.h)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def count_words(probes: int) -> int:
 
 @dataclass(frozen=True)
 class Shape:
-    """How large the maps are on this machine.
+    """The sizes of the maps on this machine.
 
     ``cpus``: one more than the highest number that a CPU may have; ``online``: the numbers of
     those that have a ring of ``ring_bytes``; ``sections``: of physical memory, those that hold any.
@@ -52,7 +52,7 @@ class Shape:
 
     @property
     def frames(self) -> int:
-        """How many frames the watch set has."""
+        """The number of frames of the watch set."""
         return len(self.sections) * SECTION_FRAMES
 
     @property
@@ -61,7 +61,7 @@ class Shape:
         return len(self.online) * self.ring_bytes
 
     def ring_of(self, cpu: int) -> int:
-        """Which ring a CPU writes into: one that comes online later shares one."""
+        """The ring into which a CPU writes; a CPU that comes online later shares one."""
         return self.online.index(cpu) if cpu in self.online else cpu % len(self.online)
 
     @property

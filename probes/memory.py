@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernel's memory: through /proc/kcore, or where there is none, through a BPF program.
+"""The kernel's memory: through /proc/kcore or, if that is missing, through a BPF program.
 
-The program is written here instruction by instruction, and runs when it is told to
-(BPF_PROG_TEST_RUN of a raw tracepoint's program, 5.10+): it copies what lies at an address into
-a map.  It needs no compiler, and reads nothing that BPF programs may not read.
+The program is written here instruction by instruction, and run on demand (BPF_PROG_TEST_RUN of
+a raw tracepoint's program, 5.10+): it copies the memory at an address into a map.  It needs no
+compiler, and reads only what BPF programs may read.
 """
 
 from __future__ import annotations
@@ -94,13 +94,13 @@ class BpfMemory(Memory):
         return b"".join(found)
 
     def current(self) -> int:
-        """Where the task_struct of the calling task lies."""
+        """The address of the calling task's task_struct."""
         syscalls.run(self._current)
         return int.from_bytes(self._room[:8], "little")
 
 
 def kernel_memory() -> Memory:
-    """The better of the two that this kernel has.  Raises ProbeError where it has neither."""
+    """/proc/kcore if the kernel has it, else the program.  Raises ProbeError if it has neither."""
     try:
         return Kcore()
     except ProbeError as no_kcore:
@@ -111,9 +111,9 @@ def kernel_memory() -> Memory:
 
 
 def marker_ops(memory: BpfMemory, offsets: Dict[str, int]) -> int:
-    """The f_op of files opened as trace_marker: that of one of our own, as the kernel has it.
+    """The f_op of files opened as trace_marker, read from a file that is opened here.
 
-    ``offsets``: those of Layout.task.  Raises ProbeError where that cannot be told.
+    ``offsets``: those of Layout.task.  Raises ProbeError if it cannot be found.
     """
     try:
         fd = os.open("/sys/kernel/tracing/trace_marker", os.O_WRONLY | os.O_CLOEXEC)

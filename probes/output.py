@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How every command makes the file or folder of its ``-o``: whole or not at all, nobody else's.
+"""Makes the file or folder of a command's ``-o``: completely or not at all, replacing no others.
 
-It is made in a folder of its own beside its place: one that has just been created, with a name
-that nobody could foresee, which nobody else may enter.  So no file of the user's is in the way
-and no symbolic link is followed.  From there it is renamed to its place, and the folder goes,
-however the command ends.
+It is made in a new folder beside its place, with an unpredictable name, which nobody else may
+enter.  So it meets no file of the user's and follows no symbolic link.  It is then renamed to its
+place, and the folder is removed, however the command ends.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ class OutputError(MapcountError):
 
 
 def refuse(path: str) -> Optional[str]:
-    """Why a folder is not replaced by a file: the usual answer for an existing folder."""
+    """The reason why an existing folder is not replaced by a file."""
     return f"{path} is a folder: give the name of a file"
 
 
 def check(path: str, force: bool, owned: Owned = refuse) -> None:
     """Raise OutputError where PATH cannot be made, or holds what must not be replaced.
 
-    FORCE: a file may be replaced, and a folder that OWNED does not speak for.
+    FORCE: a file may be replaced, and a folder if OWNED gives no reason against it.
     """
     if not path:
         raise OutputError("the output has an empty name: give a name after -o")
@@ -69,7 +68,7 @@ def check(path: str, force: bool, owned: Owned = refuse) -> None:
 
 
 def reason(error: Exception) -> str:
-    """Why a call of the system failed, and what to do."""
+    """Why a system call failed, and what to do."""
     if not isinstance(error, OSError):
         return f"{error}: give another name"
     if error.errno in FULL:
@@ -82,12 +81,12 @@ def reason(error: Exception) -> str:
 
 
 class Output:
-    """One output in the making: write to ``part``, a name that is not there yet.
+    """An output that is being made: write to ``part``, a name that does not exist yet.
 
-    As a context it puts the output in its ``place`` at the end, unless that was done before or an
-    exception comes; what is left of it then is removed.  ``private``: nobody but the user may
-    read it, for a trace tells where the kernel's data lie.  A file that is replaced keeps its
-    mode.  Raises OutputError.
+    As a context it renames the output to its place at the end, unless ``place`` was called before
+    or an exception is raised; then the rest is removed.  ``private``: only the user may read it,
+    because a trace contains kernel addresses.  A file that is replaced keeps its mode.  Raises
+    OutputError.
     """
 
     def __init__(
@@ -106,7 +105,7 @@ class Output:
         self._placed = False
 
     def place(self) -> None:
-        """Give the output its name; what had it is replaced, or stays where that fails."""
+        """Rename the output to its name; a file of that name is replaced, or stays on failure."""
         check(self.path, self._force, self._owned)
         self._set_modes()
         if os.path.isdir(self.part):
@@ -180,7 +179,7 @@ class Output:
 
 
 def write_text(path: str, text: str) -> None:
-    """Put TEXT in a file's place at once: for results that a command has shown to be its own."""
+    """Replace a file by TEXT atomically: for results that a command knows to be its own."""
     output = Output(path, force=True, private=False)
     with output, open(output.part, "x", encoding="utf-8") as file:
         file.write(text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Walks the page tables of a task: what /proc/PID/pagemap says, area by area."""
+"""Walks the page tables of a task by /proc/PID/pagemap, VMA by VMA."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Vma(NamedTuple):
 
 
 def vmas(pid: int) -> List[Vma]:
-    """The areas of a task's address space; none of a kernel thread's or a dead task's."""
+    """The VMAs of a task's address space; none for a kernel thread or an exited task."""
     with open(f"/proc/{pid}/maps", errors="surrogateescape") as maps:
         return [_vma(line) for line in maps]
 
@@ -40,10 +40,10 @@ def _vma(line: str) -> Vma:
 
 
 def walk(pid: int) -> Iterator[Tuple[Vma, int, "array.array[int]"]]:
-    """(area, virtual address, pagemap entries of the pages from there on), by address.
+    """Yield (VMA, virtual address, pagemap entries of the pages from there on), by address.
 
-    Stretches in which no page is mapped, swapped or marked are left out.  Raises OSError
-    where the task is gone.
+    Ranges in which no page is mapped, swapped or marked are left out.  Raises OSError if the
+    task is gone.
     """
     fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
     try:

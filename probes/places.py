@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What `record --where` cannot tell on a kernel: which functions do not say where they map."""
+"""What `record --where` lacks on a kernel: functions whose arguments do not give the address."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _VMA = {"on_point": 1, "on_point_by_flags": 1, "on_pmd_enter": 1}
 
 
 def unplaced(plan: Plan, layout: Layout) -> List[Missing]:
-    """What of a plan's operations on mappings stays without a place."""
+    """The operations on mappings of a plan that have no place record."""
     probes = [probe for probe in plan.probes if probe.op in ("map", "unmap", "dup", "split_pmd")]
     needed = {"vm_start", "vm_pgoff"} <= set(layout.task)
     if layout.fields.get("index") is None or not needed:

@@ -51,7 +51,7 @@ PTE, PMD, PUD = map(constant, ("PTE", "PMD", "PUD"))
 
 @dataclass(frozen=True)
 class Missing:
-    """An operation that cannot be observed, and what becomes invisible by that."""
+    """An operation that cannot be observed, and what is not seen because of that."""
 
     op: str
     functions: Tuple[str, ...]
@@ -59,7 +59,7 @@ class Missing:
     lost: str
 
     def as_json(self) -> Dict[str, Any]:
-        """The gap as the trace header holds it."""
+        """The gap for the trace header."""
         return {
             "op": self.op,
             "functions": list(self.functions),
@@ -79,7 +79,7 @@ class Plan:
     missing: List[Missing] = field(default_factory=list)
 
     def add(self, **what: Any) -> int:
-        """Append a probe with the next id.  Returns the id; ProbeError where no trace takes it."""
+        """Append a probe with the next id.  Returns the id; ProbeError if there are too many."""
         if len(self.probes) == limits.PROBES:
             raise ProbeError(f"more than {limits.PROBES} probes are planned: report this kernel")
         self.probes.append(Probe(id=len(self.probes), **what))
@@ -96,7 +96,7 @@ class Plan:
 
 
 def by_trampoline(plan: Plan, btf: Btf) -> Plan:
-    """The same probes through fentry and fexit, which cost less, where the kernel has them.
+    """The same probes by fentry and fexit, which cost less, where the kernel has them.
 
     BTF must describe the function; one with more arguments than registers is refused by most
     kernels, one with a variable number (which has no name) by all.  A function has one stub of

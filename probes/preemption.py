@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Probes whose programs the kernel does not preempt, on kernels that preempt themselves.
+"""Probes whose programs are not preempted, on kernels that preempt kernel code.
 
-The kernel skips a program that is active on its CPU.  One that was preempted is active until its
-task runs again, which on a busy CPU takes a tenth of a second: for all other tasks of that CPU the
-probe is gone for so long.  fentry, fexit and raw tracepoints only keep a program on its CPU;
-kprobes, and what perf does at a tracepoint, hold preemption off.
+The kernel skips a program that is active on its CPU.  A preempted program stays active until its
+task runs again, which on a busy CPU takes a tenth of a second: for so long the probe does not run
+in any other task of that CPU.  fentry, fexit and raw tracepoints only disable migration; kprobes
+and perf's tracepoints disable preemption.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ FUNCTIONS = {
 
 
 def preempts() -> bool:
-    """Whether this kernel was built to preempt what runs in it."""
+    """Whether this kernel was built to preempt kernel code."""
     return any(map(built_with, PREEMPTING))
 
 

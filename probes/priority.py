@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A real-time priority for the recorder: a ring fills while its reader waits for a CPU."""
+"""A real-time priority for the recorder: a ring fills while the recorder waits for a CPU."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ PRIORITY = 10
 
 
 def ask() -> Optional[str]:
-    """Ask for SCHED_FIFO for the calling thread, and for those that it begins from now on.
+    """Set SCHED_FIFO for the calling thread, and for those that it starts from now on.
 
-    Returns why the kernel refused it: also root may not where a control group has no share of the
-    real-time bandwidth (CONFIG_RT_GROUP_SCHED), or without CAP_SYS_NICE.
+    Returns why the kernel refused it, if it did: even root may not use it in a cgroup without a
+    share of the real-time bandwidth (CONFIG_RT_GROUP_SCHED), or without CAP_SYS_NICE.
     """
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
@@ -24,7 +24,7 @@ def ask() -> Optional[str]:
 
 
 def refusal() -> Optional[str]:
-    """Why the kernel would refuse it; the caller keeps the priority that it has."""
+    """Why the kernel would refuse it, if it would; the caller's priority is not changed."""
     policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
     why = ask()
     if why is None:

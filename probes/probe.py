@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One probe as data: where it is attached, which handler runs there, and with what."""
+"""One probe as data: where it is attached, which handler runs there, and its arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KRETPROBE_MULTI = "kretprobe_multi"
 
 
 class Value(NamedTuple):
-    """What a handler is given: where its stub gets it (probes/stubs.py)."""
+    """An argument of a handler, by where its stub gets it (probes/stubs.py)."""
 
     kind: str
     what: Union[int, str]
@@ -29,22 +29,22 @@ def argument(position: int) -> Value:
 
 
 def given(position: int) -> Value:
-    """The same, for a handler that fetches it when it needs it, or looks through it at fields."""
+    """The same, for a handler that fetches it when it needs it, or reads fields through it."""
     return Value("given", position)
 
 
 def known(value: int) -> Value:
-    """A number that the plan knows, in the place of what is given()."""
+    """A number known to the plan, in place of an argument that is given()."""
     return Value("known", value)
 
 
 def register(expression: str) -> Value:
-    """What a field of struct pt_regs holds, perhaps less a number (probes/arch.py)."""
+    """The value of a field of struct pt_regs, perhaps less a number (probes/arch.py)."""
     return Value("register", expression)
 
 
 def event_field(offset: int, size: int, is_pfn: bool = False) -> Value:
-    """A field of what perf has of a tracepoint; of a page frame number the struct page."""
+    """A field of perf's data of a tracepoint; for a page frame number the struct page."""
     return Value("pfn" if is_pfn else "field", f"{offset} {size}")
 
 
@@ -54,7 +54,7 @@ def constant(name: str) -> Value:
 
 
 def number(value: int) -> Value:
-    """A number that the plan knows."""
+    """A number known to the plan."""
     return Value("number", value)
 
 
@@ -66,12 +66,12 @@ RESULT = Value("result", 0)
 class Probe:
     """One BPF stub and where it is attached.  ``id`` is what its records carry.
 
-    handler: the function of bpf/handlers.h that runs, given the context and ``values``.
-    entry:   the id of the probe at the entry of the same function, or of the bracket around; -1
-             where there is none.
-    code:    the bytes of the instruction, where it is an inlined update, in hex.
-    instead: of a second program at the same place, the probe whose records it makes where the
-             kernel skipped that one's program; below 0, there is none.
+    handler: the function of bpf/handlers.h that is called with the context and ``values``.
+    entry:   the id of the probe at the entry of the same function, or of the surrounding
+             bracket; -1: none.
+    code:    for an inlined update, the bytes of the instruction, in hex.
+    instead: for a second program at the same place, the probe whose records it makes if the
+             kernel skipped that probe's program; below 0: none.
     """
 
     id: int
@@ -90,7 +90,7 @@ class Probe:
     instead: int = -1
 
     def as_json(self) -> Dict[str, Any]:
-        """The probe as the trace header's plan holds it."""
+        """The probe for the plan in the trace header."""
         return {
             "id": self.id,
             "function": self.function,

@@ -17,7 +17,7 @@ NO_BCC = "python3-bpfcc is missing: apt install python3-bpfcc, and use the syste
 
 
 def bcc_version() -> Optional[str]:
-    """The version of the installed BCC, which is not imported for that; None: there is none."""
+    """The version of the installed BCC, without importing it; None: not installed."""
     found = importlib.util.find_spec("bcc")
     if found is None or not found.submodule_search_locations:
         return None
@@ -50,7 +50,7 @@ def compiled(text: str, functions: List[str]) -> Tuple[Dict[str, bytes], Dict[in
     """The instructions of the functions, the maps by the descriptor that stands for each in
     the instructions, and the licence.
 
-    The descriptors are closed on return: they are names and nothing else.
+    The descriptors are closed on return: they only serve as names.
     """
     bpf = _compile(text, _NO_DEBUG)
     try:

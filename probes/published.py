@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What /proc publishes of the watched pages: pagemap's entries, numa_maps' and smaps' figures.
+"""The values of /proc about the watched pages: entries of pagemap, figures of numa_maps and smaps.
 
-Kept as they were read, for `audit` to hold against the operations.  At the end of a TRUTH
+Kept as they were read, for `audit` to compare with the operations.  At the end of a TRUTH
 block's payload, by the counts in its JSON:
 
 * runs (u32 pid, u32 pages, u64 address, u64 entry): pages one after the other in a process and
@@ -58,7 +58,7 @@ def runs_of(
 
 
 class Published:
-    """Collects what the files of some tasks say at one snapshot."""
+    """Collects the data of some tasks' files at one snapshot."""
 
     def __init__(self) -> None:
         self._files = [name for name in FILES if os.path.exists(f"/proc/self/{name}")]
@@ -67,13 +67,13 @@ class Published:
         self._vmas: List[Tuple[int, Vma]] = []
 
     def add(self, pid: int, vma: Vma, runs: List[Tuple[int, int, int]]) -> None:
-        """Keep what a part of a task's memory maps."""
+        """Keep the entries of a part of a task's memory."""
         if runs:
             self._vmas.append((pid, vma))
             self._runs += [RUN.pack(pid, pages, at, entry) for at, pages, entry in runs]
 
     def end(self, pid: int, thread: int) -> List[Tuple[int, int, str, str]]:
-        """All of the task was added: read, by a living thread, what is told of its mappings.
+        """Call after all of a task was added: reads its mappings' figures, by a living thread.
 
         Returns their start, end, flags and name.
         """
@@ -91,7 +91,7 @@ class Published:
         return [(vma.start, vma.end, vma.flags, _clipped(vma.path)) for vma in vmas]
 
     def about(self) -> Dict[str, Any]:
-        """What the JSON says of it."""
+        """Its part of the block's JSON."""
         return {"files": self._files, "runs": len(self._runs), "areas": len(self._areas)}
 
     def payload(self) -> bytes:

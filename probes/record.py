@@ -52,7 +52,7 @@ STACKS_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; ``buffer``: bytes of all rings together, None: the default."""
+    """The options of a recording; ``buffer``: bytes of all rings together, None: the default."""
 
     seconds: Optional[float] = None
     pids: Tuple[int, ...] = ()
@@ -71,13 +71,13 @@ class Request:
 
     @property
     def filters(self) -> Filters:
-        """The filters as the BPF program has them."""
+        """The filters for the BPF program."""
         tasks = bool(self.pids or self.command) and not self.pfns and not self.cgroup
         return Filters(self.min_order, tasks, self.cgroup, self.pfns, self.stacks, self.where)
 
 
 class Sink(Protocol):
-    """Where the blocks of a recording go: a trace file's Writer, or who counts them."""
+    """A receiver of a recording's blocks: a trace file's Writer, or ``top``'s counters."""
 
     def block(
         self,
@@ -97,7 +97,7 @@ class Sink(Protocol):
 
 
 class Recording:
-    """Everything that one recording holds open."""
+    """One recording, with everything that it holds open."""
 
     def __init__(self, request: Request, writer: Sink) -> None:
         self.request = request
@@ -308,7 +308,7 @@ class Recording:
     # -- the loop --------------------------------------------------------------------
 
     def run(self, command: Optional[Command]) -> None:
-        """Drain until the command ends, the time is up or a signal comes."""
+        """Drain until the command ends, the time is over or a signal arrives."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         if command:
@@ -464,12 +464,12 @@ class Recording:
     # -- the end ---------------------------------------------------------------------
 
     def told(self) -> str:
-        """How much was recorded, what was not, and why it ended."""
+        """The final message: how much was recorded, what was not, and why it ended."""
         missed = f", {self.misses.total} missed" if self.misses.total else ""
         return f"{self.drain.events} events, {self.losses.total} lost{missed}; {self.end}"
 
     def incomplete(self) -> List[str]:
-        """What was not recorded, of each kind, and what to do about it."""
+        """Warnings about what was not recorded, by kind, and what to do about it."""
         told = []
         if self.losses.total:
             told.append(
@@ -486,7 +486,7 @@ class Recording:
         return told
 
     def finish(self) -> None:
-        """Detach, write what is left and the trailer."""
+        """Detach, write the remaining records and the trailer."""
         if self.request.stacks:
             self._write_stacks()
         self.program.close()
@@ -511,8 +511,8 @@ class Recording:
 def record(request: Request, output: str, force: bool = False) -> int:
     """Record into the file OUTPUT.  Returns the exit status: 0 recorded, 1 not or not in full.
 
-    The file is in its place, and with FORCE has replaced another, from the moment when recording
-    begins.  Raises ProbeError or OutputError where it cannot.
+    The file gets its name, and with FORCE replaces another, when recording begins.  Raises
+    ProbeError or OutputError if it cannot.
     """
     # Forked first: it must not inherit the compiler's memory.
     command = Command(list(request.command)) if request.command else None
@@ -542,7 +542,7 @@ def record(request: Request, output: str, force: bool = False) -> int:
 
 
 def require_root() -> None:
-    """Raise ProbeError for anybody else."""
+    """Raise ProbeError for users other than root."""
     if os.geteuid() != 0:
         raise ProbeError("recording needs root: run it with sudo")
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Adds to a trace what was still in the rings when its kernel died, and what that kernel said.
+"""Adds to a trace the records still in the rings when its kernel died, and the last messages.
 
-Nothing that the file holds is changed.  Only a block that the kernel's death cut off in
-the middle is taken away: no reader could get past it, and its records are in their ring,
-for a record leaves the ring only after its block was written.
+Nothing in the file is changed.  Only a block that the kernel's death truncated is removed: no
+reader could read past it, and its records are in their ring, because a record leaves the ring
+only after its block was written.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ COMPARED = 64
 
 @dataclass
 class Covered:
-    """What the trace holds: by ring up to which position, and the last slots before that; where
-    its whole blocks end."""
+    """What the trace has: by ring, up to which position, and the last slots before it; and the
+    end of its complete blocks."""
 
     path: str
     header: Dict[str, Any] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Covered:
 
 
 def recover(core_path: str, trace_path: str, console: Optional[str] = None) -> int:
-    """Recover into a trace.  Returns the exit status; raises ProbeError where it cannot be."""
+    """Recover into a trace.  Returns the exit status; raises ProbeError if it is not possible."""
     if os.path.islink(trace_path):
         raise ProbeError(f"{trace_path} is a symbolic link: give its target")
     try:

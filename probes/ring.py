@@ -46,7 +46,7 @@ class Ring:
         self._data = memoryview(self._map)[self._start :]
 
     def frames(self) -> List[Tuple[int, int]]:
-        """Where the ring lies in physical memory, see ``frames_of``."""
+        """The ring's page frames, see ``frames_of``."""
         return frames_of(self._map, 2 + self.size // mmap.PAGESIZE)
 
     def fill(self) -> int:
@@ -56,7 +56,7 @@ class Ring:
     def drain(self, write: Callable[[memoryview, int], None]) -> int:
         """Hand the complete records to ``write(slots, count)`` and free their space.
 
-        Where ``write`` raises, the records stay in the ring.  Returns their number.
+        If ``write`` raises, the records stay in the ring.  Returns their number.
         """
         start, end = self._consumer[0], self._producer[0]
         count = (end - start) // SLOT_SIZE
@@ -83,8 +83,8 @@ class Rings:
         self._rings = [Ring(fd, size) for fd in fds]
 
     def where(self) -> Dict[str, object]:
-        """Where the rings lie in physical memory, for those who must read them when this kernel
-        is dead.  Raises OSError where the kernel does not tell."""
+        """The rings' page frames, for `recover` after the death of this kernel.  Raises OSError
+        if the kernel does not show them."""
         return {
             "bytes": self.size,
             "slot": SLOT_SIZE,
@@ -93,8 +93,8 @@ class Rings:
         }
 
     def drain(self, write: Callable[[int, memoryview, int], None], least: int = 0) -> int:
-        """Hand what is complete of each ring to ``write(number, slots, count)``, the fullest
-        ring first, and free its space.  Rings with fewer than ``least`` bytes are left alone.
+        """Hand the complete records of each ring to ``write(number, slots, count)``, the fullest
+        ring first, and free their space.  Rings with fewer than ``least`` bytes are skipped.
 
         Returns the number of records.
         """

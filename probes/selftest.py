@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Tries out, on a huge page of its own, what neither types nor configuration tell."""
+"""Tests, on a huge page of its own, what neither types nor configuration show."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def counts_pages(
 ) -> Optional[bool]:
     """Whether a PTE mapping shows in the ``_mapcount`` of a page of a large folio.
 
-    None where the kernel gives no huge page, or does not tell where it lies.
+    None if the kernel gives no huge page, or does not show its page frame.
     """
     area = mmap.mmap(-1, 2 * HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     area.madvise(mmap.MADV_HUGEPAGE)

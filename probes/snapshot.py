@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Ground truth: what the kernel's own words and files say of the watched frames.
+"""Ground truth: the kernel's own words and files about the watched frames.
 
 Nothing here goes through the probes.  For each frame (what a PMD maps) with a watched page the raw
 struct pages are read from /proc/kcore, beside /proc/kpagecount, /proc/kpageflags and the
@@ -38,7 +38,7 @@ UNKNOWN_COUNT = b"\xff" * 8
 
 
 def unpublished() -> List[Missing]:
-    """What snapshots lack on this kernel."""
+    """What is missing in snapshots on this kernel."""
     if os.path.exists("/proc/kpagecount"):
         return []
     files = ("/proc/kpagecount", "/proc/kpageflags", "/proc/PID/pagemap")
@@ -67,7 +67,7 @@ class Snapshots:
     ) -> bytes:
         """One TRUTH payload: of all watched frames, and of the page tables of ``tasks``.
 
-        ``torn``: names, when all is read, the tasks that may have run meanwhile, and why.
+        ``torn``: returns, when all is read, the tasks that may have run meanwhile, and why.
         """
         begin = time.monotonic_ns()
         all_frames = self._watch_set.watched()

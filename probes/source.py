@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Writes the BPF program's C text, which depends on the kernel's build alone.
 
-What the boot decides (where things lie), what the user asks for, and which probe a function is
-loaded for are constants of the loaded program: the text has a marked instruction for each, into
+Addresses that depend on the boot, the user's options, and the probe for which a function is
+loaded are constants of the loaded program: the text has a marked instruction for each, into
 which the loader writes.
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which processes share an address space: vfork() and clone(CLONE_VM) make such.
+"""The processes that share an address space, because of vfork() or clone(CLONE_VM).
 
 Page tables belong to the address space.  Walked once for each of its processes, every
 mapping in it would be counted several times.
@@ -25,8 +25,8 @@ _ORDER = {0: 0, 1: -1, 2: 1}
 
 
 def kcmp_vm(first: int, second: int) -> int:
-    """0 if two tasks share an address space, else an order.  Raises OSError: ENOSYS where the
-    kernel was built without CONFIG_KCMP, ESRCH where one has ended."""
+    """0 if two tasks share an address space, else an order.  Raises OSError: ENOSYS if the
+    kernel was built without CONFIG_KCMP, ESRCH if a task has ended."""
     syscall = ctypes.CDLL(None, use_errno=True).syscall
     result = syscall(arch.here().KCMP, first, second, KCMP_VM, 0, 0)
     if result < 0:
@@ -35,7 +35,7 @@ def kcmp_vm(first: int, second: int) -> int:
 
 
 def living_thread(pid: int) -> int:
-    """A thread of a process that has an address space: its first may have ended.  0: none."""
+    """A thread of a process that has an address space, as the first may have ended.  0: none."""
     living = (tid for tid, one in sorted(threads(pid).items()) if one.state not in ENDED)
     return next(living, 0)
 
@@ -55,7 +55,7 @@ class TaskList:
 
     def mms(self) -> Dict[int, int]:
         """The address of each process's mm_struct; 0 for a kernel thread.  Raises OSError
-        where the list cannot be read."""
+        if the list cannot be read."""
         found: Dict[int, int] = {}
         task = self._next(self._start, found)
         for _ in range(self.MOST):
@@ -78,10 +78,10 @@ class TaskList:
 
 
 def address_spaces(pids: Iterable[int], listed: Optional[TaskList] = None) -> List[List[int]]:
-    """The processes that have not ended, by address space; ``listed``: who tells them where
-    kcmp(2) does not.
+    """The processes that have not ended, by address space; ``listed``: the kernel's task list,
+    used if kcmp(2) is missing.
 
-    Raises OSError where nothing tells which of them share one.
+    Raises OSError if neither shows which of them share an address space.
     """
     tid_of = {pid: living_thread(pid) for pid in pids}
     living = sorted(pid for pid, tid in tid_of.items() if tid)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """C text from probes: the functions that are attached, which call the probes' handlers.
 
-Probes for which the text would be the same share a function: compiling is most of what the first
-recording takes.  Which probe a function is loaded for, the loader tells it (probes/loader.py).
+Probes with the same text share a function: compiling takes most of the time of the first
+recording.  The loader writes the probe's id into each loaded copy (probes/loader.py).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def lines(probes: Sequence[Probe], arch: Arch) -> List[str]:
 
 
 def text(probe: Probe, arch: Arch) -> str:
-    """A probe's C function behind its name."""
+    """A probe's C function, after its name."""
     values = ["ctx", *(_expression(each, probe.attach, arch) for each in probe.values)]
     call = f"{probe.handler}({', '.join(values)})"
     return f"({_CONTEXTS[probe.attach]} *ctx) {{ return {call}; }}"

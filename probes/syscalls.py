@@ -66,7 +66,7 @@ def _bpf(command: int, attributes: bytes) -> int:
 def create_map(
     type_: int, key_size: int, value_size: int, entries: int, flags: int, name: str, inner: int = 0
 ) -> int:
-    """The descriptor of a new map; ``inner``: of one as a map of maps is to hold."""
+    """The descriptor of a new map; ``inner``: of a map like those that a map of maps contains."""
     return _bpf(
         _MAP_CREATE,
         _MAP.pack(type_, key_size, value_size, entries, flags, inner, 0, name.encode()[:15]),
@@ -80,13 +80,13 @@ def update(fd: int, key: bytes, value: bytes) -> None:
 
 
 def lookup(fd: int, key: bytes, size: int) -> Optional[bytes]:
-    """The ``size`` bytes that a map has for a key, None where it has none."""
+    """The ``size`` bytes that a map has for a key, None if it has none."""
     keys, values = ctypes.create_string_buffer(key), ctypes.create_string_buffer(size)
     return _found(_MAP_LOOKUP, fd, keys, values)
 
 
 def next_key(fd: int, key: Optional[bytes], size: int) -> Optional[bytes]:
-    """The key of ``size`` bytes behind ``key`` (None: the first), None after the last."""
+    """The key of ``size`` bytes after ``key`` (None: the first), None after the last."""
     keys = ctypes.create_string_buffer(key) if key is not None else None
     return _found(_MAP_NEXT_KEY, fd, keys, ctypes.create_string_buffer(size))
 
@@ -110,8 +110,8 @@ def load_program(
 ) -> int:
     """The descriptor of a loaded program.
 
-    ``hook``: for PROG_TRACING the attach type and the BTF id of the function.  The error of a
-    program that the verifier refuses says what the verifier said last.
+    ``hook``: for PROG_TRACING the attach type and the BTF id of the function.  If the verifier
+    rejects the program, the error has its last message.
     """
     code = ctypes.create_string_buffer(instructions, len(instructions))
     terms = ctypes.create_string_buffer(licence.encode())
@@ -141,7 +141,7 @@ def load_program(
 
 
 def fetches() -> bool:
-    """Whether programs may add to memory and fetch what was there, by one instruction."""
+    """Whether the kernel has atomic fetch-and-add in BPF programs."""
     one, store, add, result, leave = (
         (0xB7, 1, 0, 1),  # r1 = 1
         (0x7B, 0x1A, -8, 0),  # *(u64 *)(r10 - 8) = r1
@@ -174,7 +174,7 @@ def run(program: int, *arguments: int) -> int:
 
 
 def membarrier(number: int, command: int) -> None:
-    """Order memory accesses as a MEMBARRIER_CMD_* says."""
+    """Order memory accesses, by a MEMBARRIER_CMD_*."""
     _call(number, ctypes.c_long(command), ctypes.c_long(0), ctypes.c_long(0))
 
 

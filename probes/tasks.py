@@ -58,7 +58,7 @@ def state(tid: int) -> str:
 
 
 def process_of(tid: int) -> int:
-    """The process that a thread belongs to, 0 once it is gone."""
+    """The process of a thread, 0 once it is gone."""
     with contextlib.suppress(OSError), open(f"/proc/{tid}/status", errors="replace") as file:
         for line in file:
             if line.startswith("Tgid:"):
@@ -82,11 +82,11 @@ def _spare() -> int:
 
 
 class Command:
-    """A command that waits, already forked, until the recorder is ready for it.
+    """A command that waits, already forked, until the recorder is ready.
 
-    Its pid is known, and watched, before it runs its first instruction.  It waits as a shell:
-    a copy of the recorder would share its pages, and they would be watched as the command's,
-    while the recorder goes on to write to them.
+    Its pid is known, and watched, before its first instruction.  It waits as a shell: a copy of
+    the recorder would share the recorder's pages, which would be watched as the command's while
+    the recorder writes to them.
     """
 
     def __init__(self, argv: List[str]) -> None:

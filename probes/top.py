@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The live view: what the recorder drains is counted by folio instead of written to a file.
+"""The live view: records are counted by folio instead of written to a file.
 
-Each record is looked at in Python here, which the recorder never does: on a busy machine the
-ring overflows sooner, and what is lost is shown.
+Each record is read in Python here, which the recorder never does: on a busy machine the rings
+overflow sooner, and the losses are shown.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ HEADS = ("HEAD", "ORDER", "KIND", "PMD", "PTE", "PAGE", "REFS", "EVENTS/S", "LAS
 
 @dataclass
 class Folio:
-    """What the last record of a folio said, and how many came since the last look."""
+    """The values of a folio's last record, and the number of records since the last refresh."""
 
     events: int = 0
     function: str = ""
@@ -69,7 +69,7 @@ class Folio:
 
 
 class Tally:
-    """Takes the blocks of a recording as a trace file's ``Writer`` does, and counts them."""
+    """Takes the blocks of a recording like a trace file's ``Writer``, and counts their records."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # records come in a thread of their own
@@ -82,7 +82,7 @@ class Tally:
         self._folios: Dict[int, Folio] = defaultdict(Folio)
 
     def json(self, type_: BlockType, value: Any, count: int = 1, compress: bool = False) -> None:
-        """Learn what the records mean, and what was lost."""
+        """Take the plan from the header, and the losses."""
         if type_ == BlockType.HEADER:
             self.release = value["kernel"]["release"]
             self._sums = "large_mapcount" in value["counters"]
@@ -107,7 +107,7 @@ class Tally:
                 self._count(memoryview(payload))
 
     def beat(self) -> None:
-        """Nobody follows what is only shown."""
+        """Do nothing: no reader follows this."""
 
     def _count(self, data: memoryview) -> None:
         for at in range(RING_HEADER_SIZE, len(data), SLOT_SIZE):
@@ -139,7 +139,7 @@ class Tally:
         self._names[child & 0xFFFFFFFF if probe == TASK_NEW else tid] = name
 
     def screen(self, seconds: float, rows: int) -> str:
-        """What the last SECONDS were like: a summary, and the ROWS busiest folios."""
+        """The last SECONDS: a summary, and the ROWS busiest folios."""
         with self._lock:
             return self._screen(seconds, rows)
 
@@ -170,7 +170,7 @@ def _line(cells: List[str], widths: List[int]) -> str:
 
 
 class Top(Recording):
-    """A recording that is shown."""
+    """A recording that is shown live."""
 
     def __init__(self, request: Request, delay: float) -> None:
         self.tally = Tally()
@@ -192,9 +192,9 @@ class Top(Recording):
 
 
 def top(request: Request, delay: float) -> int:
-    """Show what happens every DELAY seconds.  Returns the exit status.
+    """Show the busiest folios every DELAY seconds.  Returns the exit status.
 
-    Raises ProbeError where recording cannot begin.
+    Raises ProbeError if recording cannot begin.
     """
     command = Command(list(request.command)) if request.command else None
     try:

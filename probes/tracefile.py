@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The trace file: a writer that only appends, and a reader that keeps every whole block.
+"""The trace file: a writer that only appends, and a reader that uses every complete block.
 
 The format is described in ``docs/trace-format.md``; this module is its definition.
 
 A file is 16 bytes of preamble (magic, version) and then blocks.  Each block has a
 32-byte header (magic, type, flags, count, CRC-32, payload length) and a payload.
-Nothing is ever rewritten, so what was written survives the death of the recorder; the
-reader stops at the first block that is incomplete or damaged and says what it dropped.
+Nothing is ever rewritten, so the blocks survive the death of the recorder; the reader stops at
+the first block that is incomplete or damaged and reports what it left out.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _nbytes(payload: Payload) -> int:
 
 
 class BlockType(IntEnum):
-    """What a block's payload is.  A reader skips types that it does not know."""
+    """The type of a block's payload.  A reader skips types that it does not know."""
 
     HEADER = 1  # JSON: kernel, layout, plan, filters, clocks; always the first block
     EVENTS = 2  # count slots of 72 bytes: the ring buffer's bytes as they lay there
@@ -72,7 +72,7 @@ PACKED = PACKED_JSON | {BlockType.TRUTH, BlockType.COLUMNS}
 
 
 class TraceError(MapcountError):
-    """A file that is no trace, or one that this version cannot read."""
+    """A file that is not a trace, or a trace that this version cannot read."""
 
 
 _STRING = re.compile(rb'"[^"]*"?')
@@ -80,8 +80,8 @@ _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def decoded(payload: Payload) -> Any:
-    """JSON, with nothing in its texts that cannot be encoded again (a command's argument may be
-    no UTF-8).  Raises ValueError where it is none, or too deep.
+    """Decoded JSON, whose texts can be encoded again (a command's argument may not be UTF-8).
+    Raises ValueError if it is invalid, or nested too deeply.
     """
     raw = bytes(payload)
     if _is_deep(raw):
@@ -115,7 +115,7 @@ def _encodable(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Block:
-    """One whole block: its type, the number of entries, where it lies, its payload, its ring."""
+    """One complete block: its type, number of entries, offset, payload, and ring."""
 
     type: int
     flags: int
@@ -125,7 +125,7 @@ class Block:
     ring: int = 0
 
     def json(self) -> Any:
-        """The payload as JSON.  Raises TraceError where it is none."""
+        """The payload as JSON.  Raises TraceError if it is not valid."""
         try:
             return decoded(self.payload)
         except ValueError as error:
@@ -136,7 +136,7 @@ class Block:
 class Damage:
     """Why a reader stopped before the end of the file.
 
-    ``cut_off``: the file just ends too early, as it does while its writer is at work.
+    ``cut_off``: the file only ends too early, as it does while it is being written.
     """
 
     offset: int
@@ -190,11 +190,11 @@ class _Unpacked:
 
 
 class Writer:
-    """Appends blocks to a new file; with ``at``, to an old one whose whole blocks end there.
+    """Appends blocks to a new file; with ``at``, to an old one whose complete blocks end there.
 
-    A new file is the user's alone, for it tells where the kernel's data lie.
-    A block that could not be written whole (a full disk, the kernel's death) is cut off
-    again, so that the file ends with the last whole block; an OSError is the caller's.
+    A new file is readable by the user alone, because it has kernel addresses.
+    A block that could not be written completely (a full disk) is removed again, so that the file
+    ends with the last complete block; an OSError is passed on.
     """
 
     def __init__(self, path: str, at: Optional[int] = None) -> None:
@@ -223,10 +223,10 @@ class Writer:
         flags: int = 0,
         ring: int = 0,
     ) -> None:
-        """Append one block.  Compressing is for rare, bulky blocks, never for events, and is left
-        out where no reader would take it.
+        """Append one block.  Compression is for rare, large blocks, never for events, and is left
+        out if a reader would reject the result.
 
-        Threads may append at the same time where one of them alone compresses.
+        Threads may append at the same time if only one of them compresses.
         """
         unpacked = 0
         if compress and self._unpacked:
@@ -249,12 +249,12 @@ class Writer:
         compress: bool = False,
         ring: int = 0,
     ) -> None:
-        """Append one block of JSON; texts that are too long are clipped."""
+        """Append one block of JSON; texts that are too long are shortened."""
         text = json.dumps(_clipped(value), separators=(",", ":")).encode()
         self.block(type_, text, count, compress, ring=ring)
 
     def beat(self) -> None:
-        """Tell who follows the file that its writer lives, though it has nothing to write."""
+        """Show readers that follow the file that its writer lives, though it writes nothing."""
         os.utime(self._fd)
 
     def _append(self, parts: "list[Payload]") -> None:
@@ -312,9 +312,9 @@ def _require_file(path: str) -> None:
 
 
 class File:
-    """A file that stays open as long as somebody holds it, read by place.
+    """An open file that is read by offset, until its last user closes it.
 
-    Nothing of it is mapped: to touch a mapped page that the file has lost kills the process.
+    It is not mapped: access to a mapped page beyond a truncated file's end kills the process.
     """
 
     def __init__(self, path: str) -> None:
@@ -327,11 +327,11 @@ class File:
         return os.fstat(self._fd).st_size
 
     def beat(self) -> int:
-        """When it was last written, or its writer last said that it lives (ns)."""
+        """When it was last written, or its writer last showed that it lives (ns)."""
         return os.fstat(self._fd).st_mtime_ns
 
     def read(self, at: int, length: int) -> bytes:
-        """``length`` bytes from a place on.  Raises TraceError where they are there no more."""
+        """``length`` bytes from an offset on.  Raises TraceError if they are no longer there."""
         if self._fd < 0:
             raise TraceError(f"{self.path} was closed: open it again")
         parts = []
@@ -344,7 +344,7 @@ class File:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
-        """Give it back; more than once is no error."""
+        """Close the file; more than once is no error."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -355,12 +355,12 @@ class File:
 
 
 class Reader:
-    """Walks the whole blocks of a file.
+    """Walks the complete blocks of a file.
 
-    ``blocks()`` may be called again after the file grew (``refresh``): it goes on where
-    it stopped.  ``at`` is where the last whole block ended; ``damage`` tells, after a
-    walk, why the walk ended before the end of the file; for a file that is still being
-    written that is the block in flight.  ``file`` can be read when the reader is closed.
+    ``blocks()`` may be called again after the file grew (``refresh``): it continues where it
+    stopped.  ``at``: where the last complete block ended; ``damage``: after a walk, why it ended
+    before the end of the file; for a file that is still being written that is the block in
+    flight.  ``file`` can still be read when the reader is closed.
     """
 
     def __init__(self, path: str) -> None:
@@ -373,12 +373,12 @@ class Reader:
         self._check_preamble()
 
     def refresh(self) -> int:
-        """See what the file holds now.  Returns its size in bytes."""
+        """Update the size of the file.  Returns it in bytes."""
         self._size = self.file.size()
         return self._size
 
     def beat(self) -> int:
-        """When the file was last written, or its writer last said that it lives (ns)."""
+        """When the file was last written, or its writer last showed that it lives (ns)."""
         return self.file.beat()
 
     def _check_preamble(self) -> None:
@@ -398,7 +398,7 @@ class Reader:
             )
 
     def blocks(self) -> Iterator[Block]:
-        """Yield each whole block from where the last walk stopped."""
+        """Yield each complete block from where the last walk stopped."""
         self.damage = None
         while self.at < self._size:
             block = self._read_block()
@@ -449,7 +449,7 @@ class Reader:
         return None
 
     def close(self) -> None:
-        """End the walk; what holds ``file`` can still read it."""
+        """End the walk; other users of ``file`` can still read it."""
         self._size = 0
 
     def __enter__(self) -> "Reader":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Trace events as tracefs tells of them: their numbers, and where their fields lie."""
+"""Trace events by tracefs: their numbers, and the offsets of their fields."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def _read(event: str, name: str) -> str:
 
 
 def number(event: str) -> int:
-    """The number by which perf knows an event, as "kmem/mm_page_free".  Raises OSError where
-    tracefs is not mounted, or has no such event."""
+    """perf's number of an event such as "kmem/mm_page_free".  Raises OSError if tracefs is not
+    mounted, or has no such event."""
     return int(_read(event, "id"))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Makes text that others chose harmless where it is shown: any process names itself."""
+"""Makes untrusted text harmless for output: any process chooses its own name."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Dict, Iterable
 
 
 def visible(text: object) -> str:
-    """TEXT on one line, with whatever would act on its reader as an escape sequence in letters.
+    """TEXT on one line, with special characters written as escape sequences.
 
-    That is control characters (newlines and ESC among them), what turns the direction of
-    writing, what has no width, and lone surrogates: all that ``str.isprintable`` refuses.
+    These are control characters (newlines and ESC among them), those that change the direction
+    of writing, those without width, and lone surrogates: all that ``str.isprintable`` rejects.
     """
     plain = str(text)
     return plain if plain.isprintable() else plain.translate(_SHOWN)

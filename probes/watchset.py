@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The watch set as the recorder sees it: a state byte for each page of the memory that exists.
 
-Physical memory has holes, and may begin high.  A section is a GiB of it: a table (struct sections
-of bpf/watch.h) says where the frames of each begin in the map, and that there are none of one that
-holds no memory.
+Physical memory has holes, and may begin at a high address.  A section is a GiB of it: a table
+(struct sections of bpf/watch.h) has the index in the map of each section's first frame, or none if
+the section has no memory.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ BLOCKS = "/sys/devices/system/memory"
 
 
 def memory_ranges(iomem: str = "/proc/iomem", blocks: str = BLOCKS) -> List[Range]:
-    """The pages of this machine's memory, and of that which waits to be put online.
+    """The pages of this machine's memory, and of memory that may come online.
 
-    Raises ProbeError where the kernel does not tell the addresses.
+    Raises ProbeError if the kernel does not show the addresses.
     """
     page = os.sysconf("SC_PAGE_SIZE")
     found = []
@@ -60,7 +60,7 @@ def _offline(blocks: str, page: int) -> Iterator[Range]:
 
 
 def sections_of(ranges: Iterable[Range]) -> Tuple[int, ...]:
-    """The sections that hold any of these pages, as far as the table reaches."""
+    """The sections that contain any of these pages, up to the size of the table."""
     found: Set[int] = set()
     for first, last in ranges:
         found.update(range(first // _SECTION_PAGES, last // _SECTION_PAGES + 1))
@@ -76,7 +76,7 @@ def table(sections: Tuple[int, ...]) -> bytes:
 
 
 class WatchSet:
-    """The frames of the sections that there are, as the programs share them."""
+    """The state bytes of the sections' frames, which the programs share."""
 
     def __init__(self, frames: memoryview, sections: Tuple[int, ...]) -> None:
         self._frames = frames
@@ -97,7 +97,7 @@ class WatchSet:
         return found
 
     def pin(self, first: int, last: int) -> None:
-        """Watch these pages whatever happens to them.  Raises ProbeError where one is none."""
+        """Watch these pages whatever happens to them.  Raises ProbeError if one does not exist."""
         for frame in range(first // FRAME_PAGES, last // FRAME_PAGES + 1):
             base = self._base(frame)
             if base is None:

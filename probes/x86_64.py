@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""x86-64, as the recorder has to know it (probes/arch.py says what that is).
+"""x86-64, for the recorder (the names are described in probes/arch.py).
 
 gcc compiles ``atomic_inc(&page->_mapcount)`` to ``lock incl OFFSET(%reg)``: bytes F0,
 an optional REX.B (41), FF, a ModRM byte that names the register, the offset; and
@@ -49,7 +49,7 @@ _DIGITS = {1: 0, -1: 1}
 
 
 def vmemmap(address: Mapping[str, int], kcore: Memory) -> int:
-    """Where the struct pages begin.  Raises ProbeError where that cannot be told."""
+    """The address of the first struct page.  Raises ProbeError if it cannot be found."""
     if "vmemmap_base" in address:
         return kcore.u64(address["vmemmap_base"])
     try:
@@ -109,7 +109,7 @@ def calls(text: bytes, start: int, function: int) -> bool:
 
 
 def same_update(kept: bytes, there: bytes) -> bool:
-    """Whether what is there is the kept update, on a machine with one CPU or with more."""
+    """Whether some bytes are the kept update, as a machine with one CPU or with more has it."""
     return there[1:] == kept[1:] and re.match(_LOCK, there[:1], re.DOTALL) is not None
 
 
