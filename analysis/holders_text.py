@@ -29,7 +29,7 @@ REFUSALS = (
     "pins", "beyond", "held by", "stack",
 )  # fmt: skip
 HOLDERS = ("life", "what", "number", "task", "for", "function", "stack")
-KINDS = {"maps": "maps pages", "pinned": "pinned", "got": "got, its end unseen"}
+KINDS = {"maps": "maps pages", "pinned": "pinned", "got": "got, its end not seen"}
 GAVE_UP = "gave up on a folio that was held:"
 
 

@@ -91,7 +91,7 @@ def _interactive(
 ) -> dict[str, str]:
     """What Bokeh makes of the lives, and what was left out of that."""
     if not view.available():
-        note = "a page that draws every life: pip install bokeh, and make it anew"
+        note = "a page that draws every life: pip install bokeh, and write it again"
         return {"interactive": "", "lives_note": note, "data": ""}
     told = some_findings(findings)
     drawn = drawable(table, ranked, records)
@@ -117,10 +117,10 @@ def _interactive(
 def _left_out(lives: int, listed: int, drawn: int, records: int) -> str:
     said = f"{count(lives, 'life', 'lives')}; choose one to draw it"
     if listed < lives:
-        said += f"; the table has the {listed} that changed most: --lives brings more"
+        said += f"; the table has the {listed} that changed most: --lives N raises this"
     if drawn < listed:
         said += (
             f"; {drawn} can be drawn, those with findings and those that changed most, "
-            f"which have {records} records: --records brings more"
+            f"which have {records} records: --records N raises this"
         )
     return shown(said)

@@ -118,5 +118,5 @@ def _split(one: Row) -> str:
         ended = errorcode.get(-result, str(result))
     text = f"{count(one['tries'], 'try', 'tries')}: {ended}"
     if result and held is not None:
-        text += f", {count(held, 'reference')} beside its mappings"
+        text += f", {count(held, 'reference')} besides its mappings"
     return text

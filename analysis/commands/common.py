@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from analysis.errors import CommandError
 from probes import cli
-from probes.output import HELP_SYMLINK, Output
+from probes.output import HELP_SYMLINK, Output, check
 from probes.visible import visible
 
 if TYPE_CHECKING:
@@ -97,6 +97,13 @@ def tell(trace: Trace) -> None:
         warn(f"{outside} folios lay in memory that came online after recording began: what "
              "happened to them was not recorded")  # fmt: skip
     cli.detail(f"{trace.census.events} events, {len(trace.snapshots)} snapshots")
+
+
+def open_to_draw(args: argparse.Namespace) -> Trace:
+    """Open the trace of a command with an optional picture, whose place is checked before."""
+    if args.output is not None:
+        check(args.output, args.force)
+    return open_trace(args)
 
 
 def exit_code(args: argparse.Namespace, trace: Trace, code: int = 0) -> int:

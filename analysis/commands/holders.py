@@ -12,12 +12,11 @@ from analysis.commands.common import (
     add_output_arguments,
     add_trace_arguments,
     exit_code,
-    open_trace,
+    open_to_draw,
     save_picture_beside,
 )
 from probes import cli
 from probes.events import page_option
-from probes.output import check
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,9 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from analysis.holders_text import chosen, holders_text, of_folio
     from analysis.json_form import rows
 
-    if args.output is not None:
-        check(args.output, args.force)
-    trace = open_trace(args)
+    trace = open_to_draw(args)
     life = None if args.life is None else trace.life_number(args.life)
     held = chosen(trace.held, life, args.pfn, args.mark)
     refused = of_folio(trace.df_refusals(), life, args.pfn)

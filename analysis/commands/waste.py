@@ -12,11 +12,10 @@ from analysis.commands.common import (
     add_output_arguments,
     add_trace_arguments,
     exit_code,
-    open_trace,
+    open_to_draw,
     save_picture_beside,
 )
 from probes import cli
-from probes.output import check
 
 if TYPE_CHECKING:
     from analysis.trace import Trace
@@ -35,9 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from analysis.json_form import rows
     from analysis.waste_text import waste_text
 
-    if args.output is not None:
-        check(args.output, args.force)
-    trace = open_trace(args)
+    trace = open_to_draw(args)
     if args.json:
         cli.json_result(rows(trace.df_waste()))
     else:

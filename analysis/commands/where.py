@@ -11,12 +11,11 @@ from analysis.commands.common import (
     add_output_arguments,
     add_trace_arguments,
     exit_code,
-    open_trace,
+    open_to_draw,
     save_picture_beside,
 )
 from probes import cli
 from probes.limits import TASK
-from probes.output import check
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,9 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from analysis.json_form import where_json
     from analysis.where_text import only, where_text
 
-    if args.output is not None:
-        check(args.output, args.force)
-    trace = open_trace(args)
+    trace = open_to_draw(args)
     life = trace.life_number(args.life) if args.life is not None else None
     frame = only(trace.df_where(args.mark), args.pid, life)
     if args.json:

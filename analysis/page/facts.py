@@ -98,16 +98,16 @@ def _findings(trace: Trace, findings: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             "label": label,
-            "life": one["life"],
-            "rule": one["rule"],
-            "ns": one["seen_ts"] - trace.census.first_ts,
-            "counter": one["counter"],
-            "page": one["pfn"] - int(heads[one["life"]]),
-            "observed": None if pd.isna(one["observed"]) else int(one["observed"]),
-            "expected": None if pd.isna(one["expected"]) else int(one["expected"]),
+            "life": finding["life"],
+            "rule": finding["rule"],
+            "ns": finding["seen_ts"] - trace.census.first_ts,
+            "counter": finding["counter"],
+            "page": finding["pfn"] - int(heads[finding["life"]]),
+            "observed": None if pd.isna(finding["observed"]) else int(finding["observed"]),
+            "expected": None if pd.isna(finding["expected"]) else int(finding["expected"]),
         }
-        for label, one in zip(findings.index.tolist(), findings.to_dict("records"), strict=True)
-        if one["life"] >= 0
+        for label, finding in zip(findings.index.tolist(), findings.to_dict("records"), strict=True)
+        if finding["life"] >= 0
     ]
 
 

@@ -41,16 +41,16 @@ def findings_section(trace: Trace, findings: pd.DataFrame) -> str:
     rows = evidence(trace, (event for events in told["events"] for event in events[:EVENTS]))
     same = dict(zip(map(_kind, told.loc[list(drawn)].to_dict("records")), drawn, strict=True))
     parts = []
-    for label, one in zip(told.index, told.to_dict("records"), strict=True):
-        about = drawn.get(label) or _elsewhere(same.get(_kind(one)), one["life"])
-        parts.append(_one(trace, label, one, rows, about))
+    for label, finding in zip(told.index, told.to_dict("records"), strict=True):
+        about = drawn.get(label) or _elsewhere(same.get(_kind(finding)), finding["life"])
+        parts.append(_rows_of(trace, label, finding, rows, about))
     head = "".join(
         f'<th scope=col{number} aria-sort="none"><button type=button>{name}</button></th>'
         for names, number in ((("#", *FILTERS), ""), (("at ms", "life"), " class=num"))
         for name in names
     )
     left, unlisted = len(findings) - len(told), trace.audit.unlisted
-    note = f"<p>{left} more like these: <code>mapcount audit --all</code> tells them.</p>" * (
+    note = f"<p>{left} more like these: <code>mapcount audit --all</code> prints them.</p>" * (
         left > 0
     )
     note += f"<p>{unlisted} more were counted and not listed.</p>" * (unlisted > 0)
@@ -61,26 +61,26 @@ def findings_section(trace: Trace, findings: pd.DataFrame) -> str:
     )
 
 
-def _kind(one: Mapping[Any, Any]) -> tuple[object, ...]:
-    return tuple(one[name] for name in KIND)
+def _kind(finding: Mapping[Any, Any]) -> tuple[object, ...]:
+    return tuple(finding[name] for name in KIND)
 
 
-def _values(one: Mapping[Any, Any]) -> dict[str, str]:
+def _values(finding: Mapping[Any, Any]) -> dict[str, str]:
     """What a finding is filtered by."""
-    task = f"{one['comm']}/{one['tid']}" if one["comm"] else "nobody"
+    task = f"{finding['comm']}/{finding['tid']}" if finding["comm"] else "nobody"
     return {
-        "certainty": str(one["certainty"]),
-        "rule": str(one["rule"]),
+        "certainty": str(finding["certainty"]),
+        "rule": str(finding["rule"]),
         "task": task,
-        "function": f"{one['function']}()" if one["function"] else "-",
+        "function": f"{finding['function']}()" if finding["function"] else "-",
     }
 
 
 def _controls(told: pd.DataFrame) -> str:
-    values = [_values(one) for one in told.to_dict("records")]
+    values = [_values(finding) for finding in told.to_dict("records")]
     parts = []
     for name in FILTERS:
-        different = sorted({one[name] for one in values})
+        different = sorted({row[name] for row in values})
         options = "".join(f"<option>{shown(value)}</option>" for value in different)
         parts.append(
             f'<label>{name} <select name="{name}"><option value="">all</option>{options}'
@@ -105,14 +105,14 @@ def _elsewhere(label: int | None, life: object) -> str:
     )
 
 
-def _one(
-    trace: Trace, label: int, one: Mapping[Any, Any], rows: dict[int, Row], picture: str
+def _rows_of(
+    trace: Trace, label: int, finding: Mapping[Any, Any], rows: dict[int, Row], picture: str
 ) -> str:
     """Two rows of the table: what the finding is, and all about it."""
-    values = _values(one)
+    values = _values(finding)
     attributes = " ".join(f'data-{name}="{shown(value)}"' for name, value in values.items())
-    since = (int(str(one["ts"])) - trace.census.first_ts) / 1e6
-    life = one["life"]
+    since = (int(str(finding["ts"])) - trace.census.first_ts) / 1e6
+    life = finding["life"]
     cells = "".join(
         f'<td><span class="badge {shown(values[name])}">{shown(values[name])}</span></td>'
         if name == "certainty"
@@ -122,15 +122,16 @@ def _one(
     cells += f"<td class=num>{since:.3f}</td>"
     cells += f'<td class=num><a href="#life-{life}">{life}</a></td>' if life != -1 else "<td>-</td>"
     more = []
-    if one["reason"]:
-        more.append(f"<p>Possible because {shown(one['reason'])}.</p>")
-    more.append(f'<p class="sub">Rests on: {shown(one["rests_on"])}.</p>')
-    more += [_evidence(one["events"], rows), _stack(trace, one["stack"]), picture]
+    if finding["reason"]:
+        more.append(f"<p>Possible because {shown(finding['reason'])}.</p>")
+    more.append(f'<p class="sub">Rests on: {shown(finding["rests_on"])}.</p>')
+    more += [_evidence(finding["events"], rows), _stack(trace, finding["stack"]), picture]
+    sentence = shown(finding["sentence"])
     return (
         f'<tbody id="finding-{label}" {attributes} tabindex="-1">'
         f'<tr><th scope=row><a href="#finding-{label}">{label}</a></th>{cells}</tr>'
         f'<tr class="more"><td></td><td colspan={len(FILTERS) + 2}>'
-        f"<details{' open' * ('<figure>' in picture)}><summary>{shown(one['sentence'])}</summary>"
+        f"<details{' open' * ('<figure>' in picture)}><summary>{sentence}</summary>"
         f"{''.join(more)}</details></td></tr></tbody>\n"
     )
 

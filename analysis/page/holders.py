@@ -56,7 +56,7 @@ def _marks(trace: Trace, held: Held, stacks: set[int]) -> list[str]:
     life = most_held(held.references)
     if life is None:
         return []
-    words = f"references of life {life}, which is held most"
+    words = f"references of life {life}, the life with the most of them"
     parts = [folded("The picture", figure_html(plot_holders(trace, life), words), is_open=True)]
     number = int(most_of(held.references[held.references["life"] == life])["snapshot"])
     marks = list(by_mark(held))

@@ -105,8 +105,8 @@ def _of_part(
     run = part.replay(here)
     found = divergences(part.log, part.lives, run, part.counters)
     wrong = np.zeros(len(part.log), dtype=bool)
-    for one in found:
-        wrong[one.row] = True
+    for difference in found:
+        wrong[difference.row] = True
     windows = part.reader_windows
     for life in here.tolist():
         counts = part.counts(life, run)

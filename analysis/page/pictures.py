@@ -30,10 +30,10 @@ def pictures(trace: Trace, findings: pd.DataFrame) -> dict[int, str]:
     firsts = findings[findings["life"] >= 0].groupby(KIND, observed=True, sort=False).head(1)
     drawn: dict[int, str] = {}
     seen: set[int] = set()
-    for label, one in firsts.head(PICTURES).iterrows():
-        life = int(one["life"])
-        window = _closer(trace, one) if life in seen else None
-        words = f"finding {label}: {one['rule']} in life {life}"
+    for label, finding in firsts.head(PICTURES).iterrows():
+        life = int(finding["life"])
+        window = _closer(trace, finding) if life in seen else None
+        words = f"finding {label}: {finding['rule']} in life {life}"
         drawn[int(str(label))] = picture(trace, life, words, window)
         seen.add(life)
     return drawn
@@ -44,7 +44,7 @@ def example(trace: Trace) -> str:
     if not sum(trace.totals.orders.values()):
         return ""
     life = most_interesting(trace)
-    return picture(trace, life, f"life {life}, of all the one with the most to see")
+    return picture(trace, life, f"life {life}, the most interesting life")
 
 
 def picture(trace: Trace, life: int, words: str, window: Window = None) -> str:
@@ -63,10 +63,10 @@ def figure_html(figure: Figure, words: str, instead: str = "") -> str:
     )
 
 
-def _closer(trace: Trace, one: pd.Series) -> Window:
+def _closer(trace: Trace, finding: pd.Series) -> Window:
     """The time around a finding."""
-    life = trace.df_lives().loc[one["life"]]
+    life = trace.df_lives().loc[finding["life"]]
     last = trace.census.last_ts if pd.isna(life["death_ts"]) else int(life["death_ts"])
-    begin, end = int(one["ts"]), max(int(one["seen_ts"]), int(one["end_ts"]))
+    begin, end = int(finding["ts"]), max(int(finding["seen_ts"]), int(finding["end_ts"]))
     pad = int(max(AROUND * (end - begin), PART * (last - int(life["birth_ts"]))))
     return min(begin - pad, last), end + pad

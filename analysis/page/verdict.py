@@ -61,8 +61,8 @@ def _death(trace: Trace, oops: Oops, findings: pd.DataFrame) -> str:
     told = "the kernel died"
     if oops.ts is not None:
         told += f" {duration(oops.ts - trace.census.first_ts)} into the trace"
-    for one in findings[findings["died"]].head(1).to_dict("records"):
-        told += f", in {one['function']}() of {one['comm']}/{one['tid']}"
+    for finding in findings[findings["died"]].head(1).to_dict("records"):
+        told += f", in {finding['function']}() of {finding['comm']}/{finding['tid']}"
     return f"{told}: {oops.title}"
 
 

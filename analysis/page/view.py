@@ -124,7 +124,7 @@ def _drawing() -> Any:
         _lanes(sources, shared),
     ]  # fmt: skip
     return gridplot(
-        [[one] for one in figures], toolbar_location="above", sizing_mode="stretch_width",
+        [[plot] for plot in figures], toolbar_location="above", sizing_mode="stretch_width",
         toolbar_options={"logo": None},
     )  # fmt: skip
 
@@ -134,47 +134,47 @@ def _figure(sources: dict[str, Any], shared: Any, height: int, **more: Any) -> A
     from bokeh.models import Range1d
     from bokeh.plotting import figure
 
-    one = figure(
+    plot = figure(
         height=height, x_range=shared, min_border_left=LEFT, min_border_right=RIGHT,
         min_border_top=6, min_border_bottom=6, background_fill_color=None,
         border_fill_color=None, outline_line_color=None, sizing_mode="stretch_width",
         tools="xpan,xbox_zoom,xzoom_in,xzoom_out,xwheel_zoom,reset,save",
         active_drag="xbox_zoom", **more,
     )  # fmt: skip
-    one.extra_y_ranges["unit"] = Range1d(start=0, end=1)
-    one.segment(
+    plot.extra_y_ranges["unit"] = Range1d(start=0, end=1)
+    plot.segment(
         x0="ms", x1="ms", y0=0, y1=1, source=sources["marks"], line_color="colour",
         line_dash="dash", line_width=1.2, y_range_name="unit", level="underlay",
     )  # fmt: skip
-    one.xaxis.visible = False
-    one.ygrid.visible = False
-    return one
+    plot.xaxis.visible = False
+    plot.ygrid.visible = False
+    return plot
 
 
-def _spans(sources: dict[str, Any], one: Any) -> None:
+def _spans(sources: dict[str, Any], plot: Any) -> None:
     """What holds over some time, behind everything else."""
-    one.quad(
+    plot.quad(
         left="left", right="right", bottom="bottom", top="top", source=sources["spans"],
         fill_color="colour", fill_alpha="alpha", line_color=None, y_range_name="unit",
         level="underlay",
     )  # fmt: skip
 
 
-def _tips(one: Any, renderers: list[Any], tips: list[tuple[str, str]]) -> None:
+def _tips(plot: Any, renderers: list[Any], tips: list[tuple[str, str]]) -> None:
     from bokeh.models import HoverTool
 
-    one.add_tools(HoverTool(renderers=renderers, tooltips=tips, limit=3, visible=False))
+    plot.add_tools(HoverTool(renderers=renderers, tooltips=tips, limit=3, visible=False))
 
 
 def _strip(sources: dict[str, Any], shared: Any) -> Any:
     """The names of marks and ends above all panels."""
-    one = _figure(sources, shared, STRIP, y_range=(0, 4), name="strip")
-    one.yaxis.visible = one.xgrid.visible = False
-    one.text(
+    plot = _figure(sources, shared, STRIP, y_range=(0, 4), name="strip")
+    plot.yaxis.visible = plot.xgrid.visible = False
+    plot.text(
         x="ms", y="row", text="name", source=sources["marks"], text_color="colour",
         text_font_size="12px", x_offset="offset", text_align="align", text_baseline="middle",
     )  # fmt: skip
-    return one
+    return plot
 
 
 def _counters(sources: dict[str, Any], shared: Any) -> Any:
@@ -182,42 +182,42 @@ def _counters(sources: dict[str, Any], shared: Any) -> Any:
     from bokeh.models import BasicTicker, LinearAxis, Range1d
 
     left = Range1d(start=0, end=1, name="pmd")
-    one = _figure(sources, shared, COUNTERS, y_axis_label="PMD mappings", y_range=left)
-    _spans(sources, one)
-    one.extra_y_ranges["pte"] = Range1d(start=0, end=1, name="pte")
+    plot = _figure(sources, shared, COUNTERS, y_axis_label="PMD mappings", y_range=left)
+    _spans(sources, plot)
+    plot.extra_y_ranges["pte"] = Range1d(start=0, end=1, name="pte")
     right = LinearAxis(y_range_name="pte", axis_label="PTE mappings")
-    one.add_layout(right, "right")
-    for axis in (one.yaxis[0], right):
+    plot.add_layout(right, "right")
+    for axis in (plot.yaxis[0], right):
         axis.ticker = BasicTicker(min_interval=1)
-    one.yaxis[0].tags, right.tags = ["pmd"], ["pte"]
-    one.step(
+    plot.yaxis[0].tags, right.tags = ["pmd"], ["pte"]
+    plot.step(
         x="ms", y="entire", source=sources["steps"], mode="after", line_width=2.5, tags=["pmd"]
     )
-    one.step(
+    plot.step(
         x="ms", y="pte", source=sources["steps"], mode="after", line_width=2, y_range_name="pte",
         tags=["pte"], line_dash="dashdot",
     )  # fmt: skip
-    seen = one.scatter(
+    seen = plot.scatter(
         x="ms", y="entire_mapcount", source=sources["events"], size=5, fill_alpha=0.8,
         line_color=None, tags=["observed"],
     )  # fmt: skip
-    wrong = one.scatter(
+    wrong = plot.scatter(
         x="ms", y="wrong", source=sources["events"], marker="x", size=10, line_width=2,
         y_range_name="unit", tags=["wrong"],
     )  # fmt: skip
-    _tips(one, [seen, wrong], [*EVENT_TIPS, ("observed", "@entire_mapcount PMD mappings")])
+    _tips(plot, [seen, wrong], [*EVENT_TIPS, ("observed", "@entire_mapcount PMD mappings")])
     found = []
     for scale, name in (("default", "pmd"), ("pte", "pte"), ("unit", "foot")):
         for what, marker, size in (("expected", "circle", 13), ("observed", "x", 11)):
-            found.append(one.scatter(
+            found.append(plot.scatter(
                 x="ms", y=f"{name}_{what}", source=sources["found"], marker=marker, size=size,
                 fill_color=None, line_width=2.5, y_range_name=scale, tags=["wrong"],
             ))  # fmt: skip
-    _tips(one, found, [
+    _tips(plot, found, [
         ("finding", "@label: @rule"), ("at", "@ms{0.000000} ms"),
         ("@counter", "@observed, expected @expected"), ("page", "@page"),
     ])  # fmt: skip
-    return one
+    return plot
 
 
 def _pages(sources: dict[str, Any], shared: Any) -> Any:
@@ -225,17 +225,17 @@ def _pages(sources: dict[str, Any], shared: Any) -> Any:
     from bokeh.models import Range1d
 
     pages = Range1d(start=0, end=512, name="pages")
-    one = _figure(sources, shared, PAGES, y_axis_label="page in the folio", y_range=pages)
-    _spans(sources, one)
-    quads = one.quad(
+    plot = _figure(sources, shared, PAGES, y_axis_label="page in the folio", y_range=pages)
+    _spans(sources, plot)
+    quads = plot.quad(
         left="left", right="right", bottom="low", top="high", source=sources["quads"],
         fill_color="colour", line_color=None,
     )  # fmt: skip
-    _tips(one, [quads], [
+    _tips(plot, [quads], [
         ("pages", "@low to @last"), ("PTE mappings", "@value of each"),
         ("from", "@left{0.000000} ms"), ("to", "@right{0.000000} ms"),
     ])  # fmt: skip
-    return one
+    return plot
 
 
 def _lanes(sources: dict[str, Any], shared: Any) -> Any:
@@ -243,23 +243,23 @@ def _lanes(sources: dict[str, Any], shared: Any) -> Any:
     from bokeh.models import FixedTicker, Range1d
 
     lanes = Range1d(start=1, end=0, name="lanes")
-    one = _figure(sources, shared, LANES, y_range=lanes, name="tasks")
-    one.yaxis[0].update(ticker=FixedTicker(ticks=[]), name="lane-names")
-    _spans(sources, one)
-    one.min_border_bottom = 60
-    one.xaxis.visible = True
-    one.xaxis.axis_label = "ms since the first record of the trace"
-    events = one.scatter(
+    plot = _figure(sources, shared, LANES, y_range=lanes, name="tasks")
+    plot.yaxis[0].update(ticker=FixedTicker(ticks=[]), name="lane-names")
+    _spans(sources, plot)
+    plot.min_border_bottom = 60
+    plot.xaxis.visible = True
+    plot.xaxis.axis_label = "ms since the first record of the trace"
+    events = plot.scatter(
         x="ms", y="lane", source=sources["events"], marker="marker", size="size", angle="angle",
         line_color="colour", fill_color="colour", line_width=1.6,
     )  # fmt: skip
-    windows = one.segment(
+    windows = plot.segment(
         x0="ms", x1="end", y0="lane", y1="lane", source=sources["windows"], line_width=7,
         line_color="colour",
     )  # fmt: skip
-    _tips(one, [events], EVENT_TIPS)
-    _tips(one, [windows], [
+    _tips(plot, [events], EVENT_TIPS)
+    _tips(plot, [windows], [
         ("reader", "@task, @function"), ("from", "@ms{0.000000} ms"), ("to", "@end{0.000000} ms"),
         ("the folio", "@fate"),
     ])  # fmt: skip
-    return one
+    return plot

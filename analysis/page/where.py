@@ -34,7 +34,7 @@ def where_section(trace: Trace) -> str:
     except AnalysisError as error:
         return f"<p>{shown(error)}</p>"
     at = {number: rows for number, rows in frame.groupby("snapshot")}
-    told = [(one, at.get(one.number, frame.head(0))) for one in chosen]
+    told = [(moment, at.get(moment.number, frame.head(0))) for moment in chosen]
     most = max(told, key=lambda pair: (pair[1]["bytes"].sum(), pair[0].number))
     parts = [
         f"<p>Most is mapped at {shown(head(trace, *most))}</p>",
@@ -45,7 +45,7 @@ def where_section(trace: Trace) -> str:
         if moment is not most[0]:
             parts.append(folded(head(trace, moment, here), _table(here)))
     if len(chosen) < len(every):
-        left = f"{len(chosen)} of {len(every)} marks; <code>mapcount where</code> tells them all"
+        left = f"{len(chosen)} of {len(every)} marks; <code>mapcount where</code> prints them all"
         parts.append(f'<p class="sub">{left}</p>')
     parts += [f'<p class="sub">{shown(line)}</p>' for line in unsaid(trace)]
     return "\n".join(parts)

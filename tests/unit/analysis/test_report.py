@@ -182,7 +182,7 @@ def test_page_says_what_was_left_out_when_there_is_too_much(tmp_path: Path) -> N
     wanted = sorted(trace.df_findings()["life"].tolist())
     assert columns["drawn.life"] == wanted and set(wanted) <= set(columns["lives.life"])
     assert len(columns["lives.life"]) == 3
-    assert "--records brings more" in page and "--lives brings more" in page
+    assert "--records N raises this" in page and "--lives N raises this" in page
 
 
 def test_output_is_refused_when_it_is_no_page(
@@ -280,7 +280,7 @@ def test_page_tells_where_of_some_marks_when_there_are_too_many(
     monkeypatch.setattr(page_where, "DRAWN", 3)
     # WHEN it is made THEN it tells of two, and which command tells the rest
     where = _section(_page(mock_places.story(), tmp_path), "where")
-    assert "2 of 4 marks; <code>mapcount where</code> tells them all" in where
+    assert "2 of 4 marks; <code>mapcount where</code> prints them all" in where
     assert "changes of mappings: <code>mapcount where -o FILE.png</code> draws them" in where
     assert "data:image" not in where
     assert "whole (" in where and "exec (" in where and "parts (" not in where
