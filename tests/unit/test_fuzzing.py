@@ -4,9 +4,17 @@
 import shutil
 import subprocess
 
+import pandas as pd
 import pytest
 
-from tests.kernel.fuzzing import Failure, Outcome, Programs, first_failure, shorten
+from tests.kernel.fuzzing import (
+    Failure,
+    Outcome,
+    Programs,
+    first_failure,
+    shorten,
+    wrong_by_the_audit,
+)
 from vm import build, scenarios
 
 
@@ -40,6 +48,21 @@ def test_failure_is_the_last_programs_when_the_end_differs():
 
 def test_no_failure_when_nothing_differs():
     assert first_failure([], Programs(1, 9, 40, 10)) is None
+
+
+def test_findings_of_unedited_kernels_when_the_audit_has_them():
+    # GIVEN what the audit finds on a healthy kernel, and an error beside it
+    found = pd.DataFrame(
+        [
+            ("published", "error", "numa_maps mapmax, first page's", "of docs/trophies.md"),
+            ("reader", "race", "", "a reader's race"),
+            ("published", "error", "kpagecount", "wrong"),
+        ],
+        columns=["rule", "severity", "counter", "sentence"],
+    )
+    # THEN the error alone makes a program fail
+    assert wrong_by_the_audit(found) == ["wrong"]
+    assert wrong_by_the_audit(found[:0]) == []
 
 
 @pytest.mark.parametrize("operations", [1, 13, 40])
