@@ -16,6 +16,7 @@ from vm import arch
 from vm.say import LabError
 
 ARCHIVES = "var/cache/apt/archives"
+IMAGE = "vmlinuz"
 #: So many times as long as an emulated guest of this machine's own kind one of these may take: a
 #: processor with another order of memory is emulated with more fences.
 SLOWER = 3.0
@@ -45,6 +46,12 @@ def finish(root: Path) -> dict[str, str]:
         raise LabError("depmod is missing: apt-get install kmod")
     for modules in (root / "usr/lib/modules").iterdir():
         subprocess.run(["depmod", "-b", str(root), modules.name], check=True)
+        # Debian's packages of 7.2 have the image here, and a script puts it into /boot.
+        if (modules / IMAGE).exists():
+            (root / "boot").mkdir(exist_ok=True)
+            (root / f"boot/{IMAGE}-{modules.name}").symlink_to(
+                f"../usr/lib/modules/{modules.name}/{IMAGE}"
+            )
     for name in ("passwd", "group"):
         shutil.copy(root / f"usr/share/base-passwd/{name}.master", root / f"etc/{name}")
     packages = sorted((root / ARCHIVES).glob("*.deb"))

@@ -53,6 +53,23 @@ def test_root_is_finished_when_nothing_of_it_can_be_run(
     assert list((root / foreign.ARCHIVES).iterdir()) == []
 
 
+def test_image_is_where_it_is_looked_for_when_a_script_would_put_it_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a kernel's package that has its image beside the modules, as Debian's of 7.2
+    root = unpacked(tmp_path / "root")
+    (root / "usr/lib/modules" / RELEASE / "vmlinuz").write_text("image")
+    program(tmp_path / "depmod", "")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    # WHEN the root is finished
+    foreign.finish(root)
+    # THEN that is the image to boot, wherever the root is moved to
+    root = root.rename(tmp_path / "moved")
+    image = kernels.image_of(kernels.resolve("6.12-arm64"), root)
+    assert image.name == f"vmlinuz-{RELEASE}"
+    assert image.read_text() == "image"
+
+
 def test_packages_are_those_of_the_machine_when_it_is_another() -> None:
     # GIVEN a kernel of arm64 THEN its root has that kernel, those headers, and a busybox
     kernel = kernels.resolve("6.12-arm64-16k")
