@@ -6,12 +6,21 @@ from __future__ import annotations
 import array
 import mmap
 import os
+import sys
 from typing import Iterator, List, NamedTuple, Tuple
 
 #: A pagemap entry that maps a page, and the page's frame number in it.
 PRESENT = 1 << 63
 PFN_MASK = (1 << 55) - 1
 ENTRY_BYTES = 8
+#: An entry that is not present: its type, above it a place in the swap area of that number, or
+#: where the type is a special one (at least 23 on all kernels, and nobody has so many swap areas)
+#: the page frame number.
+SWAPPED = 1 << 62
+TYPE_BITS = 5
+SPECIAL = 23
+#: All top bytes but those of swapped entries.
+_NOT_SWAPPED = bytes(set(range(256)) - set(range(SWAPPED >> 56, PRESENT >> 56)))
 #: Entries that are read at one time.
 STRETCH = 8192
 
@@ -52,6 +61,20 @@ def walk(pid: int) -> Iterator[Tuple[Vma, int, "array.array[int]"]]:
                 yield vma, address, entries
     finally:
         os.close(fd)
+
+
+def frames_not_present(entries: "array.array[int]") -> Iterator[int]:
+    """The page frames of entries that name a page without being present.
+
+    Some of these map it, for a device that has it for itself or has its contents; others do not:
+    the page is under migration, or poisoned.  Which type is which depends on the configuration.
+    """
+    # There are few, and seldom any: most entries are passed over without a look at each.
+    top = 7 if sys.byteorder == "little" else 0
+    if entries.tobytes()[top::8].translate(None, _NOT_SWAPPED):
+        for entry in entries:
+            if SWAPPED <= entry < PRESENT and entry % (1 << TYPE_BITS) >= SPECIAL:
+                yield (entry & PFN_MASK) >> TYPE_BITS
 
 
 def _stretches(fd: int, vma: Vma) -> Iterator[Tuple[int, "array.array[int]"]]:

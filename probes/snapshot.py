@@ -25,7 +25,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from probes.kernel import Memory
 from probes.layout import Layout
 from probes.maps import FRAME_PAGES
-from probes.pagetables import PFN_MASK, walk
+from probes.pagetables import PFN_MASK, frames_not_present, walk
 from probes.plan import Missing
 from probes.published import Published, runs_of
 from probes.spaces import TaskList, address_spaces, living_thread
@@ -35,6 +35,8 @@ from probes.watchset import WatchSet
 MAX_FRAMES = 1024
 #: In place of a page's kpagecount: no kernel counts so far.
 UNKNOWN_COUNT = b"\xff" * 8
+#: Why not all that an address space maps is known, though its tasks stood still.
+NOT_PRESENT = "it has pages that are not present, but a device's, under migration or poisoned"
 
 
 def unpublished() -> List[Missing]:
@@ -143,6 +145,8 @@ def _mappers(
                 runs = list(runs_of(place.keys(), address, entries, mmap.PAGESIZE))
                 _count(found, place, runs)
                 published.add(pids[0], vma, runs)
+                if any(pfn // FRAME_PAGES in place for pfn in frames_not_present(entries)):
+                    mms[-1]["torn"] = NOT_PRESENT
             mms[-1]["vmas"] = published.end(pids[0], thread)
         except OSError as error:
             mms[-1]["torn"] = f"not to be read: {error.strerror}"

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The walk of page tables, on this process's own."""
 
+import array
 import ctypes
 import mmap
 import os
 
-from probes.pagetables import PRESENT, vmas, walk
+from probes.pagetables import PRESENT, SWAPPED, frames_not_present, vmas, walk
 
 
 def address_of(area):
@@ -53,3 +54,12 @@ def test_vmas_when_a_file_with_spaces_in_its_name_is_mapped(tmp_path):
     assert (vma.end - vma.start, vma.offset) == (mmap.PAGESIZE, mmap.PAGESIZE)
     assert vma.flags == "rw-s" and vma.inode == path.stat().st_ino
     area.close()
+
+
+def test_frames_when_entries_name_pages_that_are_not_present():
+    # GIVEN a page, one in a swap area, one that a device has (type 30), a marker's entry, a hole
+    entries = [PRESENT | 0x400, SWAPPED | 0x401 << 5 | 2, SWAPPED | 0x402 << 5 | 30, 1 << 55, 0]
+    # THEN the device's alone names a frame
+    assert list(frames_not_present(array.array("Q", entries))) == [0x402]
+    # AND without it none does
+    assert list(frames_not_present(array.array("Q", entries[:2]))) == []

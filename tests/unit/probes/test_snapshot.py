@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Ground truth: which frames are taken, and of which tasks."""
 
+import array
 import json
 import os
 import struct
@@ -54,6 +55,26 @@ def test_truth_payload_when_a_task_ran_meanwhile():
     about = json.loads(data[4:])
     spaces = {mm["tasks"][0]: mm.get("torn") for mm in about["mms"]}
     assert spaces == {os.getpid(): None, child.pid: "ran while it was read"}
+
+
+def test_truth_payload_when_a_device_has_a_page_of_a_task(monkeypatch):
+    # GIVEN a task that maps a page of a watched frame by an entry that is not present
+    from probes import snapshot
+    from probes.pagetables import SWAPPED, Vma
+
+    pfn = 7 * FRAME_PAGES + 5
+    entry = SWAPPED | pfn << 5 | 30
+    vma = Vma(0, 1 << 20, "rw-p", 0, 0, "")
+    monkeypatch.setattr(snapshot, "walk", lambda _: [(vma, 0, array.array("Q", [entry]))])
+    frames = {"watched": [pfn // FRAME_PAGES * FRAME_PAGES], "elsewhere": [0]}
+    torn = {}
+    for name, watched in frames.items():
+        # WHEN its page tables are read
+        (mm,), found = snapshot._mappers(watched, [os.getpid()], snapshot.Published())
+        assert not any(found)
+        torn[name] = mm.get("torn")
+    # THEN what it maps is not known, with the reason, where the page is watched
+    assert torn == {"watched": snapshot.NOT_PRESENT, "elsewhere": None}
 
 
 def test_truth_payload_when_the_kernel_has_no_page_monitor(monkeypatch):
