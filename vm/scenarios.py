@@ -111,6 +111,12 @@ SCENARIOS = {
             record=("--pins", "--stacks", "--min-order", "0"),
         ),
         Scenario("mthp", "anonymous folios of 16 KiB to 1 MiB"),
+        Scenario(
+            "reclaim-batch", "folios of 64 KiB in reclaim: lazily freed, droppable, shared in part"
+        ),
+        Scenario(
+            "fault-around", "the end of a file's huge page, mapped while the file is truncated"
+        ),
         Scenario("shared-mm", "processes that share an address space: clone(CLONE_VM), vfork"),
         Scenario(
             "beside-marks",

@@ -26,7 +26,9 @@ GUESTS = {
     **{f"matrix-{name}": (ARM64_WORKLOADS, False) for name in ARM64_KERNELS},
 }
 #: What a kernel cannot do: folios of anonymous memory that are smaller than a PMD.
-LEFT_OUT = {("5.10", "mthp"), ("6.1", "mthp")}
+LEFT_OUT = {
+    (kernel, workload) for kernel in ("5.10", "6.1") for workload in ("mthp", "reclaim-batch")
+}
 
 
 def of_guest(guest, *values):

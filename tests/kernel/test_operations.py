@@ -29,6 +29,8 @@ OPERATIONS = {
     "hugetlb": {"map", "unmap", "dup"},
     "holders": {"pin", "unpin", "split_folio", "unmap_to_move"},
     "mthp": {"map", "unmap", "dup", "split_folio"},
+    "reclaim-batch": {"map", "unmap", "dup"},
+    "fault-around": {"map", "unmap", "split_folio"},
     "shared-mm": {"map", "unmap", "split_pmd"},
     "beside-marks": {"map", "unmap", "dup", "split_pmd"},
     "storm": {"map", "unmap", "dup", "fork", "split_pmd"},
