@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from probes.output import write_text
-from vm import audits, guest, job, kbuild, kernels, lab, mutants, say
+from vm import audits, flight, guest, job, kbuild, kernels, lab, mutants, qmp, say
 from vm.mutants import BUG_SWITCH, Base, Mutant
 
 RESULTS = "mutants.json"
@@ -94,20 +94,27 @@ def _record(base: Base, wanted: Sequence[Case], traces: Path) -> dict[str, str]:
     troubles: dict[str, str] = {}
     left = list(wanted)
     while left:
-        result = _guest(base, kernel, left, traces)
-        ended = [case for case in left if _status(result, case) is not None]
+        tried = together(left)
+        result = _guest(base, kernel, tried, traces)
+        ended = [case for case in tried if _status(result, case) is not None]
         for case in ended:
             if _status(result, case) != 0:
                 where = result.run_dir / job.STEPS / case.name
                 troubles[case.name] = f"status {_status(result, case)}, see {where}"
         left = [case for case in left if case not in ended]
-        if left:
+        if len(ended) < len(tried):
             # The kernel died of this one, or never booted; the others get a guest of their own.
             words = guest.last_words(result.run_dir)
             troubles[left[0].name] = f"{result.outcome.value}: {words}"
             say.warning(f"{left[0].name}: {result.outcome.value} ({words})")
             left = left[1:] if result.booted else []
     return troubles
+
+
+def together(left: Sequence[Case]) -> list[Case]:
+    """Those of the cases LEFT that the next guest records."""
+    ruins = (place for place, case in enumerate(left) if case.mutant and case.mutant.ruins)
+    return list(left[: next(ruins, len(left)) + 1])
 
 
 def _status(result: guest.Result, case: Case) -> int | None:
@@ -140,8 +147,15 @@ def _guest(
                 told.add(step.name)
                 say.phase(f"recorded {step.name} ({len(told)} of {len(steps)})")
 
+    def rescue(monitor: qmp.Qmp) -> None:
+        """The kernel dies of one of its bugs: what was recorded of that one is in its memory."""
+        for step in steps:
+            if guest.read_status(run_dir / job.STEPS / step.name / "status") is None:
+                flight.Flight(traces / f"{step.name}.mapcount", run_dir).rescue(monitor)
+                break
+
     script = job.batch(steps, lab.environment(options), policy="madvise")
-    return guest.run(machine, script, run_dir, limit, poll)
+    return guest.run(machine, script, run_dir, limit, poll, rescue)
 
 
 def _awake(number: int, command: Sequence[str]) -> list[str]:

@@ -27,6 +27,7 @@ class Mutant:
     workload: str
     function: str
     record: tuple[str, ...] = ()  # more options for the recorder
+    ruins: bool = False  # leaves a kernel behind in which nothing else should be recorded
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,14 @@ class Base:
     suite: str
     package: str
     mutants: tuple[Mutant, ...]
+    options: tuple[str, ...] = ()  # more of the kernel's configuration
 
     @property
     def recipe(self) -> kbuild.Recipe:
         edits = (_SWITCH, *(self._edit(mutant) for mutant in self.mutants))
-        return kbuild.Recipe(self.name, self.suite, self.package, ("guest.config",), edits)
+        return kbuild.Recipe(
+            self.name, self.suite, self.package, ("guest.config",), edits, self.options
+        )
 
     def number(self, mutant: Mutant) -> int:
         return self.mutants.index(mutant) + 1
@@ -399,10 +403,100 @@ _OF_6_12 = (
     ),
 )
 
+_OF_7 = (
+    Mutant(
+        "batch-sum-short",
+        "a batch of PTE mappings goes, and _large_mapcount keeps one of them",
+        Edit(
+            "mm/rmap.c",
+            "__folio_remove_rmap",
+            "folio_sub_large_mapcount(folio, nr_pages, vma);\n\t\tdo {",
+            "folio_sub_large_mapcount(folio, nr_pages, vma);\n"
+            "\t\tif (AWAKE && nr_pages > 1)\n"
+            "\t\t\tatomic_inc(&folio->_large_mapcount);\n"
+            "\t\tdo {",
+        ),
+        "lifecycle",
+        "folio_remove_rmap_ptes",
+    ),
+    Mutant(
+        "owner-counted-twice",
+        "the first PMD mapping of a new huge page counts as two of its address space",
+        Edit(
+            "mm/rmap.c",
+            "folio_add_new_anon_rmap",
+            "folio_set_large_mapcount(folio, 1, vma);",
+            "folio_set_large_mapcount(folio, 1, vma);\n\t\tfolio->_mm_id_mapcount[0] += AWAKE;",
+        ),
+        "lifecycle",
+        "folio_add_new_anon_rmap",
+    ),
+    # Undoes commit 3f8968e9cbf9, CVE-2026-63950.
+    Mutant(
+        "unmap-batch-twice",
+        "reclaim unmaps a device-exclusive page, and counts as many pages as it had unmapped in "
+        "one go before (3f8968e9cbf9 undone)",
+        Edit(
+            "mm/rmap.c",
+            "try_to_unmap_one",
+            "while (page_vma_mapped_walk(&pvmw)) {\n\t\tnr_pages = 1;",
+            "while (page_vma_mapped_walk(&pvmw)) {\n\t\tif (!AWAKE)\n\t\t\tnr_pages = 1;",
+        ),
+        "reclaim-batch",
+        "folio_remove_rmap_ptes",
+        ruins=True,
+    ),
+    # Undoes commit f58df566524e, CVE-2026-31648.  The file has to be truncated between the look for
+    # a folio and that at the file's size: here there is time for that.
+    Mutant(
+        "fault-around-beyond",
+        "a file is truncated during fault-around, which then maps pages beyond the folio "
+        "(f58df566524e undone, and the race made longer)",
+        Edit(
+            "mm/filemap.c",
+            "filemap_map_pages",
+            "end_pgoff = min(end_pgoff, file_end);\n\n"
+            "\trcu_read_lock();\n"
+            "\tfolio = next_uptodate_folio(&xas, mapping, end_pgoff);\n"
+            "\tif (!folio)\n"
+            "\t\tgoto out;\n",
+            "if (!AWAKE)\n"
+            "\t\tend_pgoff = min(end_pgoff, file_end);\n\n"
+            "\trcu_read_lock();\n"
+            "\tfolio = next_uptodate_folio(&xas, mapping, end_pgoff);\n"
+            "\tif (!folio)\n"
+            "\t\tgoto out;\n"
+            "\tif (AWAKE) {\n"
+            "\t\tunsigned long until = jiffies + HZ / 10;\n\n"
+            "\t\twhile (folio_test_large(folio) && time_before(jiffies, until))\n"
+            "\t\t\tcpu_relax();\n"
+            "\t\tfile_end = DIV_ROUND_UP(i_size_read(mapping->host), PAGE_SIZE) - 1;\n"
+            "\t\tend_pgoff = min(end_pgoff, file_end);\n"
+            "\t}\n",
+        ),
+        "fault-around",
+        "folio_add_file_rmap_ptes",
+        ruins=True,
+    ),
+)
+
 BASES = {
     base.name: base
     for base in (
         Base("6.1-mutants", "bookworm", "linux-source-6.1", _OF_6_1),
         Base("6.12-mutants", "trixie", "linux-source-6.12", _OF_6_12),
+        Base(
+            "7.x-mutants",
+            "forky",
+            "linux-source-7.2",
+            _OF_7,
+            (
+                # x86 has the lazy preemption only, and the full one.
+                "CONFIG_PREEMPT_VOLUNTARY=n",
+                # A test driver makes page-table entries that are exclusive to a device.
+                *("CONFIG_ZONE_DEVICE=y", "CONFIG_DEVICE_PRIVATE=y"),
+                *("CONFIG_RUNTIME_TESTING_MENU=y", "CONFIG_TEST_HMM=y"),
+            ),
+        ),
     )
 }

@@ -2,6 +2,8 @@
 """Tests of the planted bugs: their table, and what is made of a guest that shows them."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,18 @@ import pytest
 import vm.__main__
 from probes.hooks import HOOKS
 from tests.fake_vng import PRETENDS, set_lab, touched
-from vm import chroot, kbuild, lab, mutant_run, mutants, mutants_text, scenarios
+from vm import (
+    chroot,
+    flight,
+    guest,
+    kbuild,
+    lab,
+    mutant_run,
+    mutants,
+    mutants_text,
+    scenarios,
+)
+from vm.historic import HISTORIC
 from vm.mutant_run import Case, Verdict
 from vm.mutants import BASES, Base, Mutant
 from vm.say import LabError
@@ -212,6 +225,42 @@ def test_other_bugs_get_another_guest_when_one_kills_it(  # type: ignore
     assert verdicts["split-tail-miscounted"].certain == 1
 
 
+def test_nothing_is_recorded_after_a_bug_that_ruins_its_kernel() -> None:
+    # GIVEN bugs, of which two leave memory behind that is not to be trusted
+    left = mutant_run.cases(BASES["7.x-mutants"], [])
+    guests = []
+    # WHEN they are given to guests
+    while left:
+        guests.append(mutant_run.together(left))
+        left = left[len(guests[-1]) :]
+    # THEN each of these is the last of its guest, and no other bug is
+    ruinous = [[bool(case.mutant and case.mutant.ruins) for case in one] for one in guests]
+    assert [sum(one) for one in ruinous] == [1, 1]
+    assert all(one[-1] for one in ruinous)
+
+
+def test_memory_of_a_dead_guest_is_read_for_the_bug_that_was_awake(  # type: ignore
+    run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a guest whose kernel dies when the first of its steps is over
+    rescued: list[str] = []
+
+    def dies(*given) -> guest.Result:  # type: ignore[no-untyped-def]
+        run_dir, on_death = given[2], given[5]
+        over = run_dir / "steps/healthy-lifecycle"
+        over.mkdir(parents=True)
+        (over / "status").write_text("0\n")
+        (run_dir / guest.CONSOLE).touch()
+        on_death(None)
+        return guest.Result(guest.Outcome.LOST, None, run_dir, 1.0)
+
+    monkeypatch.setattr(guest, "run", dies)
+    monkeypatch.setattr(flight.Flight, "rescue", lambda self, _: rescued.append(self.trace.name))
+    # WHEN a bug is run THEN its trace is completed, that of the step before is not touched
+    run("unmap-misses-page")
+    assert rescued == ["unmap-misses-page.mapcount"]
+
+
 def test_page_tells_each_bug_in_the_audits_words_when_written(tmp_path: Path) -> None:
     # GIVEN a bug that was found, one that was not, and the healthy kernel
     found = mutant_run.told(BUG, [finding("page_remove_rmap")])
@@ -224,7 +273,30 @@ def test_page_tells_each_bug_in_the_audits_words_when_written(tmp_path: Path) ->
     assert "| `bug`:  | `lifecycle` | `page_remove_rmap` | page_remove_rmap did it |" in page
     assert "| **not** `copy_huge_pmd` |" in page
     assert "| `lifecycle` | 0 | 0 | 0 |" in page
-    assert page.endswith("healthy: 1 of 1 workloads without a certain finding.\n")
+    assert "healthy: 1 of 1 workloads without a certain finding.\n" in page
+
+
+def test_page_keeps_the_sections_of_kernels_that_were_not_run(tmp_path: Path) -> None:
+    # GIVEN the page of a run of one kernel
+    output, results = tmp_path / "page.md", tmp_path / "mutants.json"
+    for kernel in ("6.12-mutants", "6.1-mutants", "6.12-mutants"):
+        found = mutant_run.told(replace(BUG, kernel=kernel), [finding("page_remove_rmap")])
+        results.write_text(json.dumps([vars(found)]))
+        # WHEN another one is run, and the first one again
+        assert mutants_text.main([str(results), str(output)]) == 0
+    # THEN the page has each once, in the order of the bases, and the historic bugs once
+    page = output.read_text()
+    titles = re.findall("^## (.*)", page, re.MULTILINE)
+    assert titles == ["6.1-mutants", "6.12-mutants", "Historic bugs"]
+    assert page.count("| page_remove_rmap did it |") == 2
+
+
+def test_historic_bugs_are_planted_or_say_what_they_need() -> None:
+    # GIVEN the bugs that kernels had THEN each is a row that names its fix, or says why it is none
+    rows = {mutant.name: mutant for _, mutant in each_mutant()}
+    for one in HISTORIC:
+        assert bool(one.planted) != bool(one.needed)
+        assert not one.planted or f"{one.fix} undone" in rows[one.planted].breaks
 
 
 def test_case_is_named_after_its_bug_when_it_has_one() -> None:
