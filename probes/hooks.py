@@ -538,8 +538,22 @@ TRACEPOINTS: Tuple[Tracepoint, ...] = (
     ),
 )
 
+#: Static inline functions through which fork copies PTE mappings.
+INLINE_COPIES = (
+    "folio_try_dup_anon_rmap_ptes",
+    "folio_try_dup_anon_rmap_pte",
+    "__folio_try_dup_anon_rmap",
+    "folio_dup_file_rmap_ptes",
+    "folio_dup_file_rmap_pte",
+    "__folio_dup_file_rmap",
+    # What 6.8 replaced by those.
+    "page_try_dup_anon_rmap",
+    "page_dup_file_rmap",
+    "__page_dup_rmap",
+    "page_dup_rmap",
+)
 #: Where fork copies mappings.  What of them cannot be seen leaves only the brackets, all of them.
-COPIES = ("copy_page_range", "copy_huge_pmd", "copy_hugetlb_page_range")
+COPIES = ("copy_page_range", "copy_huge_pmd", "copy_hugetlb_page_range", *INLINE_COPIES)
 
 #: Workloads name moments by writing to trace_marker.  Its own write function lies in code
 #: that may not be probed, so every write is looked at: is the file's f_op the marker's?
@@ -555,6 +569,8 @@ class Site:
     optional: in some kernels the update is in another of these functions.
     instead:  a function that makes these updates if the kernel has it.
     within:   the surrounding bracket, if it is not the function's own.
+    emitted:  a static inline function, of which a kernel has a symbol only if the compiler made a
+              function of it: then the updates are there, and not in its caller.
     """
 
     op: str
@@ -567,6 +583,19 @@ class Site:
     optional: bool = False
     instead: str = ""
     within: str = ""
+    emitted: bool = False
+
+
+def _copies() -> Tuple[Site, ...]:
+    lost, by = "PTE mappings copied by fork", "copy_page_range"
+    return (
+        Site("dup", by, "mapcount", "pte", 1, lost),
+        # gcc emits the first of these in Debian's 7.3, and in its 7.2 for arm64.
+        *(
+            Site("dup", name, "mapcount", "pte", 1, lost, within=by, emitted=True)
+            for name in INLINE_COPIES
+        ),
+    )
 
 
 def _hugetlb(op: str, delta: int, *functions: str, instead: str = "") -> Tuple[Site, ...]:
@@ -575,7 +604,7 @@ def _hugetlb(op: str, delta: int, *functions: str, instead: str = "") -> Tuple[S
 
 
 SITES: Tuple[Site, ...] = (
-    Site("dup", "copy_page_range", "mapcount", "pte", 1, "PTE mappings copied by fork"),
+    *_copies(),
     Site(
         "dup",
         "copy_hugetlb_page_range",

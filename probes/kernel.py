@@ -27,6 +27,8 @@ class Symbols:
 
     def __init__(self, path: str = "/proc/kallsyms") -> None:
         self.address: Dict[str, int] = {}
+        #: Names that several functions have: no kprobe can be placed by one of these.
+        self.ambiguous: Set[str] = set()
         text: List[Tuple[int, str]] = []
         self._variants: Dict[str, List[str]] = {}
         try:
@@ -36,6 +38,8 @@ class Symbols:
                     if len(fields) != 3:
                         continue
                     address, name = int(fields[0], 16), fields[2]
+                    if name in self.address:
+                        self.ambiguous.add(name)
                     self.address[name] = address
                     if fields[1] in "tTwW":
                         text.append((address, name))

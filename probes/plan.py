@@ -41,6 +41,8 @@ from probes.probe import (
 
 #: Why an operation is not seen that this kernel has not.
 NO_SYMBOL = "no such symbol"
+NO_UPDATE = "its inlined counter update was not found in the kernel's text"
+AMBIGUOUS = "several functions of the kernel have this name"
 #: What is lost where marks are not seen.
 MARKS = "marks of the workload"
 
@@ -424,8 +426,13 @@ def _resolve_sites(plan: Plan, symbols: Symbols, kcore: Memory, layout: Layout) 
     seen = set()
     for site in SITES:
         names = symbols.functions(site.function)
-        if _add_sites(plan, site, names, symbols, kcore, layout):
+        if site.emitted and symbols.ambiguous.intersection(names):
+            plan.missing.append(Missing(site.op, (site.function,), AMBIGUOUS, site.lost))
+        elif _add_sites(plan, site, names, symbols, kcore, layout):
             seen.add((site.op, site.instead))
+        elif site.emitted:
+            if names:
+                plan.missing.append(_no_site([site], True))
         elif not site.optional:
             plan.missing.append(_no_site([site], bool(names)))
         elif names:
@@ -445,16 +452,16 @@ def _without_page_counts(layout: Layout) -> List[Missing]:
     lost = "map counts of a large folio's pages; they come from the operations alone"
     found = [Missing("counters", ("_mapcount", "_nr_pages_mapped"), reason, lost)]
     for site in SITES:
-        if site.field == "mapcount":
+        if site.field == "mapcount" and not site.emitted:
             lost = f"{site.lost}, of large folios"
             found.append(Missing(site.op, (site.function,), reason, lost))
     return found
 
 
 def _no_site(sites: List[Site], exists: bool) -> Missing:
-    reason = "its inlined counter update was not found in the kernel's text"
+    reason = NO_UPDATE if exists else NO_SYMBOL
     functions = tuple(site.function for site in sites)
-    return Missing(sites[0].op, functions, reason if exists else NO_SYMBOL, sites[0].lost)
+    return Missing(sites[0].op, functions, reason, sites[0].lost)
 
 
 def _add_sites(

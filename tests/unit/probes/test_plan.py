@@ -8,7 +8,7 @@ import pytest
 from probes import arch, limits, x86_64
 from probes.errors import ProbeError
 from probes.events import PIN_OPS
-from probes.hooks import HOOKS, SITES
+from probes.hooks import COPIES, HOOKS, SITES
 from probes.kernel import Symbols
 from probes.layout import Layout
 from probes.plan import Plan, by_trampoline, resolve
@@ -88,8 +88,14 @@ class FakeBtf:
 
 
 class FakeKcore:
+    """Each function begins with an update, but for the one at `without`."""
+
+    def __init__(self, without=0):
+        self.without = without
+
     def read(self, address, size):
-        return b"\xf0\xff\x40\x30".ljust(size, b"\x90")
+        update = b"" if address == self.without else b"\xf0\xff\x40\x30"
+        return update.ljust(size, b"\x90")
 
 
 def symbols_of(tmp_path, names):
@@ -274,6 +280,31 @@ def test_plan_when_an_inlined_update_is_in_the_text(tmp_path):
     assert sites[0].handler == "on_site" and sites[0].values[0] == register("ax")
 
 
+def test_plan_when_the_compiler_emitted_an_inline_function(tmp_path):
+    # GIVEN a kernel with a function of its own for what copy_page_range() else has inline
+    plan = plan_of(tmp_path, OLD, more=["folio_try_dup_anon_rmap_ptes", "zzz_next"])
+    # THEN its updates are probed too, inside the bracket of fork
+    sites = [p for p in plan.probes if p.op == "dup" and p.handler == "on_site"]
+    assert {p.function for p in sites} == {"copy_page_range", "folio_try_dup_anon_rmap_ptes"}
+    assert len({p.entry for p in sites}) == 1 and sites[0].entry >= 0
+    assert plan.sees("dup", COPIES)
+
+
+@pytest.mark.parametrize(
+    ("updates", "times", "reason"),
+    [(False, 1, "update was not found"), (True, 2, "several functions")],
+)
+def test_plan_when_an_emitted_function_cannot_be_probed(tmp_path, updates, times, reason):
+    # GIVEN an inline function that the compiler emitted, without an update, or more than once
+    name = "__folio_dup_file_rmap"
+    symbols = symbols_of(tmp_path, [*OLD, *[name] * times, "zzz_next"])
+    kcore = FakeKcore(without=0 if updates else symbols.address[name])
+    plan = resolve(FakeBtf(OLD), symbols, kcore, layout_of(6))
+    # THEN it is told, and fork's brackets are all recorded
+    assert [str(m) for m in plan.missing if name in m.functions and reason in str(m)]
+    assert not plan.sees("dup", COPIES)
+
+
 @pytest.mark.parametrize("page_counts", [False, None])
 def test_plan_when_single_pages_are_not_counted(tmp_path, page_counts):
     # GIVEN a kernel that does not count the pages of a large folio, or of which that is unknown
@@ -343,6 +374,7 @@ class CallingKcore(FakeKcore):
     """Text of functions at which nothing is but a call of another; ``calls``: by address."""
 
     def __init__(self, symbols, calls):
+        super().__init__()
         self.target = {symbols.address[a]: symbols.address[b] for a, b in calls.items()}
 
     def read(self, address, size):

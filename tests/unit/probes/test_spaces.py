@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which processes share an address space."""
 
+import array
 import errno
 import os
 import subprocess
@@ -114,7 +115,7 @@ def entries_of(monkeypatch, walked):
 
     def walk(tid):
         walked.append(tid)
-        yield Vma(0, 4096, "rw-p", 0, 0, ""), 0, [1 << 63 | 1024]
+        yield Vma(0, 4096, "rw-p", 0, 0, ""), 0, array.array("Q", [1 << 63 | 1024])
 
     monkeypatch.setattr("probes.snapshot.walk", walk)
     monkeypatch.setattr("probes.snapshot.living_thread", lambda pid: pid)
