@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from probes import arch, limits
 from probes.btf import Btf
@@ -426,8 +426,9 @@ def _resolve_sites(plan: Plan, symbols: Symbols, kcore: Memory, layout: Layout) 
     seen = set()
     for site in SITES:
         names = symbols.functions(site.function)
-        if site.emitted and symbols.ambiguous.intersection(names):
-            plan.missing.append(Missing(site.op, (site.function,), AMBIGUOUS, site.lost))
+        refused = _refused(symbols, names) if site.emitted else None
+        if refused:
+            plan.missing.append(Missing(site.op, (site.function,), refused, site.lost))
         elif _add_sites(plan, site, names, symbols, kcore, layout):
             seen.add((site.op, site.instead))
         elif site.emitted:
@@ -456,6 +457,15 @@ def _without_page_counts(layout: Layout) -> List[Missing]:
             lost = f"{site.lost}, of large folios"
             found.append(Missing(site.op, (site.function,), reason, lost))
     return found
+
+
+def _refused(symbols: Symbols, names: List[str]) -> Optional[str]:
+    """Why no kprobe can be placed in these functions, None if it can."""
+    if symbols.ambiguous.intersection(names):
+        return AMBIGUOUS
+    # The kernel's "inline" includes notrace, and kprobes by name are refused there, unless it is
+    # built with CONFIG_KPROBE_EVENTS_ON_NOTRACE.
+    return next(filter(None, map(symbols.unprobed, names)), None)
 
 
 def _no_site(sites: List[Site], exists: bool) -> Missing:

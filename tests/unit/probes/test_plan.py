@@ -291,13 +291,21 @@ def test_plan_when_the_compiler_emitted_an_inline_function(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("updates", "times", "reason"),
-    [(False, 1, "update was not found"), (True, 2, "several functions")],
+    ("updates", "times", "traceable", "reason"),
+    [
+        (False, 1, None, "update was not found"),
+        (True, 2, None, "several functions"),
+        (True, 1, {"copy_page_range"}, "does not let it be traced"),
+    ],
 )
-def test_plan_when_an_emitted_function_cannot_be_probed(tmp_path, updates, times, reason):
-    # GIVEN an inline function that the compiler emitted, without an update, or more than once
+def test_plan_when_an_emitted_function_cannot_be_probed(
+    tmp_path, updates, times, traceable, reason
+):
+    # GIVEN an inline function that the compiler emitted, without an update, more than once, or as
+    # one that is not to be traced
     name = "__folio_dup_file_rmap"
     symbols = symbols_of(tmp_path, [*OLD, *[name] * times, "zzz_next"])
+    symbols._traceable = traceable
     kcore = FakeKcore(without=0 if updates else symbols.address[name])
     plan = resolve(FakeBtf(OLD), symbols, kcore, layout_of(6))
     # THEN it is told, and fork's brackets are all recorded
