@@ -102,6 +102,16 @@ def calls(text: bytes, start: int, function: int) -> bool:
     )
 
 
+def returning_calls(text: bytes, start: int, function: int) -> List[Tuple[int, int]]:
+    """(position, where it returns to) of each bl to a function in text that lies at ``start``."""
+    return [
+        (4 * at, 4 * at + 4)
+        for at, word in enumerate(_words(text))
+        if word >> 26 == _BL
+        and start + 4 * (at + (word & 0x1FFFFFF) - (word & 0x2000000)) == function
+    ]
+
+
 def same_update(kept: bytes, there: bytes) -> bool:
     """Whether the bytes end with the kept update and execute it: a boot changes only the branch
     before it, and programs compiled on a CPU with LSE atomics may be used on one without."""

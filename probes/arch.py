@@ -44,6 +44,10 @@ class Arch(Protocol):
     def calls(self, text: bytes, start: int, function: int) -> bool:
         """Whether text that lies at an address calls the function at another, or jumps there."""
 
+    def returning_calls(self, text: bytes, start: int, function: int) -> List[Tuple[int, int]]:
+        """(position, where it returns to) of each call of the function at an address in text that
+        lies at another."""
+
     #: How many bytes before an update may say that the processor passes it by.
     LEAD: int
 

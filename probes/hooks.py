@@ -10,7 +10,7 @@ position they lie.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
 from probes.probe import Value, argument, constant, number
 
@@ -538,22 +538,45 @@ TRACEPOINTS: Tuple[Tracepoint, ...] = (
     ),
 )
 
-#: Static inline functions through which fork copies PTE mappings.
+
+@dataclass(frozen=True)
+class Copy:
+    """A static inline function through which fork copies PTE mappings.
+
+    A kernel has a symbol of it only if the compiler made a function of it; then its calls are
+    probed.  A probe inside is refused by most kernels: what is declared inline is notrace.
+
+    page:  the position of the argument for the first page.
+    nr:    that of the number of pages; None: one page.
+    fails: it has a result, and if that is not 0 nothing was copied (the page may be pinned).
+    """
+
+    function: str
+    page: int
+    nr: Optional[int]
+    fails: bool
+
+
+LOST_COPIES = "PTE mappings copied by fork"
+#: gcc made a function of the first in Debian's 7.3, and in its 7.2 for arm64.
 INLINE_COPIES = (
-    "folio_try_dup_anon_rmap_ptes",
-    "folio_try_dup_anon_rmap_pte",
-    "__folio_try_dup_anon_rmap",
-    "folio_dup_file_rmap_ptes",
-    "folio_dup_file_rmap_pte",
-    "__folio_dup_file_rmap",
+    Copy("folio_try_dup_anon_rmap_ptes", 1, 2, True),
+    Copy("folio_try_dup_anon_rmap_pte", 1, None, True),
+    Copy("__folio_try_dup_anon_rmap", 1, 2, True),
+    Copy("folio_dup_file_rmap_ptes", 1, 2, False),
+    Copy("folio_dup_file_rmap_pte", 1, None, False),
+    Copy("__folio_dup_file_rmap", 1, 2, False),
     # What 6.8 replaced by those.
-    "page_try_dup_anon_rmap",
-    "page_dup_file_rmap",
-    "__page_dup_rmap",
-    "page_dup_rmap",
+    Copy("page_try_dup_anon_rmap", 0, None, True),
+    Copy("page_dup_file_rmap", 0, None, False),
+    Copy("__page_dup_rmap", 0, None, False),
+    Copy("page_dup_rmap", 0, None, False),
 )
 #: Where fork copies mappings.  What of them cannot be seen leaves only the brackets, all of them.
-COPIES = ("copy_page_range", "copy_huge_pmd", "copy_hugetlb_page_range", *INLINE_COPIES)
+COPIES = (
+    *("copy_page_range", "copy_huge_pmd", "copy_hugetlb_page_range"),
+    *(copy.function for copy in INLINE_COPIES),
+)
 
 #: Workloads name moments by writing to trace_marker.  Its own write function lies in code
 #: that may not be probed, so every write is looked at: is the file's f_op the marker's?
@@ -569,8 +592,6 @@ class Site:
     optional: in some kernels the update is in another of these functions.
     instead:  a function that makes these updates if the kernel has it.
     within:   the surrounding bracket, if it is not the function's own.
-    emitted:  a static inline function, of which a kernel has a symbol only if the compiler made a
-              function of it: then the updates are there, and not in its caller.
     """
 
     op: str
@@ -583,19 +604,6 @@ class Site:
     optional: bool = False
     instead: str = ""
     within: str = ""
-    emitted: bool = False
-
-
-def _copies() -> Tuple[Site, ...]:
-    lost, by = "PTE mappings copied by fork", "copy_page_range"
-    return (
-        Site("dup", by, "mapcount", "pte", 1, lost),
-        # gcc emits the first of these in Debian's 7.3, and in its 7.2 for arm64.
-        *(
-            Site("dup", name, "mapcount", "pte", 1, lost, within=by, emitted=True)
-            for name in INLINE_COPIES
-        ),
-    )
 
 
 def _hugetlb(op: str, delta: int, *functions: str, instead: str = "") -> Tuple[Site, ...]:
@@ -604,7 +612,7 @@ def _hugetlb(op: str, delta: int, *functions: str, instead: str = "") -> Tuple[S
 
 
 SITES: Tuple[Site, ...] = (
-    *_copies(),
+    Site("dup", "copy_page_range", "mapcount", "pte", 1, LOST_COPIES),
     Site(
         "dup",
         "copy_hugetlb_page_range",

@@ -4,19 +4,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from probes import arch, limits
 from probes.btf import Btf
 from probes.errors import ProbeError
 from probes.hooks import (
     HOOKS,
+    INLINE_COPIES,
+    LOST_COPIES,
     MARK_FUNCTION,
     MARK_OPS,
     MEMFD,
     SITES,
     TRACEPOINTS,
     Candidate,
+    Copy,
     Hook,
     Site,
 )
@@ -43,6 +46,7 @@ from probes.probe import (
 NO_SYMBOL = "no such symbol"
 NO_UPDATE = "its inlined counter update was not found in the kernel's text"
 AMBIGUOUS = "several functions of the kernel have this name"
+NO_CALL = "no call of it was found in the kernel's text"
 #: What is lost where marks are not seen.
 MARKS = "marks of the workload"
 
@@ -143,6 +147,7 @@ def resolve(btf: Btf, symbols: Symbols, kcore: Memory, layout: Layout) -> Plan:
         lost = "pins of memory files' folios (udmabuf, iommufd)"
         plan.missing.append(Missing("pin", (MEMFD.function,), reason, lost))
     _resolve_sites(plan, symbols, kcore, layout)
+    _resolve_copies(plan, symbols, kcore)
     if not layout.page_counts:
         plan.missing += _without_page_counts(layout)
     for point in TRACEPOINTS:
@@ -426,14 +431,8 @@ def _resolve_sites(plan: Plan, symbols: Symbols, kcore: Memory, layout: Layout) 
     seen = set()
     for site in SITES:
         names = symbols.functions(site.function)
-        refused = _refused(symbols, names) if site.emitted else None
-        if refused:
-            plan.missing.append(Missing(site.op, (site.function,), refused, site.lost))
-        elif _add_sites(plan, site, names, symbols, kcore, layout):
+        if _add_sites(plan, site, names, symbols, kcore, layout):
             seen.add((site.op, site.instead))
-        elif site.emitted:
-            if names:
-                plan.missing.append(_no_site([site], True))
         elif not site.optional:
             plan.missing.append(_no_site([site], bool(names)))
         elif names:
@@ -453,19 +452,10 @@ def _without_page_counts(layout: Layout) -> List[Missing]:
     lost = "map counts of a large folio's pages; they come from the operations alone"
     found = [Missing("counters", ("_mapcount", "_nr_pages_mapped"), reason, lost)]
     for site in SITES:
-        if site.field == "mapcount" and not site.emitted:
+        if site.field == "mapcount":
             lost = f"{site.lost}, of large folios"
             found.append(Missing(site.op, (site.function,), reason, lost))
     return found
-
-
-def _refused(symbols: Symbols, names: List[str]) -> Optional[str]:
-    """Why no kprobe can be placed in these functions, None if it can."""
-    if symbols.ambiguous.intersection(names):
-        return AMBIGUOUS
-    # The kernel's "inline" includes notrace, and kprobes by name are refused there, unless it is
-    # built with CONFIG_KPROBE_EVENTS_ON_NOTRACE.
-    return next(filter(None, map(symbols.unprobed, names)), None)
 
 
 def _no_site(sites: List[Site], exists: bool) -> Missing:
@@ -505,3 +495,40 @@ def _add_sites(
                 code=machine.instruction(text, at).hex(),
             )
     return len(plan.probes) - before
+
+
+def _resolve_copies(plan: Plan, symbols: Symbols, kcore: Memory) -> None:
+    """Fork's copies by functions that are inline in the source, and that the compiler emitted."""
+    for copy in INLINE_COPIES:
+        for name in symbols.functions(copy.function):
+            if name in symbols.ambiguous:
+                plan.missing.append(Missing("dup", (name,), AMBIGUOUS, LOST_COPIES))
+            elif not _add_calls(plan, copy, name, symbols, kcore):
+                plan.missing.append(Missing("dup", (name,), NO_CALL, LOST_COPIES))
+
+
+def _add_calls(plan: Plan, copy: Copy, name: str, symbols: Symbols, kcore: Memory) -> int:
+    """Plan a probe at each call, and one where it returns if it may fail.  Returns how many calls
+    there are."""
+    machine = arch.here()
+    bracket = _bracket(plan, "copy_page_range")
+    within = number(int(bracket >= 0))
+    page, nr = argument(copy.page), number(1) if copy.nr is None else argument(copy.nr)
+    found = 0
+    for caller in symbols.functions("copy_page_range"):
+        start = symbols.address[caller]
+        text = kcore.read(start, symbols.end_of(caller) - start)
+        place = {"function": caller, "attach": KPROBE, "group": "dup", "entry": bracket}
+        for at, back in machine.returning_calls(text, start, symbols.address[name]):
+            found += 1
+            if not copy.fails:
+                values = (page, nr, PTE, NONE, within)
+                plan.add(op="dup", phase="point", delta=1, handler="on_site", values=values,
+                         offset=at, **place)  # fmt: skip
+                continue
+            plan.add(op="dup", phase="point", delta=1, handler="on_copy", values=(page, nr, within),
+                     offset=at, **place)  # fmt: skip
+            # The handler relies on the place beside the one before: see bpf/handlers.h.
+            plan.add(op="unmap", phase="point", delta=-1, handler="on_copy_refused",
+                     values=(RESULT, within), offset=back, after=True, **place)  # fmt: skip
+    return found

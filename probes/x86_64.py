@@ -108,6 +108,15 @@ def calls(text: bytes, start: int, function: int) -> bool:
     )
 
 
+def returning_calls(text: bytes, start: int, function: int) -> List[Tuple[int, int]]:
+    """(position, where it returns to) of each call of a function in text that lies at ``start``."""
+    return [
+        (at.start(), at.start() + 5)
+        for at in re.finditer(b"(?=\xe8(.{4}))", text, re.DOTALL)
+        if start + at.start() + 5 + int.from_bytes(at.group(1), "little", signed=True) == function
+    ]
+
+
 def same_update(kept: bytes, there: bytes) -> bool:
     """Whether some bytes are the kept update, as a machine with one CPU or with more has it."""
     return there[1:] == kept[1:] and re.match(_LOCK, there[:1], re.DOTALL) is not None

@@ -301,6 +301,40 @@ static __always_inline int on_site(void *ctx, u64 page, u32 nr, u8 level,
 }
 
 /*
+ * The call of an inline function that the compiler emitted, and that copies so many PTE mappings.
+ * If it refuses, on_copy_refused() takes them back: its probe is the one after this one.
+ */
+static __always_inline int on_copy(void *ctx, u64 page, u32 nr, int bracket)
+{
+	struct entry e = { .page = page, .more = nr };
+	struct seen s;
+	u64 key;
+	u8 bits = 0;
+
+	if (!watch(known(page), known(0), &s, &bits))
+		return 0;
+	key = entry_key(PROBE);
+	entries.update(&key, &e);
+	return point(ctx, known(page), known(0), known(nr), PTE, known(0), 0, known(0), 0,
+		     bracket);
+}
+
+static __always_inline int on_copy_refused(void *ctx, s32 result, int bracket)
+{
+	u64 key = entry_key(PROBE - 1);
+	struct entry *e = entries.lookup(&key), was;
+
+	if (!e)
+		return 0;
+	was = *e;
+	entries.delete(&key);
+	if (!result)
+		return 0;
+	return point(ctx, known(was.page), known(0), known(was.more), PTE, known(0), 0,
+		     known(0), 0, bracket);
+}
+
+/*
  * Entry of a function whose return matters.  pmd: where to look whether it changed; owner: the
  * vma that is mapped when it returns, or 0: then what vma maps is changed.  address: of the PMD.
  */

@@ -88,14 +88,8 @@ class FakeBtf:
 
 
 class FakeKcore:
-    """Each function begins with an update, but for the one at `without`."""
-
-    def __init__(self, without=0):
-        self.without = without
-
     def read(self, address, size):
-        update = b"" if address == self.without else b"\xf0\xff\x40\x30"
-        return update.ljust(size, b"\x90")
+        return b"\xf0\xff\x40\x30".ljust(size, b"\x90")
 
 
 def symbols_of(tmp_path, names):
@@ -280,34 +274,37 @@ def test_plan_when_an_inlined_update_is_in_the_text(tmp_path):
     assert sites[0].handler == "on_site" and sites[0].values[0] == register("ax")
 
 
-def test_plan_when_the_compiler_emitted_an_inline_function(tmp_path):
-    # GIVEN a kernel with a function of its own for what copy_page_range() else has inline
-    plan = plan_of(tmp_path, OLD, more=["folio_try_dup_anon_rmap_ptes", "zzz_next"])
-    # THEN its updates are probed too, inside the bracket of fork
-    sites = [p for p in plan.probes if p.op == "dup" and p.handler == "on_site"]
-    assert {p.function for p in sites} == {"copy_page_range", "folio_try_dup_anon_rmap_ptes"}
-    assert len({p.entry for p in sites}) == 1 and sites[0].entry >= 0
-    assert plan.sees("dup", COPIES)
-
-
 @pytest.mark.parametrize(
-    ("updates", "times", "traceable", "reason"),
+    ("name", "handlers"),
     [
-        (False, 1, None, "update was not found"),
-        (True, 2, None, "several functions"),
-        (True, 1, {"copy_page_range"}, "does not let it be traced"),
+        ("folio_try_dup_anon_rmap_ptes", ["on_copy", "on_copy_refused"]),
+        ("__folio_dup_file_rmap", ["on_site"]),
     ],
 )
-def test_plan_when_an_emitted_function_cannot_be_probed(
-    tmp_path, updates, times, traceable, reason
-):
-    # GIVEN an inline function that the compiler emitted, without an update, more than once, or as
-    # one that is not to be traced
+def test_plan_when_the_compiler_emitted_an_inline_function(tmp_path, name, handlers):
+    # GIVEN a kernel whose copy_page_range() calls a function that is inline in others
+    symbols = symbols_of(tmp_path, [*OLD, name, "zzz_next"])
+    kcore = CallingKcore(symbols, {"copy_page_range": name})
+    plan = resolve(FakeBtf(OLD), symbols, kcore, layout_of(6))
+    # THEN the call is probed, with its page and number of pages, inside the bracket of fork
+    bracket = next(p.id for p in plan.probes if p.function == "copy_page_range")
+    made = [p for p in plan.probes if p.entry == bracket and p.handler in handlers]
+    assert [(p.handler, p.op, p.delta, p.offset) for p in made] == [
+        (handlers[0], "dup", 1, 0),
+        *[(handler, "unmap", -1, 5) for handler in handlers[1:]],
+    ]
+    assert made[0].values[:2] == (argument(1), argument(2))
+    # AND where it may refuse, that is the next probe
+    assert [p.id for p in made] == list(range(made[0].id, made[0].id + len(made)))
+    assert not [m for m in plan.missing if name in m.functions]
+
+
+@pytest.mark.parametrize(("times", "reason"), [(1, "no call of it"), (2, "several functions")])
+def test_plan_when_an_emitted_function_cannot_be_followed(tmp_path, times, reason):
+    # GIVEN an inline function that the compiler emitted, of which no call is found, or several
     name = "__folio_dup_file_rmap"
     symbols = symbols_of(tmp_path, [*OLD, *[name] * times, "zzz_next"])
-    symbols._traceable = traceable
-    kcore = FakeKcore(without=0 if updates else symbols.address[name])
-    plan = resolve(FakeBtf(OLD), symbols, kcore, layout_of(6))
+    plan = resolve(FakeBtf(OLD), symbols, FakeKcore(), layout_of(6))
     # THEN it is told, and fork's brackets are all recorded
     assert [str(m) for m in plan.missing if name in m.functions and reason in str(m)]
     assert not plan.sees("dup", COPIES)
@@ -382,7 +379,6 @@ class CallingKcore(FakeKcore):
     """Text of functions at which nothing is but a call of another; ``calls``: by address."""
 
     def __init__(self, symbols, calls):
-        super().__init__()
         self.target = {symbols.address[a]: symbols.address[b] for a, b in calls.items()}
 
     def read(self, address, size):
