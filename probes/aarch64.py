@@ -93,21 +93,13 @@ def instruction(text: bytes, at: int) -> bytes:
     return text[at : at + _INSN.size]
 
 
-def calls(text: bytes, start: int, function: int) -> bool:
-    """Whether text that lies at ``start`` calls a function or jumps there: bl, or b."""
-    return any(
-        word >> 26 in (_B, _BL)
-        and start + 4 * (at + (word & 0x1FFFFFF) - (word & 0x2000000)) == function
-        for at, word in enumerate(_words(text))
-    )
-
-
-def returning_calls(text: bytes, start: int, function: int) -> List[Tuple[int, int]]:
-    """(position, where it returns to) of each bl to a function in text that lies at ``start``."""
+def calls(text: bytes, start: int, function: int) -> List[Tuple[int, Optional[int]]]:
+    """(position, where it returns to) of each bl to a function in text that lies at ``start``; a
+    jump there, b, does not return."""
     return [
-        (4 * at, 4 * at + 4)
+        (4 * at, 4 * at + 4 if word >> 26 == _BL else None)
         for at, word in enumerate(_words(text))
-        if word >> 26 == _BL
+        if word >> 26 in (_B, _BL)
         and start + 4 * (at + (word & 0x1FFFFFF) - (word & 0x2000000)) == function
     ]
 

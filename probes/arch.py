@@ -41,12 +41,9 @@ class Arch(Protocol):
     def instruction(self, text: bytes, at: int) -> bytes:
         """The bytes of the update that updates() found at a position."""
 
-    def calls(self, text: bytes, start: int, function: int) -> bool:
-        """Whether text that lies at an address calls the function at another, or jumps there."""
-
-    def returning_calls(self, text: bytes, start: int, function: int) -> List[Tuple[int, int]]:
-        """(position, where it returns to) of each call of the function at an address in text that
-        lies at another."""
+    def calls(self, text: bytes, start: int, function: int) -> List[Tuple[int, Optional[int]]]:
+        """(position, where it returns to) of each call, in text that lies at an address, of the
+        function at another; None for a jump there."""
 
     #: How many bytes before an update may say that the processor passes it by.
     LEAD: int

@@ -27,7 +27,7 @@ class Symbols:
 
     def __init__(self, path: str = "/proc/kallsyms") -> None:
         self.address: Dict[str, int] = {}
-        #: Names that several functions have: no kprobe can be placed by one of these.
+        #: Names that several symbols have: which of them is meant cannot be told.
         self.ambiguous: Set[str] = set()
         text: List[Tuple[int, str]] = []
         self._variants: Dict[str, List[str]] = {}

@@ -39,10 +39,8 @@ def _missing(op: str, function: str, reason: str) -> Missing:
 def _why_not(probe: Probe) -> str:
     """Why a probe cannot tell the address space that it is on; hugetlb's are not asked for."""
     values = probe.values
-    if probe.handler in ("on_copy", "on_copy_refused"):
-        return "" if probe.entry >= 0 else "nothing tells whom it is for"
-    if probe.handler == "on_site":
-        hugetlb = values[3] != NONE
+    if probe.handler in ("on_site", "on_copy", "on_copy_refused"):
+        hugetlb = probe.handler == "on_site" and values[3] != NONE
         return "" if hugetlb or probe.entry >= 0 else "nothing tells whom it is for"
     if probe.handler == "on_pmd_enter" and probe.op == "dup":
         return "" if values[3] != known(0) else "it has no argument dst_vma"

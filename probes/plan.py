@@ -224,8 +224,7 @@ def _has_inlined(candidate: Candidate, symbols: Symbols, kcore: Memory) -> bool:
     machine = arch.here()
     inlined = symbols.functions(candidate.inlines)
     for name in symbols.functions(candidate.function) if inlined else ():
-        start = symbols.address[name]
-        text = kcore.read(start, symbols.end_of(name) - start)
+        start, text = _text(symbols, kcore, name)
         if not any(machine.calls(text, start, symbols.address[each]) for each in inlined):
             return True
     return False
@@ -478,8 +477,7 @@ def _add_sites(
     bracket = _bracket(plan, site.within or site.function)
     within = number(int(bracket >= 0))
     for name in names:
-        start = symbols.address[name]
-        text = kcore.read(start, symbols.end_of(name) - start)
+        _, text = _text(symbols, kcore, name)
         for at, page in machine.updates(text, offset, site.delta):
             plan.add(
                 function=name,
@@ -514,21 +512,34 @@ def _add_calls(plan: Plan, copy: Copy, name: str, symbols: Symbols, kcore: Memor
     bracket = _bracket(plan, "copy_page_range")
     within = number(int(bracket >= 0))
     page, nr = argument(copy.page), number(1) if copy.nr is None else argument(copy.nr)
+    common = {"attach": KPROBE, "phase": "point", "group": "dup", "entry": bracket}
+    made: Dict[str, Any] = {"handler": "on_site", "values": (page, nr, PTE, NONE, within)}
+    if copy.fails:
+        made = {"handler": "on_copy", "values": (page, nr, within)}
     found = 0
     for caller in symbols.functions("copy_page_range"):
-        start = symbols.address[caller]
-        text = kcore.read(start, symbols.end_of(caller) - start)
-        place = {"function": caller, "attach": KPROBE, "group": "dup", "entry": bracket}
-        for at, back in machine.returning_calls(text, start, symbols.address[name]):
-            found += 1
-            if not copy.fails:
-                values = (page, nr, PTE, NONE, within)
-                plan.add(op="dup", phase="point", delta=1, handler="on_site", values=values,
-                         offset=at, **place)  # fmt: skip
+        start, text = _text(symbols, kcore, caller)
+        for at, back in machine.calls(text, start, symbols.address[name]):
+            if back is None:
                 continue
-            plan.add(op="dup", phase="point", delta=1, handler="on_copy", values=(page, nr, within),
-                     offset=at, **place)  # fmt: skip
-            # The handler relies on the place beside the one before: see bpf/handlers.h.
-            plan.add(op="unmap", phase="point", delta=-1, handler="on_copy_refused",
-                     values=(RESULT, within), offset=back, after=True, **place)  # fmt: skip
+            found += 1
+            plan.add(function=caller, offset=at, op="dup", delta=1, **made, **common)
+            if copy.fails:
+                # The handler relies on the place beside the one before: see bpf/handlers.h.
+                plan.add(
+                    function=caller,
+                    offset=back,
+                    op="unmap",
+                    delta=-1,
+                    after=True,
+                    handler="on_copy_refused",
+                    values=(RESULT, within),
+                    **common,
+                )
     return found
+
+
+def _text(symbols: Symbols, kcore: Memory, name: str) -> Tuple[int, bytes]:
+    """Where a function begins, and its instructions."""
+    start = symbols.address[name]
+    return start, kcore.read(start, symbols.end_of(name) - start)

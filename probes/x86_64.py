@@ -98,22 +98,14 @@ def instruction(text: bytes, at: int) -> bytes:
     return text[at:end]
 
 
-def calls(text: bytes, start: int, function: int) -> bool:
-    """Whether text that lies at ``start`` calls a function or jumps there: E8 or E9 and the
-    distance, from the end of the instruction on."""
-    return any(
-        start + at.start() + 5 + int.from_bytes(at.group(1), "little", signed=True) == function
-        # Looked for at each byte: where an instruction begins is not known.
-        for at in re.finditer(b"(?=[\xe8\xe9](.{4}))", text, re.DOTALL)
-    )
-
-
-def returning_calls(text: bytes, start: int, function: int) -> List[Tuple[int, int]]:
-    """(position, where it returns to) of each call of a function in text that lies at ``start``."""
+def calls(text: bytes, start: int, function: int) -> List[Tuple[int, Optional[int]]]:
+    """(position, where it returns to) of each call of a function in text that lies at ``start``:
+    E8 and the distance, from the end of the instruction on.  A jump there, E9, does not return."""
     return [
-        (at.start(), at.start() + 5)
-        for at in re.finditer(b"(?=\xe8(.{4}))", text, re.DOTALL)
-        if start + at.start() + 5 + int.from_bytes(at.group(1), "little", signed=True) == function
+        (at.start(), at.start() + 5 if at.group(1) == b"\xe8" else None)
+        # Looked for at each byte: where an instruction begins is not known.
+        for at in re.finditer(b"(?=([\xe8\xe9])(.{4}))", text, re.DOTALL)
+        if start + at.start() + 5 + int.from_bytes(at.group(2), "little", signed=True) == function
     ]
 
 
