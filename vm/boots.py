@@ -22,7 +22,7 @@ RECENT = 8
 
 @dataclass(frozen=True)
 class Boot:
-    """One boot: its guest's key, the time until its command began, and whether it hung."""
+    """One boot: its guest's key, the time until its command began, and whether it never did."""
 
     guest: str
     seconds: float

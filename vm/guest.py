@@ -253,7 +253,7 @@ def last_words(run_dir: Path) -> str:
 
 
 def stall(run_dir: Path) -> str | None:
-    """The message in the console's log about a CPU that did not come online, or None."""
+    """The message in the console's log about a CPU that made no progress, or None."""
     stalls = (line for line in _console(run_dir) if re.search(r"stall on CPU|lockup - CPU", line))
     return next(stalls, None)
 

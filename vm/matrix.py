@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from probes.output import write_text
-from vm import ahead, arch, audits, chroot, foreign, guest, job, kernels, lab, say, scenarios
+from vm import ahead, audits, chroot, foreign, guest, job, kernels, lab, say, scenarios
 from vm.verdicts import ENDED, verdict
 
 RESULTS = "matrix.json"
@@ -159,7 +159,7 @@ def _kernel(
         plans, left_out = _plans(kernel, workloads, plan_of)
         if not plans:
             return booted, left_out
-        slower = 1.0 if arch.is_host(kernel.machine) else foreign.SLOWER
+        slower = foreign.slower(kernel.machine)
         steps = _steps(plans, STEP_SECONDS * slower)
         if doctor:
             steps.insert(0, job.Step(DOCTOR, lab.doctor_command(), STEP_SECONDS * slower))

@@ -20,6 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 import analysis
+from analysis.json_form import rows
 from analysis.verify import verify
 from tests.guests import lab_run
 from vm import audits
@@ -126,10 +127,7 @@ def read(path: Path, programs: Programs) -> Outcome:
 
 def wrong_by_the_audit(findings: pd.DataFrame) -> list[str]:
     """The sentences of findings beside those of docs/trophies.md, which unedited kernels have."""
-    records = [
-        {str(key): value for key, value in row.items()} for row in findings.to_dict("records")
-    ]
-    return [str(one["sentence"]) for one in audits.errors(records)]
+    return [str(finding["sentence"]) for finding in audits.errors(rows(findings))]
 
 
 def run(programs: Programs, kernel: str, path: Path) -> Outcome:

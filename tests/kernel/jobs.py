@@ -23,7 +23,7 @@ from probes.tasks import descendants
 from probes.tracefile import BlockType, Reader
 from tests.guests import ENVIRONMENT, GUEST_SECONDS, ROOT, lab, lab_run
 from tests.kernel import fuzzing
-from vm import arch, build, foreign, kernels, scenarios
+from vm import build, foreign, kernels, scenarios
 
 HERE = Path(__file__).parent
 #: What every kernel is held to at every landing: the workloads with written tables, an anonymous
@@ -158,8 +158,8 @@ def places(kernel: str) -> Callable[[Path], Path]:
         machine = kernels.BY_NAME[kernel].machine
         for name in PLACED:
             shutil.copy2(build.workload(scenarios.find(name).source, machine), folder / name)
-        slower = 1 if arch.is_host(machine) else foreign.SLOWER
-        options = ("--kernel", kernel, "--timeout", GUEST_SECONDS * slower, "--no-record")
+        limit = GUEST_SECONDS * foreign.slower(machine)
+        options = ("--kernel", kernel, "--timeout", limit, "--no-record")
         run = lab_run(*options, "--", "sh", "./places.sh", *PLACED, cwd=folder)
         assert run.returncode == 0, run.stdout + run.stderr
         return folder
