@@ -292,7 +292,11 @@ def _limit_memory() -> None:
 
 
 def fuzz(first: int, files: int, folder: Path = GOLDEN, failed: Path = FAILED) -> dict[str, int]:
-    """Check files number ``first`` and on; a number alone decides how a file is damaged."""
+    """Check files number ``first`` and on; a number alone decides how a file is damaged.
+
+    For a process of its own: what it starts meanwhile is held to the limits as well, and a test
+    session starts guests.
+    """
     golden = sorted(folder.glob("*.mapcount"))
     with tempfile.TemporaryDirectory(prefix="mapcount-fuzz-") as scratch:
         slices = [packed(path, Path(scratch) / path.name) for path in golden]

@@ -24,7 +24,8 @@ from typing import Any
 from vm import arch, boots
 
 ROOT = Path(__file__).parents[1]
-#: What the session began with: a guest may start while another test has a cache of its own.
+#: What the session began with: a guest may start while another test has a cache of its own (or a
+#: folder, or limits: no test limits its own process).
 ENVIRONMENT = dict(os.environ)
 GUEST_SECONDS = 1200
 #: Guests at a time, beside tests: one has two CPUs, and emulated ones mostly use one.
@@ -108,7 +109,7 @@ def lab(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
     """``mapcount lab ARGUMENTS``; the finished process."""
     return subprocess.run(
         [sys.executable, ROOT / "mapcount.py", "lab", *map(str, arguments)],
-        cwd=cwd,
+        cwd=cwd or ROOT,
         env=ENVIRONMENT,
         capture_output=True,
         text=True,

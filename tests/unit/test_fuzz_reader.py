@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,8 +26,10 @@ def one_golden(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_damaged_files_when_read_give_a_prefix_or_one_error(tmp_path: Path) -> None:
-    # GIVEN two hundred damaged files WHEN they are read
-    outcomes = fuzz_reader.fuzz(0, 200, failed=tmp_path)
+    # GIVEN two hundred damaged files WHEN they are read, by a process of its own: a guest that
+    # started meanwhile would have no more memory than a command may take
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        outcomes = pool.submit(fuzz_reader.fuzz, 0, 200, failed=tmp_path).result()
     # THEN nothing fails, and every kind of outcome is there
     assert outcomes["failed"] == 0, list(tmp_path.iterdir())
     assert min(outcomes[what] for what in ("read", "prefix", "refused")) > 5
@@ -85,6 +89,8 @@ def test_fuzzer_fails_when_a_command_crashes(
     monkeypatch.setattr(fuzz_reader, "DAMAGES", [])
     monkeypatch.setattr(fuzz_reader, "FORGERIES", [emptied])
     monkeypatch.setattr(fuzz_reader, "COMMANDS", {"dump": 1})
+    # This process starts guests.
+    monkeypatch.setattr(fuzz_reader, "_limit_memory", lambda: None)
     outcomes = fuzz_reader.fuzz(0, 5, one_golden, failed)
     # THEN the fuzzer counts and keeps the files
     assert outcomes["failed"] > 0
