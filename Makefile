@@ -10,7 +10,7 @@ COVERAGE = 86
 CONFIGS =
 
 #: What `make arm64` runs.
-ARM64 = 6.12-arm64 6.12-arm64-16k --workload \
+ARM64 = 6.12-arm64 6.12-arm64-16k 7.x-arm64 --workload \
 	lifecycle shmem-thp fork-thp anon-parts mthp file-thp migrate where waste holders fuzz
 
 .DEFAULT_GOAL := help

@@ -15,7 +15,7 @@ from vm.kbuild import Recipe
 
 @dataclass(frozen=True)
 class Base:
-    """A source to build from; `needs`: options without which it has no kprobes."""
+    """A source to build from; `needs`: its own options, which win over the files'."""
 
     name: str
     suite: str
@@ -27,7 +27,8 @@ BASES = (
     # Before 6.10 the kernel offers kprobes only where it also loads modules.
     Base("6.1", "bookworm", "linux-source-6.1", ("CONFIG_MODULES=y",)),
     Base("6.12", "trixie", "linux-source-6.12"),
-    Base("7.x", "forky", "linux-source-7.2"),
+    # x86 has the lazy preemption only, and the full one (since 7.0).
+    Base("7.x", "forky", "linux-source-7.2", ("CONFIG_PREEMPT_VOLUNTARY=n",)),
 )
 
 

@@ -50,6 +50,13 @@ ARM64_KERNELS = (
         machine=arch.ARM64,
         page_kib=16,
     ),
+    LabKernel(
+        "7.x-arm64",
+        "forky",
+        "per-mm map counts; fork's inline functions are emitted",
+        packages=chroot.ARM64_PACKAGES,
+        machine=arch.ARM64,
+    ),
 )
 # What is built takes its time, so nobody gets one without asking for it by name.
 BUILT_KERNELS = (
