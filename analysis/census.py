@@ -105,16 +105,19 @@ class _Numbering:
         self._low = np.full((CPUS, 2), np.iinfo(np.int64).max)
         self._high = np.full((CPUS, 2), -1, dtype=np.int64)
         self._there, self._sum = np.zeros((2, CPUS, 2), dtype=np.int64)
+        # The same as one row each: NumPy is ten times as fast at one index.
+        rows = self._low, self._high, self._there, self._sum
+        self._flat = [row.reshape(-1) for row in rows]
 
     def add(self, batch: Records) -> None:
         """Take in some records."""
-        cpu, seq = batch["cpu"], batch["seq"].astype(np.int64)
-        half = cpu, seq >> 31
-        np.minimum.at(self._low, half, seq)
-        np.maximum.at(self._high, half, seq)
-        place = cpu.astype(np.int64) << 1 | half[1]
-        self._there += np.bincount(place, minlength=2 * CPUS).reshape(CPUS, 2)
-        np.add.at(self._sum, half, seq)
+        seq = batch["seq"].astype(np.int64)
+        place = batch["cpu"].astype(np.int64) << 1 | seq >> 31
+        low, high, there, total = self._flat
+        np.minimum.at(low, place, seq)
+        np.maximum.at(high, place, seq)
+        np.add.at(there, place, 1)
+        np.add.at(total, place, seq)
 
     def missing(self) -> dict[int, int]:
         """By CPU, how many sequence numbers between its first and its last are in no record."""
@@ -182,7 +185,8 @@ def _check(batch: Records) -> None:
     if int(max(batch["ts"].max(), batch["pfn"].max())) > limits.EVER:
         raise AnalysisError("a record has a time or a page that no kernel can have")
     # In the place of the page a record about a task has its thread and process.
-    tasks = (batch["probe"] > MARK_FIRST) & ~is_beside(batch["probe"])
+    late = np.flatnonzero(batch["probe"] > MARK_FIRST)
+    tasks = late[~is_beside(batch["probe"][late])]
     about = batch["pfn"][tasks] & np.uint64(0xFFFFFFFF)
     if int(max(batch["tid"].max(), batch["pid"].max(), about.max(initial=0))) > limits.TASK:
         raise AnalysisError("a record has a thread or process id that no kernel can have")

@@ -26,6 +26,8 @@ def in_flight(log: Log, lives: Lives, rows: Ints) -> Bools:
     operation before the CPU and the task that read recorded anything else: a probe takes the time
     first and then reads, so its values may be later than its time.
     """
+    if len(rows) == 0:  # the usual case, for which no operation need be looked at
+        return np.zeros(0, dtype=bool)
     ts, rank, size = log.ts, log.rank, len(log) + 1
     at = np.flatnonzero(among(log.op, RMAP) & (lives.of >= 0))
     at = at[np.argsort(lives.of[at], kind="stable")]
