@@ -128,6 +128,8 @@ MANY_CPUS_COLUMNS = {
     "CPU": "CPU time of the recorder's processes, as a share of one CPU",
 }
 MANY_CPUS_NOTES = [
+    "One process drains all rings: where its share of a CPU comes to 1 it is the limit, and what "
+    "the load makes beyond it is lost, and told.",
     "Reckoned, not measured, for 256 CPUs and 4 TiB: the rings have 64 MiB together, 256 KiB "
     "or 3 640 records each. The watch set has 528 bytes for each 2 MiB, so 1.03 GiB. One "
     "process drains all rings, with some 220 instructions for a record: at 3 * 10^9 "
