@@ -44,7 +44,7 @@ LOWEST_COUNT = -100
 FOLIO_OPS = (
     "map", "unmap", "dup", "split_pmd", "split_folio", "deferred_split", "collapse",
     "migrate", "alloc", "free", "read", *PIN_OPS,
-    "unmap_to_move", "move",
+    "unmap_to_move", "move", "unmap_all",
 )  # fmt: skip
 
 

@@ -124,6 +124,7 @@ OPS = (
     "unpin",  # pins are about to be dropped
     "unmap_to_move",  # a migration is to unmap the folio; where it still is mapped, it gives up
     "move",  # a migration is to move the folio; the return has the result
+    "unmap_all",  # reclaim or memory failure is to remove all mappings, or to restore them
 )
 
 #: ``point``: recorded once, on entry of the function or at an instruction, before the

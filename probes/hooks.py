@@ -183,6 +183,17 @@ HOOKS: Tuple[Hook, ...] = (
         delta=-1,
         optional=True,
     ),
+    # Its calls of the functions above are recorded, but not that it gives up, and what it writes
+    # back into page tables then.
+    Hook(
+        "unmap_all",
+        "point",
+        "rmap",
+        # commit 869f7ee6f647 ("mm/rmap: Convert try_to_unmap() to take a folio") (in v5.18)
+        (C("try_to_unmap", page="folio"), C("try_to_unmap", page="page")),
+        "reclaim and memory failure that give up, and restore page-table entries",
+        optional=True,
+    ),
     Hook(
         "map",
         "point",

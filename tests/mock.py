@@ -52,6 +52,7 @@ COMMON: dict[str, Probe] = {
     "read": ("stable_page_flags", "read", "enter", 0, {}),
     "read_done": ("stable_page_flags", "read", "return", 0, {}),
     "migrate": ("migrate_folio", "migrate", "point", 0, {}),
+    "unmap_all": ("try_to_unmap", "unmap_all", "point", 0, {}),
     "oops": ("oops_enter", "oops", "point", 0, {}),
 }
 #: Those of `record --pins`.
