@@ -70,6 +70,47 @@ def vmemmap(address: Mapping[str, int], kcore: Memory) -> int:
     raise ProbeError("no memory section has struct pages: the kernel's mem_section is not known")
 
 
+class PageTables:
+    """Page tables for addresses of so many bits."""
+
+    _VALID, _TABLE = 1, 2
+    #: PTE_WRITE, the processor's DBM: pte_write().  A page that was not written yet has the bit of
+    #: read-only (AP[2]) beside it, which the processor or a fault takes away without asking more.
+    _WRITE = 1 << 51
+
+    def __init__(self, bits: int, page_size: int) -> None:
+        shift = page_size.bit_length() - 1
+        # A table is a page of 8-byte entries.
+        self.levels = -(-(bits - shift) // (shift - 3))
+        self._shift = shift
+        # With LPA2 two bits of the address are where others have the shareability.
+        self._high = 3 if bits > 48 else 0
+        self._address = (1 << (50 if bits > 48 else 48)) - page_size
+
+    def table(self, entry: int) -> Optional[int]:
+        """The table that an entry leads to."""
+        both = self._VALID | self._TABLE
+        return self._at(entry) if entry & both == both else None
+
+    def mapped(self, entry: int, level: int) -> Optional[Tuple[int, bool]]:
+        """The first pfn, and whether it may be written.  Which bit PROT_NONE leaves depends on the
+        version; that such an entry names the page is for the caller to see."""
+        if not entry:
+            return None
+        return self._at(entry) >> self._shift, bool(entry & self._VALID and entry & self._WRITE)
+
+    def _at(self, entry: int) -> int:
+        return entry & self._address | (entry >> 8 & self._high) << 50
+
+
+def page_tables(told: Mapping[str, int], page_size: int) -> PageTables:
+    """The page tables of this boot.  Raises ProbeError."""
+    # The kernel's half of the addresses is as large as that of processes.
+    if "TCR_EL1_T1SZ" not in told:
+        raise ProbeError("the kernel's VMCOREINFO does not tell how many bits addresses have")
+    return PageTables(64 - told["TCR_EL1_T1SZ"], page_size)
+
+
 def updates(text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
     """(position, page) of each ``stadd`` that adds ``delta`` to the field at ``offset``."""
     code = _words(text)

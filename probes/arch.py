@@ -16,6 +16,23 @@ from probes.errors import ProbeError
 from probes.kernel import Memory
 
 
+class PageTables(Protocol):
+    """How the page tables of a machine's processes are built."""
+
+    #: From 1, whose entries map pages, to that of the pgd.
+    levels: int
+
+    def table(self, entry: int) -> Optional[int]:
+        """The physical address of the table that an entry above level 1 leads to; None: to none,
+        as it is empty, or maps memory itself."""
+
+    def mapped(self, entry: int, level: int) -> Optional[Tuple[int, bool]]:
+        """The first pfn that an entry maps at level 1 or 2, and whether the processor lets its
+        process write there (or asks nobody but the entry itself before it does).  An entry that
+        PROT_NONE or NUMA balancing left maps its page, and lets nobody write.  None: it cannot be
+        told."""
+
+
 class Arch(Protocol):
     """The names that a machine's module has."""
 
@@ -51,6 +68,10 @@ class Arch(Protocol):
     def same_update(self, kept: bytes, there: bytes) -> bool:
         """Whether some bytes, LEAD bytes and an update, are the kept update, as another boot of
         the kernel may patch it, and are executed."""
+
+    def page_tables(self, told: Mapping[str, int], page_size: int) -> PageTables:
+        """Those of this boot, by what the kernel tells crash dumps (VMCOREINFO).  Raises
+        ProbeError if it does not tell enough."""
 
 
 #: Bytes of a page that are known (set_state() of bpf/watch.h).

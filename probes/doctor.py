@@ -20,6 +20,7 @@ from probes.memory import BpfMemory
 from probes.plan import Plan, by_trampoline, resolve
 from probes.preemption import preempts, unpreempted
 from probes.program import NO_BCC, bcc_version
+from probes.rights import unreadable
 from probes.ring import size_of_each
 from probes.snapshot import unpublished
 from probes.visible import visible
@@ -63,11 +64,12 @@ class Report:
         self._line(f"LACKS  {name}: {why}; not seen: {unseen}")
         self._good &= not fatal
 
-    def probes(self, layout: Layout, plan: Plan) -> None:
-        """Report the probes that will be attached, and those that are missing."""
+    def probes(self, layout: Layout, plan: Plan, memory: Optional[Memory] = None) -> None:
+        """Report the probes that will be attached, and what is missing."""
         self.has("layout", f"counters {', '.join(layout.counters)}")
         plan = only(plan, self._groups)
         missing = plan.missing + unpublished()
+        missing += unreadable(memory, layout) if memory else []
         self._plan = {
             "counters": layout.counters,
             "probes": [probe.as_json() for probe in plan.probes],
@@ -126,7 +128,7 @@ def _examine(report: Report, programs: Programs) -> None:
     _check(report, "symbols", symbols)
     memory = _memory(report)
     if programs.made is not None:
-        report.probes(programs.made.layout, programs.made.plan)
+        report.probes(programs.made.layout, programs.made.plan, memory)
         return
     _check(report, "types", types)
     if isinstance(found[0], Symbols) and memory is not None and isinstance(found[1], Btf):
@@ -183,7 +185,7 @@ def _plan(report: Report, symbols: Symbols, memory: Memory, types: Btf) -> None:
     except ProbeError as error:
         report.lacks("layout", error, ALL)
         return
-    report.probes(layout, plan)
+    report.probes(layout, plan, memory)
 
 
 def _machine() -> str:

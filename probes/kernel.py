@@ -117,12 +117,24 @@ class Memory(ABC):
         """The 8 bytes at a kernel address as a number."""
         return int.from_bytes(self.read(address, 8), "little")
 
+    def physical(self, address: int, size: int) -> bytes:
+        """``size`` bytes from a physical address.  Raises ProbeError if they cannot be read."""
+        raise ProbeError(
+            f"only /proc/kcore tells where {size} bytes at the physical address {address:#x} are"
+        )
+
+    def told(self) -> Dict[str, int]:
+        """The numbers that the kernel tells crash dumps about itself; empty if it cannot be
+        asked for them."""
+        return {}
+
 
 class Kcore(Memory):
     """The kernel's memory through the ELF core /proc/kcore."""
 
     _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
     _SEGMENT = struct.Struct("<IIQQQQQQ")
+    _LOAD, _NOTE, _NOWHERE = 1, 4, (1 << 64) - 1
 
     def __init__(self, path: str = "/proc/kcore") -> None:
         try:
@@ -141,14 +153,44 @@ class Kcore(Memory):
         head = self._HEADER.unpack(start)
         offset, count = head[5], head[10]
         table = os.pread(self._fd, count * self._SEGMENT.size, offset)
+        segments = list(self._SEGMENT.iter_unpack(table))
         self._segments = [
             (vaddr, vaddr + size, at)
-            for kind, _, at, vaddr, _, size, _, _ in self._SEGMENT.iter_unpack(table)
-            if kind == 1
+            for kind, _, at, vaddr, _, size, _, _ in segments
+            if kind == self._LOAD
+        ]
+        #: By physical address, where the kernel tells it: of memory, and of its own text.
+        self._ranges = [
+            (paddr, paddr + size, at)
+            for kind, _, at, _, paddr, size, _, _ in segments
+            if kind == self._LOAD and paddr != self._NOWHERE
+        ]
+        self._notes = [
+            (at, size) for kind, _, at, _, _, size, _, _ in segments if kind == self._NOTE
         ]
 
     def read(self, address: int, size: int) -> bytes:
-        for start, end, at in self._segments:
+        data = self._from(self._segments, address, size)
+        if data is None:
+            raise ProbeError(f"/proc/kcore does not hold {size} bytes at {address:#x}")
+        return data
+
+    def physical(self, address: int, size: int) -> bytes:
+        data = self._from(self._ranges, address, size)
+        if data is None:
+            raise ProbeError(
+                f"/proc/kcore does not hold {size} bytes at the physical address {address:#x}"
+            )
+        return data
+
+    def told(self) -> Dict[str, int]:
+        text = b"".join(os.pread(self._fd, size, at) for at, size in self._notes)
+        numbers = re.findall(rb"^NUMBER\((\w+)\)=(-?\d+|0x[0-9a-f]+)$", text, re.MULTILINE)
+        return {name.decode(): int(value, 0) for name, value in numbers}
+
+    def _from(self, ranges: List[Tuple[int, int, int]], address: int, size: int) -> Optional[bytes]:
+        """Some bytes by ranges (start, end, place in the file); None: they are not there."""
+        for start, end, at in ranges:
             if start <= address and address + size <= end:
                 data = os.pread(self._fd, size, at + address - start)
                 while 0 < len(data) < size:
@@ -158,7 +200,7 @@ class Kcore(Memory):
                     data += more
                 if len(data) == size:
                     return data
-        raise ProbeError(f"/proc/kcore does not hold {size} bytes at {address:#x}")
+        return None
 
     def close(self) -> None:
         """Close the file."""

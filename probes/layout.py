@@ -112,6 +112,7 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Memory) -> Layout:
             "f_op": _need(btf, "file", "f_op"),
             **_open_files(btf),
             **_mm_id(btf),
+            **_pgd(btf),
         },
         page_counts=_page_counts(fields, kcore, base, size),
     )
@@ -232,6 +233,12 @@ def _mm_id(btf: Btf) -> Dict[str, int]:
     tracking for large folios (!hugetlb)") (in v6.15)."""
     offset = btf.offset("mm_struct", "mm_id")
     return {} if offset is None else {"mm_id": offset}
+
+
+def _pgd(btf: Btf) -> Dict[str, int]:
+    """Where an mm has the address of its page tables."""
+    offset = btf.offset("mm_struct", "pgd")
+    return {} if offset is None else {"pgd": offset}
 
 
 def _index(btf: Btf) -> Optional[int]:

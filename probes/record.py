@@ -34,6 +34,7 @@ from probes.maps import FRAME_PAGES, MARK_SLOTS, Shape
 from probes.memory import kernel_memory
 from probes.output import Output, reason
 from probes.plan import Missing, Plan
+from probes.rights import unreadable
 from probes.ring import Rings, size_of_each
 from probes.say import say
 from probes.snapshot import Snapshots, unpublished
@@ -177,6 +178,7 @@ class Recording:
         size = size_of_each(len(online), self.request.buffer)
         self.shape = Shape(possible_cpus(), online, sections, size, ids)
         self.plan.missing += self.boot.missing(self.plan) + unpublished()
+        self.plan.missing += unreadable(self.kcore, self.layout)
         task = self.boot.task
         self.listed = TaskList(self.kcore, self.layout.task, task) if task else None
         self.program = Program(made, self.shape, self.request.filters, self.boot)

@@ -9,7 +9,7 @@ A TRUTH block's payload is a u32 length, that many bytes of JSON (name, ts_begin
 frames, frame_pages, tasks, mms, skipped), and then, each over all frames: the struct pages,
 kpagecount (u64; all ones on a kernel without that file), kpageflags (u64; then 0), mappers (u16:
 page-table entries of the traced tasks that map the page, those of an address space counted once).
-What probes/published.py kept of the tasks' files comes last.
+What probes/published.py kept of the tasks' files comes next, and last what probes/rights.py found.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from probes.layout import Layout
 from probes.maps import FRAME_PAGES
 from probes.pagetables import PFN_MASK, frames_not_present, walk
 from probes.plan import Missing
-from probes.published import Published, runs_of
+from probes.published import RUN, Published, runs_of
+from probes.rights import Rights, Shared, shared_pages
 from probes.spaces import TaskList, address_spaces, living_thread
 from probes.watchset import WatchSet
 
@@ -60,6 +61,7 @@ class Snapshots:
         self._layout = layout
         self._watch_set = watch_set
         self._listed = listed
+        self._rights = Rights(kcore, layout, listed)
 
     def take(
         self,
@@ -81,7 +83,9 @@ class Snapshots:
         counts = _per_page("/proc/kpagecount", frames, UNKNOWN_COUNT)
         flags = _per_page("/proc/kpageflags", frames, bytes(8))
         published = Published()
-        mms, mappers = _mappers(frames, tasks, published, self._listed)
+        shared: List[Shared] = []
+        mms, mappers = _mappers(frames, tasks, published, self._listed, shared)
+        rights = self._rights.of(shared)
         moved = torn()
         for mm in mms:
             why = next((moved[pid] for pid in mm["tasks"] if pid in moved), None)
@@ -97,10 +101,11 @@ class Snapshots:
             "mms": mms,
             "skipped": len(all_frames) - len(frames),
             "published": published.about(),
+            "rights": len(rights) // RUN.size,
         }
         text = json.dumps(about, separators=(",", ":")).encode()
         head = struct.pack("<I", len(text)) + text
-        rest = [mappers.tobytes(), published.payload()]
+        rest = [mappers.tobytes(), published.payload(), rights]
         return b"".join([head, *pages, *counts, *flags, *rest])
 
 
@@ -123,15 +128,18 @@ def _mappers(
     tasks: List[int],
     published: Published,
     listed: Optional[TaskList] = None,
+    shared: Optional[List[Shared]] = None,
 ) -> "Tuple[List[Dict[str, Any]], array.array[int]]":
     """The address spaces of the tasks (their ``tasks``, and why one is ``torn``), and how many
     of their page-table entries map each page of the frames.
 
-    These entries, and what else is told of the pages, is added to ``published``.
+    These entries, and what else is told of the pages, is added to ``published``; what several
+    address spaces map, to ``shared``.
     """
     found = array.array("H", bytes(2 * FRAME_PAGES * len(frames)))
     place = {pfn // FRAME_PAGES: i * FRAME_PAGES for i, pfn in enumerate(frames)}
     mms: List[Dict[str, Any]] = []
+    every: List[Tuple[int, List[Tuple[int, int, int]]]] = []
     try:
         spaces = address_spaces(tasks, listed)
     except OSError as error:
@@ -144,13 +152,26 @@ def _mappers(
             for vma, address, entries in walk(thread) if place else ():
                 runs = list(runs_of(place.keys(), address, entries, mmap.PAGESIZE))
                 _count(found, place, runs)
+                every.append((pids[0], runs))
                 published.add(pids[0], vma, runs)
                 if any(pfn // FRAME_PAGES in place for pfn in frames_not_present(entries)):
                     mms[-1]["torn"] = NOT_PRESENT
             mms[-1]["vmas"] = published.end(pids[0], thread)
         except OSError as error:
             mms[-1]["torn"] = f"not to be read: {error.strerror}"
+    if shared is not None:
+        for pid, runs in every:
+            for address, pages, entry in runs:
+                first = _first(place, entry)
+                mappers = found[first : first + pages]
+                shared.extend(shared_pages(pid, address, pages, entry, mappers))
     return mms, found
+
+
+def _first(place: Dict[int, int], entry: int) -> int:
+    """Where the first page of a run is in the array of all frames' pages."""
+    frame, page = divmod(entry & PFN_MASK, FRAME_PAGES)
+    return place[frame] + page
 
 
 def _count(
@@ -158,7 +179,6 @@ def _count(
 ) -> None:
     """Add what some runs map; ``place``: where a frame's pages begin in ``found``."""
     for _address, pages, entry in runs:
-        frame, page = divmod(entry & PFN_MASK, FRAME_PAGES)
-        first = place[frame] + page
+        first = _first(place, entry)
         for at in range(first, first + pages):
             found[at] += 1

@@ -63,6 +63,41 @@ def vmemmap(address: Mapping[str, int], kcore: Memory) -> int:
     return VMEMMAP_L4
 
 
+class PageTables:
+    """Page tables with pages of 4 KiB."""
+
+    #: _PAGE_PRESENT, _PAGE_RW, _PAGE_PSE, _PAGE_PROTNONE, and where the address is.
+    _PRESENT, _WRITE, _LARGE, _PROT_NONE = 1, 1 << 1, 1 << 7, 1 << 8
+    _ADDRESS = (1 << 52) - (1 << 12)
+
+    def __init__(self, levels: int) -> None:
+        self.levels = levels
+
+    def table(self, entry: int) -> Optional[int]:
+        """The table that an entry leads to."""
+        leads = entry & self._PRESENT and not entry & self._LARGE
+        return entry & self._ADDRESS if leads else None
+
+    def mapped(self, entry: int, level: int) -> Optional[Tuple[int, bool]]:
+        """The first pfn, and whether it may be written: by shadow stacks, which write where an
+        entry says that it is read-only, nothing is said."""
+        there = self._PRESENT | self._PROT_NONE | (self._LARGE if level == 2 else 0)
+        if not entry & there:
+            return None
+        present = bool(entry & self._PRESENT)
+        # The address of others is inverted, against L1TF (arch/x86/include/asm/pgtable-invert.h).
+        pfn = ((entry if present else ~entry) & self._ADDRESS) >> 12
+        # The lowest bit of a huge page's address is another flag.
+        return pfn & ~511 if level == 2 else pfn, present and bool(entry & self._WRITE)
+
+
+def page_tables(told: Mapping[str, int], page_size: int) -> PageTables:
+    """The page tables of this boot.  Raises ProbeError."""
+    if "pgtable_l5_enabled" not in told:
+        raise ProbeError("the kernel's VMCOREINFO does not tell how many levels page tables have")
+    return PageTables(5 if told["pgtable_l5_enabled"] else 4)
+
+
 def updates(text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
     """(position, pt_regs field) of each ``lock incl`` (delta 1) or ``lock decl`` (delta -1)
     of ``offset(%reg)`` in machine code.

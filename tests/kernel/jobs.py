@@ -228,6 +228,22 @@ def published(kernel: str) -> Callable[[Path], Path]:
     return job
 
 
+def rights(kernel: str) -> Callable[[Path], list[str]]:
+    """The job of a guest that reads page tables of its own on KERNEL; the lines that it printed."""
+
+    def job(folder: Path) -> list[str]:
+        shutil.copy2(HERE / "rights_of_self.py", folder)
+        limit = GUEST_SECONDS * foreign.slower(kernels.BY_NAME[kernel].machine)
+        options = ("--kernel", kernel, "--timeout", limit, "--no-record")
+        command = "python3 rights_of_self.py >told.txt 2>&1"
+        run = lab_run(*options, "--", "sh", "-c", command, cwd=folder)
+        told = (folder / "told.txt").read_text()
+        assert run.returncode == 0, told + run.stderr
+        return told.splitlines()
+
+    return job
+
+
 def fuzz(kernel: str) -> Callable[[Path], fuzzing.Outcome]:
     """The job of a guest that records the fuzz workload's programs of some seeds on KERNEL."""
     return lambda folder: fuzzing.run(FUZZ, kernel, folder / "fuzz.mapcount")
@@ -258,6 +274,7 @@ def jobs() -> dict[str, Callable[[Path], Any]]:
         **{f"published-{kernel}": published(kernel) for kernel in LAB_KERNELS},
         **{f"rings-{kernel}": rings(kernel) for kernel in LAB_KERNELS},
         **{f"places-{kernel}": places(kernel) for kernel in (*LAB_KERNELS, ARM64_OF_4_KIB)},
+        **{f"rights-{kernel}": rights(kernel) for kernel in (*LAB_KERNELS, *ARM64_KERNELS)},
         "oracle": oracle,
         "crash": crash,
         "killed": killed,

@@ -90,6 +90,7 @@ def test_doctor_when_a_recording_has_three_ways(
     offers(monkeypatch, kcore=True, bpf=False)
     monkeypatch.setattr(doctor, "find_types", lambda: pytest.fail("asked for types"))
     monkeypatch.setattr(doctor, "text_start", lambda: 0)
+    monkeypatch.setattr(doctor, "unreadable", lambda *_: [])
     paths = {COMPILED: "", KEPT: "", GIVEN: str(tmp_path / "given") if is_given else ""}
     if is_kept:
         paths[KEPT] = kept.keep(compiled())
