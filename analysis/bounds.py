@@ -113,6 +113,7 @@ def snapshot(content: dict[str, Any]) -> dict[str, Any]:
             **{name: whole(told.get(name, 0), 0, limits.EVER) for name in ("runs", "areas")},
             "files": [text(name) for name in listed(told.get("files", []))],
         },
+        "rights": whole(content.get("rights", 0), 0, limits.EVER),
     }
 
 

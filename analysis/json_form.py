@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.life_table import Table, ids, slices
 from analysis.lives import BIRTHS, DEATHS
+from analysis.rights import Rights
 from analysis.stats import stats_of
 from analysis.trace import Trace
 
@@ -66,8 +67,11 @@ def stats_json(trace: Trace) -> Row:
                 "ts_end": shot.ts_end,
                 "frames": len(shot.frames),
                 "skipped": shot.skipped,
+                "shared_pages": shared,
+                "rights_unknown": unknown,
             }
             for shot in trace.snapshots
+            for shared, unknown in [Rights(shot).totals()]
         ],
         "probes": len(trace.plan.entries),
         "silent": stats.silent,

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import shlex
 
+import numpy as np
+
 from analysis.oops import Oops
+from analysis.rights import Rights
 from analysis.source import recovered
 from analysis.stats import Stats, stats_of
 from analysis.text import count, duration, table
@@ -27,8 +30,14 @@ def _head(trace: Trace, stats: Stats) -> list[str]:
     births = ", ".join(f"{number} by {kind}" for kind, number in total.births.items())
     deaths = ", ".join(f"{number} {kind}" for kind, number in total.deaths.items())
     shots = trace.snapshots
+    shared, unknown = np.sum([(0, 0), *(Rights(shot).totals() for shot in shots)], axis=0)
     skipped = sum(shot.skipped for shot in shots)
     truth = ", ".join(f"{shot.name} ({count(len(shot.frames), 'frame')})" for shot in shots)
+    # Of an old trace, and of processes that share nothing, there is nothing to be told.
+    rights = [
+        f"shared      {count(int(shared), 'anonymous page')} that several address spaces map, in "
+        f"all snapshots; of {unknown} it is not known which of these may write them"
+    ] * bool(shared)
     rate = stats.events / (stats.duration_ns / 1e9) if stats.duration_ns else 0
     sliced = [f"slice of    {trace.meta['slice'].get('of')}"] if "slice" in trace.meta else []
     return [
@@ -46,6 +55,7 @@ def _head(trace: Trace, stats: Stats) -> list[str]:
         f"readers     {count(total.windows, 'window')}, in {total.raced_reads} of them "
         "the folio was freed or split",
         f"truth       {truth or 'no snapshot'}" + (f"; {skipped} frames skipped" * (skipped > 0)),
+        *rights,
     ]
 
 

@@ -94,6 +94,8 @@ class Snapshot:
     ``runs`` (RUN) and ``areas`` (AREA): the data of the ``files`` of these tasks in /proc about
     the frames' pages, and about the mappings that have such; empty with older recorders.
     ``vmas``: by task these mappings, ascending; tasks of one address space have the same.
+    ``rights`` (RUN): of the anonymous pages that several address spaces map, whether each may write
+    there: in place of a pagemap's bits an entry has those of probes/rights.py.
     """
 
     name: str
@@ -112,12 +114,16 @@ class Snapshot:
     runs: Records
     areas: Records
     vmas: dict[int, list[Vma]]
+    rights: Records
 
     def only(self, keep: Bools) -> Snapshot:
         """The same snapshot of some of its frames."""
         arrays = ("frames", "pages", "kpagecount", "kpageflags", "mappers")
         some = {name: getattr(self, name)[keep] for name in arrays}
-        return replace(self, **some, runs=_runs_of(self.runs, some["frames"], self.frame_pages))
+        runs, rights = (
+            _runs_of(each, some["frames"], self.frame_pages) for each in (self.runs, self.rights)
+        )
+        return replace(self, **some, runs=runs, rights=rights)
 
     @property
     def frame_pages(self) -> int:
@@ -207,6 +213,7 @@ class _Parts:
     by_frame: list[npt.NDArray[Any]]
     runs: Records
     areas: Records
+    rights: Records
 
 
 def _parts(payload: bytes | memoryview, struct_page: int) -> _Parts:
@@ -232,13 +239,23 @@ def _parts(payload: bytes | memoryview, struct_page: int) -> _Parts:
         for code, width in (("u1", struct_page), ("<u8", 1), ("<u8", 1), ("<u2", 1))
     ]
     runs, areas = take(RUN, head["published"]["runs"]), take(AREA, head["published"]["areas"])
-    if (areas.view("<u8") >> 63).any() or (runs["address"] >> 63).any():
+    # A slice by an older version of this program has left them out, but for their number.
+    rights = take(RUN, head["rights"] if at < len(data) else 0)
+    if (areas.view("<u8") >> 63).any():
+        raise TraceError(f"the snapshot {head['name']!r} has numbers that no kernel can give")
+    for some in (runs, rights):
+        _check_runs(some, head, pages)
+    return _Parts(head, by_frame, runs, areas, rights)
+
+
+def _check_runs(runs: Records, head: dict[str, Any], pages: int) -> None:
+    """Raise TraceError for runs that lie in no frame of so many pages, or at no address."""
+    if (runs["address"] >> 63).any():
         raise TraceError(f"the snapshot {head['name']!r} has numbers that no kernel can give")
     whole = np.isin(_frames_of(runs, pages), np.array(head["frames"], dtype=np.int64))
     pfn = (runs["entry"] & np.uint64(PFN_MASK)).astype(np.int64)
     if not (whole & (pfn % pages + runs["pages"] <= pages)).all():
         raise TraceError(f"the snapshot {head['name']!r} has runs beyond its frames")
-    return _Parts(head, by_frame, runs, areas)
 
 
 def restricted(
@@ -248,11 +265,14 @@ def restricted(
     parts = _parts(payload, layout.struct_page)
     frames = np.array(parts.head["frames"], dtype=np.int64)
     keep = wanted(frames)
-    runs = _runs_of(parts.runs, frames[keep], parts.by_frame[0].shape[1])
-    head = parts.head | {"frames": frames[keep].tolist()}
+    runs, rights = (
+        _runs_of(some, frames[keep], parts.by_frame[0].shape[1])
+        for some in (parts.runs, parts.rights)
+    )
+    head = parts.head | {"frames": frames[keep].tolist(), "rights": len(rights)}
     head["published"] = head["published"] | {"runs": len(runs)}
     text = json.dumps(head).encode()
-    arrays = [*(part[keep] for part in parts.by_frame), runs, parts.areas]
+    arrays = [*(part[keep] for part in parts.by_frame), runs, parts.areas, rights]
     return b"".join([struct.pack("<I", len(text)), text, *(array.tobytes() for array in arrays)])
 
 
@@ -285,4 +305,5 @@ def decode(payload: bytes | memoryview, layout: Layout) -> Snapshot:
         runs=parts.runs,
         areas=parts.areas,
         vmas=_vmas(head["mms"]),
+        rights=parts.rights,
     )

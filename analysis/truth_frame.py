@@ -24,6 +24,7 @@ NO_PAGES = Snapshot(
     kpageflags=np.zeros((0, FRAME_SIZES[0]), np.uint64),
     mappers=np.zeros((0, FRAME_SIZES[0]), np.int64),
     files=frozenset(), runs=np.zeros(0, RUN), areas=np.zeros(0, AREA), vmas={},
+    rights=np.zeros(0, RUN),
 )  # fmt: skip
 
 

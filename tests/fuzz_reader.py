@@ -300,9 +300,10 @@ def fuzz(first: int, files: int, folder: Path = GOLDEN, failed: Path = FAILED) -
     golden = sorted(folder.glob("*.mapcount"))
     with tempfile.TemporaryDirectory(prefix="mapcount-fuzz-") as scratch:
         slices = [packed(path, Path(scratch) / path.name) for path in golden]
-        # What no golden trace has: findings, losses, and a kernel's death.
+        # What no golden trace has: findings, losses, and a kernel's death; rights in page tables.
         death = original(mock_stories.crash().write(Path(scratch) / "death"))
-    wholes = [*map(original, golden), *slices, death]
+        shared = original(mock_stories.half_shared().write(Path(scratch) / "shared"))
+    wholes = [*map(original, golden), *slices, death, shared]
     # Small files are read often, large ones sometimes.
     weights = [1 / len(whole.data) for whole in wholes]
     outcomes = dict.fromkeys(["read", "prefix", "refused", "failed"], 0)

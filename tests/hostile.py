@@ -19,8 +19,9 @@ import numpy as np
 from analysis.packing import pack
 from analysis.records import RECORD, fetched
 from analysis.source import Source
-from analysis.truth import Layout
+from analysis.truth import RUN, Layout
 from probes.events import PLACE
+from probes.rights import KNOWN, WRITABLE
 from probes.tracefile import (
     BLOCK,
     BLOCK_MAGIC,
@@ -270,8 +271,11 @@ def many_pages() -> list[Forged]:
     return made(probe=point, order=18, pfn=1 << 18, nr=65_535)
 
 
-def wrong_pages(folios: int = 1024, snapshots: int = 10) -> list[Forged]:
-    """Folios whose pages have other map counts in each of some snapshots."""
+def wrong_pages(
+    folios: int = 1024, snapshots: int = 10, rights: np.ndarray | None = None
+) -> list[Forged]:
+    """Folios whose pages have other map counts in each of some snapshots; ``rights``: what these
+    have of page tables."""
     (point,) = ids(op="alloc", phase="point")[:1]
     frames = np.arange(1, folios + 1) * 512
     rows = np.resize(records()[:1], len(frames))
@@ -287,18 +291,29 @@ def wrong_pages(folios: int = 1024, snapshots: int = 10) -> list[Forged]:
     for at in range(512):
         put(at, "mapcount", 3)
         put(at, "compound_head", 1 if at else 0)
+    put(0, "mapping", 1)
     bit = layout.bits["head"]
     put(0, "flags", 1 << bit % 32, bit // 32 * 4)
     put(0, "order" if "order" in layout.fields else "flags_1", 9)
     told = {"name": "x", "frames": frames.tolist(), "tasks": []}
+    runs = np.zeros(0, RUN) if rights is None else rights
+    told["rights"] = len(runs)
     shots = []
     for number in range(snapshots):
         when = {"ts_begin": 10_000_000 + number, "ts_end": 10_000_000 + number}
-        arrays = page.tobytes() * len(frames), bytes(len(frames) * 512 * 18)
+        arrays = page.tobytes() * len(frames), bytes(len(frames) * 512 * 18), runs.tobytes()
         payload = snapshot(json.dumps(told | when).encode()) + b"".join(arrays)
         shots.append(packed(BlockType.TRUTH, payload))
     rest = [raw(BlockType.RECORDS, rows.tobytes(), len(rows)), *shots]
     return [text(BlockType.HEADER, header()), *rest, _trailer(len(rows))]
+
+
+def writable() -> list[Forged]:
+    """Half a million processes that may write all pages of a folio, in ten snapshots."""
+    runs = np.zeros(MANY // 10, RUN)
+    runs["pid"], runs["pages"], runs["address"] = np.arange(len(runs)) + 1, 512, 4096
+    runs["entry"] = KNOWN | WRITABLE | 512
+    return [*wrong_pages(folios=1, rights=runs), padding()]
 
 
 def areas() -> list[Forged]:
@@ -411,6 +426,7 @@ FILES: dict[str, Callable[[], list[Forged]]] = {
     ),
     "snapshots that are wrong in every page": lambda: [*wrong_pages(), padding()],
     "half a million mappings in a snapshot": areas,
+    "half a million processes that may write a folio": writable,
     "every page at its end": lambda: with_field("pfn", [0, (1 << 63) - 1, 1 << 62]),
     "a quarter of a million pages at addresses": places,
 }  # fmt: skip

@@ -296,12 +296,13 @@ class MockTrace:
         kpageflags: list[int] | None = None,
         runs: Sequence[tuple[int, ...]] = (), areas: Sequence[tuple[int, ...]] = (),
         vmas: Mapping[int, Sequence[tuple[int, int, str, str]]] | None = None,
+        rights: Sequence[tuple[int, ...]] = (),
     ) -> None:  # fmt: skip
         """A snapshot of whole frames; the lists have a value for each page.
 
         Each task has an address space of its own; ``torn``: why that of a task was not held
         still.  ``runs`` and ``areas``: what its files told, see probes/published.py.  ``vmas``:
-        (start, end, flags, name) of its mappings.
+        (start, end, flags, name) of its mappings.  ``rights``: see probes/rights.py.
         """
         begin = self.now + 500
         self.tick(2000)
@@ -311,7 +312,8 @@ class MockTrace:
                         | ({"vmas": vmas[pid]} if vmas and pid in vmas else {})
                         for pid in tasks],
                 "published": {"files": ["pagemap", "numa_maps", "smaps"],
-                              "runs": len(runs), "areas": len(areas)}}  # fmt: skip
+                              "runs": len(runs), "areas": len(areas)},
+                "rights": len(rights)}  # fmt: skip
         text = json.dumps(head).encode()
         count = len(kpagecount)
         payload = b"".join([
@@ -319,6 +321,7 @@ class MockTrace:
             struct.pack(f"<{count}Q", *(kpageflags or [0] * count)),
             struct.pack(f"<{count}H", *mappers),
             *(RUN.pack(*run) for run in runs), *(AREA.pack(*area) for area in areas),
+            *(RUN.pack(*run) for run in rights),
         ])  # fmt: skip
         self.items.append((BlockType.TRUTH, payload))
 

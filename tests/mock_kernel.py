@@ -8,9 +8,11 @@ time it is needed.  Each operation writes the records that the probes would make
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import chain, product
 
+from probes.rights import KNOWN, WRITABLE
 from tests.mock import ANON_EXCLUSIVE, LAYOUT, PAGE_BY_PAGE, PINCOUNT_AT, MockTrace
 
 FRAME_PAGES = 512
@@ -37,6 +39,7 @@ class Folio:
     pins: int = 0  # taken by pin_user_pages()
     extra: int = 0  # references of who is not known
     kpf: int = 0  # more bits of /proc/kpageflags
+    writable: set[tuple[int, int]] = field(default_factory=set)  # of a process, and which page
 
     @property
     def pages(self) -> int:
@@ -320,7 +323,23 @@ class MockKernel:
                 mappers[first + page] = folio.mappings(page)
                 flags[first + page] = folio.kpageflags(page)
         runs, areas = self._published(tasks)
-        self.trace.truth(name, frames, bytes(raw), counts, mappers, tasks, torn, flags, runs, areas)
+        self.trace.truth(
+            name, frames, bytes(raw), counts, mappers, tasks, torn, flags, runs, areas,
+            rights=self._rights(tasks),
+        )  # fmt: skip
+
+    def _rights(self, tasks: tuple[int, ...]) -> list[Numbers]:
+        """Whether tasks may write the anonymous pages that several of them map."""
+        found: list[Numbers] = []
+        for folio in self.folios:
+            tables = {pid: set(chain(*folio.in_tables_of(pid))) for pid in tasks}
+            mapped = Counter(chain(*tables.values()))
+            for pid, pages in tables.items():
+                for page in sorted(page for page in pages if mapped[page] > 1 and folio.anon):
+                    bits = KNOWN | WRITABLE * ((pid, page) in folio.writable)
+                    address = (1 << 46) + (folio.head + page) * self.trace.page_size
+                    found.append((pid, 1, address, bits | (folio.head + page)))
+        return found
 
     def _published(self, tasks: tuple[int, ...]) -> tuple[list[Numbers], list[Numbers]]:
         """What the files of tasks tell of the folios: runs, and the mappings as areas."""

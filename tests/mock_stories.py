@@ -151,6 +151,30 @@ def file_thp(era: str = "double_map") -> MockTrace:
     return trace
 
 
+def half_shared(era: str = "large", healthy: bool = False) -> MockTrace:
+    """Half of a folio of 16 pages is shared with a child; reclaim finds it written to, and restores
+    the mappings of its process: all writable, or (healthy) as they were."""
+    trace = MockTrace(era)
+    kernel = MockKernel(trace)
+    folio = kernel.alloc(HEAD, order=4)
+    kernel.map_pte(folio, PARENT, 0, folio.pages)
+    trace.task_new(FIRST, "workload", PARENT)
+    for page in range(8, 16):
+        kernel.emit("dup", folio, page, FIRST, tid=PARENT)
+        folio.ptes.add((FIRST, page))
+        folio.track(FIRST, 1)
+    # The others are the process's own.
+    folio.writable = {(PARENT, page) for page in range(8)}
+    _mark(kernel, "half shared")
+    kernel.emit("unmap_all", folio, nr=0, tid=PARENT)
+    folio.writable = {(PARENT, page) for page in range(8 if healthy else 16)}
+    _mark(kernel, "half kept")
+    kernel.exit(folio, FIRST)
+    kernel.exit(folio, PARENT)
+    kernel.free(folio)
+    return trace
+
+
 def lossy(era: str = "double_map") -> MockTrace:
     """A life with a stretch of lost events in it."""
     trace = MockTrace(era)

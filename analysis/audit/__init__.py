@@ -20,6 +20,7 @@ from analysis.audit.races import races
 from analysis.audit.record_rules import Limits
 from analysis.audit.remains import mapped_at_free, mapped_at_split
 from analysis.audit.snapshot_rules import at_rest
+from analysis.audit.writable import writable
 from analysis.doubt import Doubt
 from analysis.each_part import each
 from analysis.findings_frame import findings_frame
@@ -96,6 +97,7 @@ def _audit(part: Part, doubt: Doubt, listed: Listed) -> tuple[list[Finding], int
         *entries,
         *at_rest(part, run, doubt, listed),
         *page_words(part, run, doubt, listed),
+        *writable(part, run, doubt, listed),
         *published(part, run, doubt, books.result, listed),
         *races(part, doubt, listed),
         *leaks(part, run, doubt, listed),

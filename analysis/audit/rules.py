@@ -79,6 +79,13 @@ RULES: dict[str, Rule] = {
         "a page that is marked exclusive is mapped by one process alone: a write would reuse it "
         "without a copy (PG_anon_exclusive in include/linux/page-flags.h)",
     ),
+    # Before v6.9 copy_present_ptes() was copy_present_pte(), which did the same for one entry.
+    "writable-while-shared": Rule(
+        "error",
+        "fork takes the right to write from both copies of an anonymous page (copy_present_ptes() "
+        "and copy_huge_pmd()), and nothing gives it back while another address space maps the page "
+        "(PG_anon_exclusive in include/linux/page-flags.h)",
+    ),
     "mapping-gone": Rule(
         "error",
         "a folio that is mapped belongs to an anon_vma or a file: folio->mapping is cleared when "

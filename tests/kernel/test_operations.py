@@ -9,6 +9,7 @@ import re
 import pytest
 
 import analysis
+from analysis.rights import Rights
 from tests.kernel.jobs import KERNEL
 from tests.kernel.test_matrix import LEFT_OUT
 from vm import scenarios
@@ -29,7 +30,7 @@ OPERATIONS = {
     "hugetlb": {"map", "unmap", "dup"},
     "holders": {"pin", "unpin", "split_folio", "unmap_to_move"},
     "mthp": {"map", "unmap", "dup", "split_folio"},
-    "reclaim-batch": {"map", "unmap", "dup"},
+    "reclaim-batch": {"map", "unmap", "dup", "unmap_all"},
     "fault-around": {"map", "unmap", "split_folio"},
     "shared-mm": {"map", "unmap", "split_pmd"},
     "beside-marks": {"map", "unmap", "dup", "split_pmd"},
@@ -88,6 +89,15 @@ def test_operations_are_in_the_trace_when_the_workload_provokes_them(ran, worklo
     _, path = ran(workload)
     seen = set(analysis.open_trace(str(path)).df_events()["op"])
     assert seen >= OPERATIONS[workload]
+
+
+def test_rights_are_known_when_pages_are_shared(ran):
+    # GIVEN the trace of forks, after which two processes map the same pages
+    _, path = ran("fork-thp")
+    totals = [Rights(shot).totals() for shot in analysis.open_trace(str(path)).snapshots]
+    # THEN page tables were read for these, and none in vain
+    assert sum(shared for shared, _ in totals) > 0
+    assert sum(unknown for _, unknown in totals) == 0
 
 
 def test_fork_is_told_of_when_it_copies_something_watched(ran):

@@ -339,7 +339,8 @@ def test_a_slice_has_the_runs_of_its_frames_alone(tmp_path: Path) -> None:
 def test_snapshot_is_left_out_when_a_run_leaves_its_frame(tmp_path: Path, pages: int) -> None:
     # GIVEN a snapshot whose first run is forged
     def long(head: dict[str, Any], rest: bytearray) -> None:
-        size = head["published"]["runs"] * 24 + head["published"]["areas"] * 72
+        told = head["published"]
+        size = (told["runs"] + head["rights"]) * 24 + told["areas"] * 72
         struct.pack_into("<I", rest, len(rest) - size + 4, pages)
 
     # WHEN it is read THEN a warning says why it is left out
@@ -350,8 +351,8 @@ def test_snapshot_is_left_out_when_a_run_leaves_its_frame(tmp_path: Path, pages:
 
 def test_snapshot_is_left_out_when_an_area_has_a_number_of_no_kernel(tmp_path: Path) -> None:
     # GIVEN a snapshot whose last area is forged
-    def vast(_head: dict[str, Any], rest: bytearray) -> None:
-        rest[-1] = 0xFF
+    def vast(head: dict[str, Any], rest: bytearray) -> None:
+        rest[-1 - head["rights"] * 24] = 0xFF
 
     # WHEN it is read THEN a warning says why it is left out
     trace = Story().tells().forge(vast).opened(tmp_path)
