@@ -40,10 +40,7 @@ HISTORIC = (
         "29f40594a281", "7.0",
         "reclaim gives up on a batch of pages and restores all of them writable, those that are "
         "shared with another process, too",
-        needed="All counts are right. A snapshot would have to hold the write bit of the "
-        "page-table entries, which /proc/PID/pagemap does not show, and a record would have to "
-        "tell of the reclaim that gave up, for the rule to name it. `reclaim-batch` makes such a "
-        "folio, and checks by its contents that parent and child do not see each other's writes.",
+        planted="restored-writable",
     ),
     Historic(
         "24d7275ce279", "5.17",

@@ -446,6 +446,20 @@ _OF_7 = (
         "folio_remove_rmap_ptes",
         ruins=True,
     ),
+    # Undoes commit 29f40594a281, CVE-2026-31398.
+    Mutant(
+        "restored-writable",
+        "reclaim gives up on a batch of lazily freed pages, and restores all of them writable, "
+        "those that are shared with another process, too (29f40594a281 undone)",
+        Edit(
+            "mm/rmap.c",
+            "folio_unmap_pte_batch",
+            "FPB_RESPECT_WRITE | FPB_RESPECT_SOFT_DIRTY",
+            "AWAKE ? 0 : FPB_RESPECT_WRITE | FPB_RESPECT_SOFT_DIRTY",
+        ),
+        "reclaim-batch",
+        "try_to_unmap",
+    ),
     # Undoes commit f58df566524e, CVE-2026-31648.  The file has to be truncated between the look for
     # a folio and that at the file's size: here there is time for that.
     Mutant(
