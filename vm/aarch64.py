@@ -10,6 +10,7 @@ from vm.say import LabError
 
 MACHINE = "aarch64"
 DEBIAN = "arm64"
+KBUILD = "arm64"
 QEMU = "qemu-system-aarch64"
 QEMU_PACKAGE = "qemu-system-arm"
 QEMU_BOARD: tuple[str, ...] = ("-M", "virt")
@@ -21,6 +22,7 @@ EMULATED_CPU = "max,pauth-impdef=on"
 IMAGE_KIND = "arm64 Image"
 TARGET = "Image"
 BUILT_IMAGE = "arch/arm64/boot/Image"
+KCONFIG: tuple[str, ...] = ("aarch64.config",)
 
 # Of the header, Documentation/arch/arm64/booting.rst
 _MAGIC_AT, _MAGIC = 56, b"ARM\x64"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vm import aarch64, x86_64
+from vm.say import LabError
 
 
 class Arch(Protocol):
@@ -15,6 +16,7 @@ class Arch(Protocol):
 
     MACHINE: str  # its name in `uname -m`
     DEBIAN: str  # its name in Debian's packages
+    KBUILD: str  # its name for the kernel's make
     QEMU: str  # QEMU's program
     QEMU_PACKAGE: str
     QEMU_BOARD: tuple[str, ...]  # the options that name its board, if there is no usual one
@@ -25,6 +27,7 @@ class Arch(Protocol):
     IMAGE_KIND: str  # what is booted, for messages
     TARGET: str  # what make calls it
     BUILT_IMAGE: str  # where make puts it in the tree
+    KCONFIG: tuple[str, ...]  # files of vm/kconfig by which guest.config fits its board
 
     def nodes(self, number: int, memory: str) -> list[str]:
         """virtme-ng's options for a guest whose MEMORY is divided into so many NUMA nodes."""
@@ -39,8 +42,23 @@ class Arch(Protocol):
 #: What the lab's guests are if nothing else is said.
 GUEST: Arch = x86_64
 ARM64: Arch = aarch64
+EVERY = (GUEST, ARM64)
 
 
 def is_host(machine: Arch) -> bool:
     """Whether this computer is such a machine, and so needs no emulation."""
     return platform.machine() == machine.MACHINE
+
+
+def host() -> Arch:
+    """The machine that this computer is."""
+    for machine in EVERY:
+        if is_host(machine):
+            return machine
+    known = ", ".join(machine.MACHINE for machine in EVERY)
+    raise LabError(f"nothing can be built on {platform.machine()}: this is known of {known}")
+
+
+def tools_prefix(machine: Arch) -> str:
+    """What the names of the compiler and its tools for MACHINE begin with here."""
+    return "" if is_host(machine) else machine.COMPILER.removesuffix("gcc")

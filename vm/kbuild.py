@@ -61,10 +61,13 @@ class Recipe:
     options: tuple[str, ...] = ()  # lines like those of the files, and win over them
     targets: tuple[str, ...] = ALLNO  # make's, for the configuration to begin with
     virtme: bool = False  # with what `vng --kconfig` adds to a configuration
+    machine: arch.Arch = arch.GUEST
 
     @property
     def packages(self) -> tuple[str, ...]:
-        return (*TOOLS, self.package)
+        """The packages of the build root, which is of this machine's own kind."""
+        cross = () if arch.is_host(self.machine) else (self.machine.COMPILER_PACKAGE,)
+        return (*TOOLS, *cross, self.package)
 
     @property
     def fragment(self) -> str:
@@ -91,7 +94,7 @@ class Recipe:
         root = chroot.path_of(self.suite, self.packages)
         recipe = f"{root.name} {self.package} {self.fragment} {self.edits}{self.start}"
         key = hashlib.sha256(recipe.encode()).hexdigest()[:10]
-        return cache.root() / "kernels" / f"{self.name}-{key}" / arch.GUEST.TARGET
+        return cache.root() / "kernels" / f"{self.name}-{key}" / self.machine.TARGET
 
 
 def ensure(recipe: Recipe) -> Path:
@@ -108,7 +111,7 @@ def _build(recipe: Recipe) -> None:
     """Build in one step after the other, each of which a killed build can be resumed at."""
     if os.geteuid() != 0:
         raise say.LabError(f"building the kernel {recipe.name} needs root: run this once as root")
-    root = chroot.ensure(recipe.suite, recipe.packages)
+    root = chroot.ensure(recipe.suite, recipe.packages, arch.host())
     folder = recipe.image.parent
     log = folder.with_name(f"{folder.name}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -119,11 +122,12 @@ def _build(recipe: Recipe) -> None:
     out = root / "build" / (recipe.name if own else "-".join(map(_stem, recipe.configs)))
     _configure(root, recipe, out, log)
     say.phase(f"building the kernel {recipe.name} (the first one takes some ten minutes)")
-    _make(root, out, log, f"building {recipe.name}", f"-j{os.cpu_count() or 1}", arch.GUEST.TARGET)
+    target = recipe.machine.TARGET
+    _make(root, recipe, out, log, f"building {recipe.name}", f"-j{os.cpu_count() or 1}", target)
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
-    shutil.copy2(out / arch.GUEST.BUILT_IMAGE, part)
+    shutil.copy2(out / recipe.machine.BUILT_IMAGE, part)
     shutil.copy2(out / ".config", part / "config")
     part.rename(folder)
 
@@ -195,11 +199,12 @@ def _configure(root: Path, recipe: Recipe, out: Path, log: Path) -> None:
     wanted = f"KCONFIG_ALLCONFIG=/{part.relative_to(root)}"
     what = f"configuring {recipe.name}"
     for target in recipe.targets:
-        _make(root, out, log, what, wanted, target)
+        _make(root, recipe, out, log, what, wanted, target)
     if recipe.start:
         with open(out / ".config", "a") as file:  # of an option's lines the last one counts
-            file.write((_virtme_options() if recipe.virtme else "") + recipe.fragment)
-        _make(root, out, log, what, "olddefconfig")
+            virtme = _virtme_options(recipe.machine) if recipe.virtme else ""
+            file.write(virtme + recipe.fragment)
+        _make(root, recipe, out, log, what, "olddefconfig")
     lost = missing_options(recipe.fragment, (out / ".config").read_text())
     if lost:
         raise say.LabError(
@@ -209,10 +214,10 @@ def _configure(root: Path, recipe: Recipe, out: Path, log: Path) -> None:
     part.rename(fragment)
 
 
-def _virtme_options() -> str:
-    """What `vng --kconfig` adds to the defconfig of any kernel."""
+def _virtme_options(machine: arch.Arch) -> str:
+    """What `vng --kconfig` adds to the defconfig of any kernel for MACHINE."""
     program = Path(guest.find_vng()).with_name("virtme-configkernel")
-    command = [str(program), "--defconfig", "--dry-run"]
+    command = [str(program), "--arch", machine.MACHINE, "--defconfig", "--dry-run"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -223,10 +228,12 @@ def missing_options(fragment: str, config: str) -> list[str]:
     return [f"{name}={value}" for name, value in wanted if have.get(name, "n") != value]
 
 
-def _make(root: Path, out: Path, log: Path, what: str, *words: str) -> None:
+def _make(root: Path, recipe: Recipe, out: Path, log: Path, what: str, *words: str) -> None:
     """Run make for the folder OUT."""
     inside = f"/{out.relative_to(root)}"
-    in_root(root, log, what, "make", "-C", f"/{SOURCE}", f"O={inside}", *BANNER, *words)
+    prefix = arch.tools_prefix(recipe.machine)
+    cross = (f"ARCH={recipe.machine.KBUILD}", f"CROSS_COMPILE={prefix}") if prefix else ()
+    in_root(root, log, what, "make", "-C", f"/{SOURCE}", f"O={inside}", *BANNER, *cross, *words)
 
 
 def in_root(root: Path, log: Path, what: str, *command: str) -> None:

@@ -20,10 +20,9 @@ PARTS = ("tools/vm", "tools/lib", "tools/build", "tools/scripts", "tools/include
 def ensure(machine: arch.Arch = arch.GUEST) -> Path:
     """The page-types program for MACHINE, built now (a download of 130 MB) if it is not there."""
     path = cache.root() / "bin" / PACKAGE / "page-types"
-    prefix = ""
-    if not arch.is_host(machine):
+    prefix = arch.tools_prefix(machine)
+    if prefix:
         path = path.with_name(f"page-types-{machine.MACHINE}")
-        prefix = machine.COMPILER.removesuffix("gcc")
     if path.exists():
         return path
     with cache.locked("page-types"):

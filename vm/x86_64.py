@@ -8,6 +8,7 @@ from pathlib import Path
 
 MACHINE = "x86_64"
 DEBIAN = "amd64"
+KBUILD = "x86_64"
 QEMU = "qemu-system-x86_64"
 QEMU_PACKAGE = "qemu-system-x86"
 QEMU_BOARD: tuple[str, ...] = ()
@@ -20,6 +21,7 @@ EMULATED_CPU = "max,-erms,-fsrm"
 IMAGE_KIND = "x86 bzImage"
 TARGET = "bzImage"
 BUILT_IMAGE = "arch/x86/boot/bzImage"
+KCONFIG: tuple[str, ...] = ()
 
 # Of the set-up header, Documentation/arch/x86/boot.rst
 _HEADER_MAGIC, _KERNEL_VERSION, _TEXTS = 0x202, 0x20E, 0x200

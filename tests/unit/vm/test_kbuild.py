@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import chroot, guest, kbuild
+from vm import arch, chroot, guest, kbuild
 from vm.kbuild import Edit
 from vm.say import LabError
 
@@ -140,6 +140,7 @@ def test_fragment_has_each_option_once_when_files_disagree() -> None:
             "k", "bookworm", "linux-source-6.1", ("guest.config",), targets=("defconfig",)
         ),
         kbuild.Recipe("k", "bookworm", "linux-source-6.1", ("guest.config",), virtme=True),
+        kbuild.Recipe("k", "bookworm", "linux-source-6.1", ("guest.config",), machine=arch.ARM64),
     ],
 )
 def test_image_has_another_place_when_the_recipe_differs(other: kbuild.Recipe) -> None:
@@ -169,6 +170,10 @@ defconfig) printf 'CONFIG_SMP=y\\nCONFIG_LOCALVERSION=""\\n' >"$out/.config" ;;
 *.config) echo CONFIG_KASAN=y >>"$out/.config" ;;
 olddefconfig) # of an option's lines the last one counts
 	tac "$out/.config" | sort -u -t= -k1,1 >"$out/sorted" && mv "$out/sorted" "$out/.config" ;;
+Image)
+	mkdir -p "$out/arch/arm64/boot"
+	echo "$@" >"$out/arch/arm64/boot/Image"
+	;;
 bzImage)
 	[ ! -e "$root/broken" ] || { echo "rmap.c: error"; exit 2; }
 	mkdir -p "$out/arch/x86/boot"
@@ -181,9 +186,13 @@ esac
 @pytest.fixture
 def root(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The build root, as mmdebstrap would have left it."""
+    return build_root(RECIPE, tree, monkeypatch)
+
+
+def build_root(recipe: kbuild.Recipe, tree: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tree.parent / "cache"))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    path = chroot.path_of(RECIPE.suite, RECIPE.packages)
+    path = chroot.path_of(recipe.suite, recipe.packages)
     (path / "mapcount").mkdir(parents=True)
     (path / "mapcount/versions.json").write_text('{"linux-source-6.1": "6.1.192-2"}')
     (path / "usr/src").mkdir(parents=True)
@@ -268,6 +277,72 @@ def test_configuration_ends_with_the_recipes_options_when_it_begins_with_makes(
     assert (root / "targets").read_text().split() == [
         *("defconfig", "debug.config", "olddefconfig", "bzImage")
     ]
+
+
+@pytest.mark.parametrize(
+    ("host", "package", "words"),
+    [
+        (
+            arch.GUEST,
+            {"gcc-aarch64-linux-gnu"},
+            {"ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"},
+        ),
+        (arch.ARM64, set(), set()),
+    ],
+    ids=["cross", "native"],
+)
+def test_kernel_is_made_by_the_tools_of_its_machine(
+    tree: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    host: arch.Arch,
+    package: set[str],
+    words: set[str],
+) -> None:
+    # GIVEN a recipe for arm64 on a computer of another kind, and on one of its own
+    monkeypatch.setattr(arch, "is_host", lambda machine: machine is host)
+    recipe = kbuild.Recipe(
+        "a", "bookworm", "linux-source-6.1", ("guest.config", "aarch64.config"), machine=arch.ARM64
+    )
+    # THEN the build root has a compiler for arm64 beside this computer's own, where that is another
+    assert set(recipe.packages) - {*kbuild.TOOLS, recipe.package} == package
+    build_root(recipe, tree, monkeypatch)
+    # WHEN its kernel is asked for THEN it is the image of arm64, and make was told of the compiler
+    image = kbuild.ensure(recipe)
+    assert image.name == "Image"
+    told = image.read_text().split()
+    assert {word for word in told if word.startswith(("ARCH=", "CROSS_COMPILE="))} == words
+
+
+def test_build_root_is_the_computers_own_when_the_kernel_is_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN no build root yet
+    asked: list[arch.Arch] = []
+
+    def ensure(suite: str, packages: tuple[str, ...], machine: arch.Arch) -> Path:
+        asked.append(machine)
+        raise LabError("enough")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(chroot, "ensure", ensure)
+    for host in arch.EVERY:
+        monkeypatch.setattr(arch, "is_host", lambda machine, host=host: machine is host)
+        # WHEN a kernel is to be built THEN the root's programs run on this computer
+        with pytest.raises(LabError, match="enough"):
+            kbuild.ensure(RECIPE)
+    assert asked == list(arch.EVERY)
+
+
+def test_build_is_refused_when_the_computer_is_of_no_known_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a computer that is neither WHEN a kernel is to be built THEN the error says which are
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(arch.platform, "machine", lambda: "riscv64")
+    with pytest.raises(LabError, match="riscv64: this is known of x86_64, aarch64"):
+        kbuild.ensure(RECIPE)
 
 
 def _running(command: list[str]) -> bool:
