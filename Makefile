@@ -9,6 +9,9 @@ COVERAGE = 86
 #: Which kernels `make configs` runs, "--kernel NAME …": all take hours to build.
 CONFIGS =
 
+#: Which kernels `make mutants` runs, "--kernel NAME …": all but that of arm64.
+MUTANTS =
+
 #: What `make arm64` runs.
 ARM64 = 6.12-arm64 6.12-arm64-16k 7.x-arm64 --workload \
 	lifecycle shmem-thp fork-thp anon-parts mthp file-thp migrate where waste holders fuzz
@@ -33,6 +36,7 @@ truth: setup ## every test, on all kernels, and the planted bugs: some hours
 	MAPCOUNT_REQUIRE_KERNEL=1 $(PYTHON) -m pytest -m "truth or not truth" tests
 	$(MAKE) versions
 	$(MAKE) mutants
+	$(MAKE) mutants MUTANTS="--kernel 6.12-arm64-mutants"
 
 versions: setup ## the offline tests on each Python, with the oldest and newest libraries
 	$(PYTHON) -m tests.versions
@@ -64,7 +68,7 @@ arm64: setup ## Debian's kernels of arm64, emulated: out/arm64/, and their part 
 	exit $$status
 
 mutants: setup ## kernels with planted bugs: out/mutants/, and docs/planted-bugs.md
-	@status=0; $(PYTHON) mapcount.py lab mutants -o out/mutants -f || status=$$?; \
+	@status=0; $(PYTHON) mapcount.py lab mutants $(MUTANTS) -f -o out/mutants || status=$$?; \
 	[ $$status -gt 1 ] || \
 	$(PYTHON) -m vm.mutants_text out/mutants/mutants.json docs/planted-bugs.md || status=1; \
 	exit $$status

@@ -194,7 +194,7 @@ def parser() -> cli.Parser:
         action="extend",
         default=[],
         metavar="K",
-        help="only bugs of these kernels (default: all)",
+        help="only bugs of these kernels (default: all but that of arm64)",
     )
     bugs.add_argument(
         "--mutant", nargs="+", action="extend", default=[], metavar="NAME", help="only these bugs"

@@ -58,6 +58,8 @@ ARM64_KERNELS = (
         machine=arch.ARM64,
     ),
 )
+# Of the root for a kernel of the lab's own.
+_PACKAGES = {arch.GUEST: chroot.PACKAGES, arch.ARM64: chroot.ARM64_PACKAGES}
 # What is built takes its time, so nobody gets one without asking for it by name.
 BUILT_KERNELS = (
     LabKernel(
@@ -69,7 +71,14 @@ BUILT_KERNELS = (
         ),
     ),
     *(
-        LabKernel(base.name, base.suite, "with planted bugs: `mapcount lab mutants`", base.recipe)
+        LabKernel(
+            base.name,
+            base.suite,
+            "with planted bugs: `mapcount lab mutants`",
+            base.recipe,
+            _PACKAGES[base.machine],
+            base.machine,
+        )
         for base in mutants.BASES.values()
     ),
 )

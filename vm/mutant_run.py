@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from probes.output import write_text
-from vm import audits, flight, guest, job, kbuild, kernels, lab, mutants, qmp, say
+from vm import arch, audits, flight, foreign, guest, job, kernels, lab, mutants, qmp, say
 from vm.mutants import BUG_SWITCH, Base, Mutant
 
 RESULTS = "mutants.json"
@@ -90,7 +90,7 @@ def run(bases: Sequence[Base], names: Sequence[str], folder: Path) -> list[Verdi
 
 def _record(base: Base, wanted: Sequence[Case], traces: Path) -> dict[str, str]:
     """Record all cases, in as few guests as it takes; what went wrong with which."""
-    kernel = kernels.Kernel(base.name, base.suite, kbuild.ensure(base.recipe))
+    kernel = kernels.resolve(base.name)
     troubles: dict[str, str] = {}
     left = list(wanted)
     while left:
@@ -125,16 +125,17 @@ def _guest(
     base: Base, kernel: kernels.Kernel, wanted: Sequence[Case], traces: Path
 ) -> guest.Result:
     """One guest that records WANTED one after the other."""
-    plans = {case.name: lab.plan_scenario(case.workload) for case in wanted}
+    plans = {case.name: lab.plan_scenario(case.workload, kernel=kernel) for case in wanted}
+    slower = foreign.slower(kernel.machine)
     steps = []
     for case in wanted:
         (traces / f"{case.name}.mapcount").unlink(missing_ok=True)
         more = case.mutant.record if case.mutant else ()
         command = lab.record_command(plans[case.name], f"{case.name}.mapcount", more)
         number = base.number(case.mutant) if case.mutant else 0
-        steps.append(job.Step(case.name, _awake(number, command), STEP_SECONDS))
+        steps.append(job.Step(case.name, _awake(number, command), STEP_SECONDS * slower))
     everything = lab.plan_together(f"mutants-{base.name}", list(plans.values()), traces)
-    limit = BOOT_SECONDS + STEP_SECONDS * len(steps)
+    limit = BOOT_SECONDS * slower + sum(step.seconds for step in steps)
     options = lab.Options(kernel, limit=limit)
     machine, run_dir = lab.prepare(options, everything)
     say.phase(f"booting {base.name} ({lab.how(machine)}) for {len(steps)} recordings")
@@ -200,7 +201,9 @@ def choose(kernel: Sequence[str], names: Sequence[str]) -> list[Base]:
         if name not in mutants.BASES:
             known = ", ".join(mutants.BASES)
             raise say.LabError(f"no bugs are known for kernel {name!r}: give one of {known}", 2)
-    bases = [base for base in mutants.BASES.values() if not kernel or base.name in kernel]
+    # Kernels of another machine are emulated: nobody gets one without asking for it by name.
+    usual = [base.name for base in mutants.BASES.values() if base.machine == arch.GUEST]
+    bases = [base for base in mutants.BASES.values() if base.name in (kernel or usual)]
     known_names = [mutant.name for base in bases for mutant in base.mutants]
     for name in names:
         if name not in known_names:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from vm import kbuild
+from vm import arch, kbuild
 from vm.kbuild import Edit
 
 BUG_SWITCH = "/sys/module/kernel/parameters/planted_bug"
@@ -39,12 +39,19 @@ class Base:
     package: str
     mutants: tuple[Mutant, ...]
     options: tuple[str, ...] = ()  # more of the kernel's configuration
+    machine: arch.Arch = arch.GUEST
 
     @property
     def recipe(self) -> kbuild.Recipe:
         edits = (_SWITCH, *(self._edit(mutant) for mutant in self.mutants))
         return kbuild.Recipe(
-            self.name, self.suite, self.package, ("guest.config",), edits, self.options
+            self.name,
+            self.suite,
+            self.package,
+            ("guest.config", *self.machine.KCONFIG),
+            edits,
+            self.options,
+            machine=self.machine,
         )
 
     def number(self, mutant: Mutant) -> int:
@@ -499,6 +506,7 @@ BASES = {
     for base in (
         Base("6.1-mutants", "bookworm", "linux-source-6.1", _OF_6_1),
         Base("6.12-mutants", "trixie", "linux-source-6.12", _OF_6_12),
+        Base("6.12-arm64-mutants", "trixie", "linux-source-6.12", _OF_6_12, machine=arch.ARM64),
         Base(
             "7.x-mutants",
             "forky",

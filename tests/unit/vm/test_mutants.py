@@ -12,10 +12,13 @@ import vm.__main__
 from probes.hooks import HOOKS
 from tests.fake_vng import PRETENDS, set_lab, touched
 from vm import (
+    arch,
     chroot,
     flight,
+    foreign,
     guest,
     kbuild,
+    kernels,
     lab,
     mutant_run,
     mutants,
@@ -91,6 +94,56 @@ def test_slip_of_the_pen_is_a_usage_error_when_choosing(
 def test_only_kernels_with_the_bug_are_used_when_it_is_chosen() -> None:
     # GIVEN a bug that one kernel alone has WHEN it is chosen THEN the other is left in peace
     assert mutant_run.choose([], ["entire-left"]) == [BASES["6.12-mutants"]]
+
+
+def test_emulated_kernels_are_left_out_when_none_is_named() -> None:
+    # GIVEN a kernel of another machine WHEN all are meant THEN it is not
+    emulated = BASES["6.12-arm64-mutants"]
+    assert emulated not in mutant_run.choose([], [])
+    # BUT it is when it is named
+    assert mutant_run.choose([emulated.name], ["entire-left"]) == [emulated]
+
+
+def test_kernel_of_arm64_has_the_bugs_of_its_sibling_on_a_board_of_its_own() -> None:
+    # GIVEN the two kernels of one source THEN they have the same bugs
+    one, other = BASES["6.12-mutants"], BASES["6.12-arm64-mutants"]
+    assert one.mutants == other.mutants and one.recipe.edits == other.recipe.edits
+    # AND each has the devices of its machine and not those of the other
+    options = [base.recipe.fragment.splitlines() for base in (one, other)]
+    for option, on in (("ACPI", (True, False)), ("SERIAL_AMBA_PL011", (False, True))):
+        assert tuple(f"CONFIG_{option}=y" in lines for lines in options) == on
+    # AND the guest's root has the programs of its machine
+    kernel = kernels.resolve(other.name)
+    assert (kernel.machine, kernel.packages) == (arch.ARM64, chroot.ARM64_PACKAGES)
+    assert kernels.resolve(one.name).packages == chroot.PACKAGES
+
+
+def test_guest_of_another_machine_has_more_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a kernel of another machine
+    prepared: list[lab.Options] = []
+
+    def prepare(options: lab.Options, plan: lab.Plan) -> tuple[guest.Machine, Path]:
+        prepared.append(options)
+        raise LabError("enough")
+
+    monkeypatch.setattr(arch, "is_host", lambda machine: machine is arch.GUEST)
+    monkeypatch.setattr(lab, "prepare", prepare)
+    machines: list[arch.Arch] = []
+
+    def plan(name: str, *, kernel: kernels.Kernel) -> lab.Plan:
+        machines.append(kernel.machine)
+        return lab.Plan(name, [name])
+
+    monkeypatch.setattr(lab, "plan_scenario", plan)
+    # WHEN one of its bugs is recorded, and the same one on this computer's own kind
+    for name in ("6.12-mutants", "6.12-arm64-mutants"):
+        with pytest.raises(LabError, match="enough"):
+            mutant_run.run([BASES[name]], ["entire-left"], tmp_path)
+    # THEN its workload is of its machine, and its limit as many times longer as such a guest takes
+    assert machines == [arch.GUEST] * 2 + [arch.ARM64] * 2
+    assert prepared[1].limit == foreign.SLOWER * prepared[0].limit
 
 
 def finding(function: str, certainty: str = "certain", severity: str = "error") -> dict[str, str]:
