@@ -586,6 +586,7 @@ INLINE_COPIES = (
 #: Where fork copies mappings.  What of them cannot be seen leaves only the brackets, all of them.
 COPIES = (
     *("copy_page_range", "copy_huge_pmd", "copy_hugetlb_page_range"),
+    *("hugetlb_add_file_rmap", "hugetlb_try_dup_anon_rmap"),
     *(copy.function for copy in INLINE_COPIES),
 )
 
@@ -602,6 +603,8 @@ class Site:
     hugetlb:  the update is of a hugetlb folio; for others the instruction has another meaning.
     optional: in some kernels the update is in another of these functions.
     instead:  a function that makes these updates if the kernel has it.
+    inline:   one that is inline in the source; where the compiler made a function of it, its calls
+              are probed.  The folio is its first argument, and it does not refuse.
     within:   the surrounding bracket, if it is not the function's own.
     """
 
@@ -614,14 +617,22 @@ class Site:
     hugetlb: bool = False
     optional: bool = False
     instead: str = ""
+    inline: str = ""
     within: str = ""
 
 
-def _hugetlb(op: str, delta: int, *functions: str, instead: str = "") -> Tuple[Site, ...]:
+def _hugetlb(
+    op: str, delta: int, inline: str, *functions: str, instead: str = ""
+) -> Tuple[Site, ...]:
     lost = "hugetlb mappings changed inline"
-    return tuple(Site(op, f, "entire", "pmd", delta, lost, True, True, instead) for f in functions)
+    return tuple(
+        Site(op, f, "entire", "pmd", delta, lost, True, True, instead, inline) for f in functions
+    )
 
 
+LOST_HUGETLB_COPIES = "hugetlb mappings copied by fork"
+#: A copy that may be refused, as that of a page which may be pinned: inline in the source as well.
+HUGETLB_REFUSING = "hugetlb_try_dup_anon_rmap"
 SITES: Tuple[Site, ...] = (
     Site("dup", "copy_page_range", "mapcount", "pte", 1, LOST_COPIES),
     Site(
@@ -630,8 +641,9 @@ SITES: Tuple[Site, ...] = (
         "entire",
         "pmd",
         1,
-        "hugetlb mappings copied by fork",
+        LOST_HUGETLB_COPIES,
         hugetlb=True,
+        inline="hugetlb_add_file_rmap",
         within="copy_page_range",
     ),
     # A shared hugetlb page is mapped: page_dup_file_rmap(), and hugetlb_add_file_rmap() since
@@ -639,6 +651,7 @@ SITES: Tuple[Site, ...] = (
     *_hugetlb(
         "map",
         1,
+        "hugetlb_add_file_rmap",
         "hugetlb_no_page",
         "hugetlb_fault",
         "hugetlb_mcopy_atomic_pte",
@@ -650,6 +663,7 @@ SITES: Tuple[Site, ...] = (
     *_hugetlb(
         "unmap",
         -1,
+        "hugetlb_remove_rmap",
         "__unmap_hugepage_range",
         "hugetlb_wp",
         "try_to_unmap_one",

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from probes import arch, limits
 from probes.btf import Btf
 from probes.errors import ProbeError
 from probes.hooks import (
     HOOKS,
+    HUGETLB_REFUSING,
     INLINE_COPIES,
     LOST_COPIES,
+    LOST_HUGETLB_COPIES,
     MARK_FUNCTION,
     MARK_OPS,
     MEMFD,
@@ -47,6 +49,7 @@ NO_SYMBOL = "no such symbol"
 NO_UPDATE = "its inlined counter update was not found in the kernel's text"
 AMBIGUOUS = "several functions of the kernel have this name"
 NO_CALL = "no call of it was found in the kernel's text"
+MAY_REFUSE = "the compiler made a function of it, and its result is not looked at"
 #: What is lost where marks are not seen.
 MARKS = "marks of the workload"
 
@@ -439,6 +442,23 @@ def _resolve_sites(plan: Plan, symbols: Symbols, kcore: Memory, layout: Layout) 
     for (op, instead), sites in empty.items():
         if (op, instead) not in seen and not any(p.function == instead for p in plan.probes):
             plan.missing.append(_no_site(sites, True))
+    plan.missing += _not_followed(plan, symbols)
+
+
+def _not_followed(plan: Plan, symbols: Symbols) -> Iterator[Missing]:
+    """Updates of hugetlb that the compiler made functions of, and whose calls are not probed."""
+    for inline in dict.fromkeys(site.inline for site in SITES if site.inline):
+        sites = [site for site in SITES if site.inline == inline]
+        callers = {name for site in sites for name in symbols.functions(site.function)}
+        sited = [p for p in plan.probes if p.handler == "on_site" and p.function in callers]
+        called = any(not p.code for p in sited)
+        for name in symbols.functions(inline):
+            if name in symbols.ambiguous or not called:
+                reason = AMBIGUOUS if name in symbols.ambiguous else NO_CALL
+                for op, lost in dict.fromkeys((site.op, site.lost) for site in sites):
+                    yield Missing(op, (name,), reason, lost)
+    for name in symbols.functions(HUGETLB_REFUSING):
+        yield Missing("dup", (name,), MAY_REFUSE, LOST_HUGETLB_COPIES)
 
 
 def _without_page_counts(layout: Layout) -> List[Missing]:
@@ -476,21 +496,30 @@ def _add_sites(
     need = constant("BIT_HUGETLB") if site.hugetlb else NONE
     bracket = _bracket(plan, site.within or site.function)
     within = number(int(bracket >= 0))
+    inlined = [] if not site.inline else symbols.functions(site.inline)
+    emitted = [each for each in inlined if each not in symbols.ambiguous]
     for name in names:
-        _, text = _text(symbols, kcore, name)
-        for at, page in machine.updates(text, offset, site.delta):
+        start, text = _text(symbols, kcore, name)
+        places = [
+            (at, register(page), machine.instruction(text, at).hex())
+            for at, page in machine.updates(text, offset, site.delta)
+        ]
+        for each in emitted:
+            calls = machine.calls(text, start, symbols.address[each])
+            places += [(at, argument(0), "") for at, _ in calls]
+        for at, page, code in places:
             plan.add(
                 function=name,
                 attach=KPROBE,
                 offset=at,
                 handler="on_site",
-                values=(register(page), nr, constant(site.level.upper()), need, within),
+                values=(page, nr, constant(site.level.upper()), need, within),
                 op=site.op,
                 phase="point",
                 group="dup" if site.op == "dup" else "rmap",
                 delta=site.delta,
                 entry=bracket,
-                code=machine.instruction(text, at).hex(),
+                code=code,
             )
     return len(plan.probes) - before
 

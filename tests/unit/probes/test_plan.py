@@ -310,6 +310,49 @@ def test_plan_when_an_emitted_function_cannot_be_followed(tmp_path, times, reaso
     assert not plan.sees("dup", COPIES)
 
 
+@pytest.mark.parametrize(
+    ("function", "name", "op", "delta"),
+    [
+        ("hugetlb_fault", "hugetlb_add_file_rmap", "map", 1),
+        ("copy_hugetlb_page_range", "hugetlb_add_file_rmap", "dup", 1),
+        ("hugetlb_wp", "hugetlb_remove_rmap", "unmap", -1),
+    ],
+)
+def test_plan_when_the_compiler_emitted_an_update_of_hugetlb(tmp_path, function, name, op, delta):
+    # GIVEN a kernel in which hugetlb calls a function that is inline in others
+    symbols = symbols_of(tmp_path, [*OLD, function, name, "zzz_next"])
+    kcore = CallingKcore(symbols, {function: name})
+    plan = resolve(FakeBtf(OLD), symbols, kcore, layout_of(6))
+    # THEN the call is probed, with its folio, and the folio has to be of hugetlb
+    made = [p for p in plan.probes if p.function == function and p.op == op]
+    assert [(p.handler, p.delta, p.offset) for p in made] == [("on_site", delta, 0)]
+    assert made[0].values[:4] == (
+        *(argument(0), number(0)),
+        *(constant("PMD"), constant("BIT_HUGETLB")),
+    )
+    assert not [m for m in plan.missing if name in m.functions]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["hugetlb_add_file_rmap"] * 2, {"map": "several functions", "dup": "several functions"}),
+        (["hugetlb_remove_rmap"] * 2, {"unmap": "several functions"}),
+        (["hugetlb_remove_rmap"], {"unmap": "no call of it"}),
+        (["hugetlb_try_dup_anon_rmap"], {"dup": "its result is not looked at"}),
+    ],
+)
+def test_plan_when_an_emitted_update_of_hugetlb_cannot_be_followed(tmp_path, names, told):
+    # GIVEN such a function of which there are several, or no call is found, or that may refuse
+    symbols = symbols_of(tmp_path, [*OLD, *names, "zzz_next"])
+    plan = resolve(FakeBtf(OLD), symbols, FakeKcore(), layout_of(6))
+    # THEN it is told, for each operation that it makes
+    missing = {m.op: m.reason for m in plan.missing if names[0] in m.functions}
+    assert set(missing) == set(told) and all(told[op] in missing[op] for op in told)
+    # AND if it is a copy, fork's brackets are all recorded
+    assert plan.sees("dup", COPIES) == ("dup" not in told)
+
+
 @pytest.mark.parametrize("page_counts", [False, None])
 def test_plan_when_single_pages_are_not_counted(tmp_path, page_counts):
     # GIVEN a kernel that does not count the pages of a large folio, or of which that is unknown
