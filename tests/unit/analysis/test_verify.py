@@ -55,9 +55,9 @@ def test_verify_checks_the_counters_when_the_kernel_has_no_kpagecount(
     truth = MockTrace.truth
 
     def without(
-        self: MockTrace, name: str, frames: Any, pages: bytes, counts: Any, *rest: Any
+        self: MockTrace, name: str, frames: Any, pages: bytes, counts: Any, *rest: Any, **more: Any
     ) -> None:
-        truth(self, name, frames, pages, [NO_COUNT] * len(counts), *rest)
+        truth(self, name, frames, pages, [NO_COUNT] * len(counts), *rest, **more)
 
     monkeypatch.setattr(MockTrace, "truth", without)
     # WHEN it is verified
