@@ -35,6 +35,13 @@ class Present:
     busy: Bools
     row: int
 
+    def at_rest(self, lives: Lives, shot: Snapshot) -> Ints:
+        """Places of those that did not change meanwhile, and of which every page is told: of
+        hugetlb only the first two are there."""
+        quiet = ~self.busy & ~lives.hugetlb[self.life]
+        same = shot.orders(self.head, self.frame) == lives.order[self.life]
+        return np.flatnonzero(quiet & same)
+
 
 @dataclass(frozen=True)
 class Expected:

@@ -43,7 +43,6 @@ class Rights:
         frame, page, _ = shot.locate(self._pfn)
         self._first = frame * shot.frame_pages + page
         self._size = len(shot.frames) * shot.frame_pages
-        self._frames, self._frame_pages = shot.frames, shot.frame_pages
 
     def _covering(self, some: Bools) -> Ints:
         """How many of some runs cover each page of the frames."""

@@ -111,8 +111,7 @@ def find_layout(btf: Btf, symbols: Symbols, kcore: Memory) -> Layout:
             "comm": _need(btf, "task_struct", "comm"),
             "f_op": _need(btf, "file", "f_op"),
             **_open_files(btf),
-            **_mm_id(btf),
-            **_pgd(btf),
+            **_mm(btf),
         },
         page_counts=_page_counts(fields, kcore, base, size),
     )
@@ -228,17 +227,11 @@ def _open_files(btf: Btf) -> Dict[str, int]:
     return known if len(known) == len(way) else {}
 
 
-def _mm_id(btf: Btf) -> Dict[str, int]:
-    """Where an mm has its id, with CONFIG_MM_ID: commit 6af8cb80d3a9 ("mm/rmap: basic MM owner
-    tracking for large folios (!hugetlb)") (in v6.15)."""
-    offset = btf.offset("mm_struct", "mm_id")
-    return {} if offset is None else {"mm_id": offset}
-
-
-def _pgd(btf: Btf) -> Dict[str, int]:
-    """Where an mm has the address of its page tables."""
-    offset = btf.offset("mm_struct", "pgd")
-    return {} if offset is None else {"pgd": offset}
+def _mm(btf: Btf) -> Dict[str, int]:
+    """Where an mm has the address of its page tables and, with CONFIG_MM_ID, its id: commit
+    6af8cb80d3a9 ("mm/rmap: basic MM owner tracking for large folios (!hugetlb)") (in v6.15)."""
+    found = {name: btf.offset("mm_struct", name) for name in ("mm_id", "pgd")}
+    return {name: at for name, at in found.items() if at is not None}
 
 
 def _index(btf: Btf) -> Optional[int]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import array
 import contextlib
 import mmap
+from functools import cached_property
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from probes import arch
@@ -83,6 +84,11 @@ class Rights:
         """``listed``: the kernel's list of tasks, by which an address space is found."""
         self._kcore, self._layout, self._listed = kcore, layout, listed
 
+    @cached_property
+    def _machine(self) -> arch.PageTables:
+        """How page tables are built: the same in all snapshots."""
+        return _page_tables(self._kcore, self._layout)
+
     def of(self, shared: List[Shared]) -> bytes:
         """The runs of these pages, packed."""
         tops = self._tops(shared)
@@ -102,7 +108,7 @@ class Rights:
         if not shared or self._listed is None:
             return found
         with contextlib.suppress(OSError, ProbeError):
-            machine = _page_tables(self._kcore, self._layout)
+            machine = self._machine
             mms = self._listed.mms()
             for pid in {run.pid for run in shared}:
                 # A process whose first thread has ended has none in the list.

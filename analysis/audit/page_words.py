@@ -41,11 +41,9 @@ class _Folios:
 
 def _folios(part: Part, shot: Snapshot) -> _Folios:
     here, lives = present(part.log, part.lives, shot), part.lives
-    order = lives.order[here.life]
-    quiet = ~here.busy & ~lives.hugetlb[here.life]
-    some = np.flatnonzero(quiet & (shot.orders(here.head, here.frame) == order))
+    some = here.at_rest(lives, shot)
     life, head, frame = here.life[some], here.head[some], here.frame[some]
-    owner, at = expand(head, np.int64(1) << order[some])
+    owner, at = expand(head, np.int64(1) << lives.order[life])
     return _Folios(
         life, head, frame, owner, at - head[owner], shot.kpagecount[frame[owner], at], here.row
     )

@@ -18,6 +18,7 @@ from analysis.arrays import Ints, changes
 from analysis.audit.actor import AFTER, UNTOUCHED, WRITES, last_act
 from analysis.audit.finding import Finding, pages_text, plain
 from analysis.audit.listed import Listed
+from analysis.audit.page_words import KINDS_OF_MAPPING
 from analysis.doubt import Doubt
 from analysis.expected_at import Present, present
 from analysis.part import Part
@@ -25,8 +26,8 @@ from analysis.replay import Replay
 from analysis.rights import Rights, shared_writable
 from analysis.truth import Snapshot
 
-#: Of page->mapping (include/linux/page-flags.h): the folio is anonymous, and not one of KSM's.
-KINDS, ANON = 3, 1
+#: The kind of page->mapping (include/linux/page-flags.h) of an anonymous folio that KSM has not.
+ANON = 1
 #: Page-table entries of wrong pages that are looked at, of all snapshots.
 MOST = 1 << 21
 
@@ -77,10 +78,9 @@ def writable(part: Part, run: Replay, doubt: Doubt, listed: Listed) -> Iterator[
 def _lives_of(part: Part, shot: Snapshot, here: Present, pfn: Ints) -> Ints:
     """The life of each page, if its folio is anonymous and did not change meanwhile; else -1."""
     lives = part.lives
-    mapping = shot.word("mapping", "<i8", here.head, here.frame)
-    quiet = (mapping & KINDS == ANON) & ~here.busy & ~lives.hugetlb[here.life]
-    quiet &= shot.orders(here.head, here.frame) == lives.order[here.life]
-    life = here.life[quiet]
+    rest = here.at_rest(lives, shot)
+    mapping = shot.word("mapping", "<i8", here.head[rest], here.frame[rest])
+    life = here.life[rest][mapping & KINDS_OF_MAPPING == ANON]
     if len(life) == 0:
         return np.full(len(pfn), -1, dtype=np.int64)
     life = life[np.argsort(lives.head[life], kind="stable")]
