@@ -10,6 +10,7 @@ from probes.compiled import Compiled, pack
 from probes.errors import ProbeError
 from probes.kept import find_or_make, make_and_keep
 from probes.kernel import Memory, check_kprobes, possible_cpus
+from probes.kretprobes import Kretprobes
 from probes.loader import Filters, Program, Refused
 from probes.maps import Shape
 from probes.memory import kernel_memory
@@ -51,4 +52,5 @@ def compile_programs(path: str, force: bool) -> int:
 def _try_out(made: Compiled, kcore: Memory) -> None:
     """Load the programs, attached nowhere.  Raises Refused, or ProbeError."""
     shape = Shape(possible_cpus(), (0,), (0,), mmap.PAGESIZE, len(made.plan.probes))
-    Program(made, shape, Filters(), Boot(made, kcore)).detach()
+    kretprobes = Kretprobes(lambda _: None)  # nothing is attached to one
+    Program(made, shape, Filters(), Boot(made, kcore), kretprobes).detach()

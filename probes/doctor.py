@@ -23,6 +23,7 @@ from probes.program import NO_BCC, bcc_version
 from probes.rights import unreadable
 from probes.ring import size_of_each
 from probes.snapshot import unpublished
+from probes.tracefs import NOT_MOUNTED
 from probes.visible import visible
 
 #: A test returns what it found, and raises ProbeError where something is lacking.
@@ -106,7 +107,8 @@ def _examine(report: Report, programs: Programs) -> None:
     _check(report, "kprobes", check_kprobes)
     _check(report, "lockdown", _lockdown)
     # Recording works without these; something just stays invisible.
-    _check(report, "tracefs", _tracefs, "marks of workloads, and the counters at them")
+    unseen = "marks of workloads, the counters at them, and what kretprobes record"
+    _check(report, "tracefs", _tracefs, unseen)
     _check(report, "huge pages", _huge_pages, "folios other than those of hugetlb")
     _check(report, "ring buffers", _rings)
     _check(report, "priority", _priority, "events that come while the recorder waits for a CPU")
@@ -223,7 +225,7 @@ def _lockdown() -> str:
 
 def _tracefs() -> str:
     if not os.path.exists("/sys/kernel/tracing/trace_marker"):
-        raise ProbeError("not mounted: mount -t tracefs tracefs /sys/kernel/tracing")
+        raise ProbeError(NOT_MOUNTED)
     return "/sys/kernel/tracing"
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A process that continues held tasks when the recorder dies, or holds them for too long.
 
-A recorder that is killed by SIGKILL cannot continue the tasks that it had stopped, and nothing
-else would.
+A recorder that is killed by SIGKILL cannot continue the tasks that it had stopped, nor remove the
+kretprobes that it had made, and nothing else would.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import os
 import select
 import signal
 from typing import Set
+
+from probes import kretprobes
 
 #: No hold is longer.  Reading the page tables of a task may wait for a lock that a task in
 #: the kernel has taken, which waits for one that is held.
@@ -49,6 +51,10 @@ class Guardian:
         """Call when all tasks and cgroups given before are running again."""
         self._tell("released")
 
+    def makes(self, kretprobe: str) -> None:
+        """Call before a kretprobe is made, with its name; one that was removed does not matter."""
+        self._tell(f"made {kretprobe}")
+
     def end(self) -> None:
         """Call when the recorder ends normally."""
         os.close(self._pipe)
@@ -69,6 +75,7 @@ class Guardian:
             with contextlib.suppress(OSError):
                 os.close(fd)
         held: Set[str] = set()
+        made: Set[str] = set()
         text = b""
         while True:
             if not select.select([told], [], [], self._limit if held else None)[0]:
@@ -78,11 +85,14 @@ class Guardian:
             data = os.read(told, 1 << 16)
             if not data:
                 _continue(held)
+                kretprobes.remove_when_free(made)
                 return
             *lines, text = (text + data).split(b"\n")
             for line in map(os.fsdecode, lines):
                 if line == "released":
                     held.clear()
+                elif line.startswith("made "):
+                    made.add(line[len("made ") :])
                 else:
                     held.add(line)
 

@@ -19,6 +19,7 @@ from probes.boot import Boot
 from probes.compiled import Compiled, Function, Map
 from probes.errors import ProbeError
 from probes.fence import fence
+from probes.kretprobes import Kretprobes
 from probes.maps import (
     CONTROL_BYTES,
     FRAME_BYTES,
@@ -150,8 +151,16 @@ def _refusal(probe: Probe, error: OSError) -> str:
 class Program:
     """The loaded programs and their maps.  Raises ProbeError if the kernel refuses one."""
 
-    def __init__(self, made: Compiled, shape: Shape, filters: Filters, boot: Boot) -> None:
+    def __init__(
+        self,
+        made: Compiled,
+        shape: Shape,
+        filters: Filters,
+        boot: Boot,
+        kretprobes: Kretprobes,
+    ) -> None:
         self.shape = shape
+        self.kretprobes = kretprobes
         self._boot = boot
         self._links: List[int] = []
         self._programs: Dict[int, int] = {}
@@ -348,9 +357,10 @@ class Program:
         if probe.code and not self._boot.has_site(probe):
             return "its inlined counter update is not where it was when this was compiled"
         try:
-            if probe.attach in (KPROBE, KRETPROBE):
-                on_return = probe.attach == KRETPROBE
-                link = syscalls.attach_kprobe(program, probe.function, probe.offset, on_return)
+            if probe.attach == KPROBE:
+                link = syscalls.attach_kprobe(program, probe.function, probe.offset)
+            elif probe.attach == KRETPROBE:
+                link = self.kretprobes.attach(program, probe.id, probe.function)
             elif probe.attach == TRACEPOINT:
                 number = tracefs.number(EVENTS[probe.function][0])
                 link = syscalls.attach_tracepoint(program, number)
@@ -377,3 +387,4 @@ class Program:
         for fd in every:
             os.close(fd)
         self._links, self._programs, self._maps, self._rings = [], {}, {}, []
+        self.kretprobes.remove()

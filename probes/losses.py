@@ -101,6 +101,26 @@ class Misses(Losses):
         return skipped - (self._made_up[probe]() if probe in self._made_up else 0)
 
 
+class Returns(Losses):
+    """Returns that kretprobes missed: more tasks were in a function than they have room for.
+
+    ``count``: by probe id, how many so far.
+    """
+
+    kind = "missed"
+
+    def __init__(self, count: Callable[[], Dict[int, int]]) -> None:
+        super().__init__()
+        self._count = count
+        self._seen: Dict[int, int] = {}
+
+    def _new(self) -> List[Tuple[int, int, int]]:
+        counts = self._count()
+        before, self._seen = self._seen, counts
+        new = ((probe, count - before.get(probe, 0)) for probe, count in counts.items())
+        return [(-1, probe, more) for probe, more in new if more > 0]
+
+
 class Outside(Losses):
     """Wanted folios in memory that is not in the watch set, because it came online later.
 

@@ -21,6 +21,7 @@ from probes.probe import (
     FENTRY,
     FEXIT,
     KPROBE,
+    KRETPROBE,
     KRETPROBE_MULTI,
     RAW_TRACEPOINT,
     TRACEPOINT,
@@ -91,8 +92,7 @@ def _held(probe: Probe, btf: Btf, locked: bool) -> Probe:
     if probe.attach == FENTRY:
         return replace(probe, attach=KPROBE)
     if probe.attach == FEXIT:
-        # kretprobes have room for a few tasks in the function: with many, returns are missed.
-        return replace(probe, attach=KRETPROBE_MULTI)
+        return replace(probe, attach=KRETPROBE if _has_little_room(btf) else KRETPROBE_MULTI)
     return probe
 
 
@@ -105,6 +105,12 @@ def _held_tracepoint(probe: Probe, btf: Btf) -> Probe:
         with contextlib.suppress(OSError, KeyError):
             return replace(probe, attach=TRACEPOINT, values=_values(probe.function))
     return probe
+
+
+def _has_little_room(btf: Btf) -> bool:
+    """Before commit 4346ba160409 ("fprobe: Rewrite fprobe on function-graph tracer") (in v6.14)
+    kretprobe_multi has room for twice as many tasks as CPUs, and no count of others is told."""
+    return btf.offset("fprobe", "rethook") is not None
 
 
 def _may_be_preempted(btf: Btf) -> bool:

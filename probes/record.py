@@ -28,8 +28,9 @@ from probes.hold import Freezer, Hold, members
 from probes.hooks import COPIES
 from probes.kept import GIVEN, Found, find_or_make, make_and_keep
 from probes.kernel import Symbols, build_id, check_kprobes, online_cpus, possible_cpus
+from probes.kretprobes import ROOM, Kretprobes
 from probes.loader import Filters, Program, Refused
-from probes.losses import Misses, Outside, RingLosses
+from probes.losses import Misses, Outside, Returns, RingLosses
 from probes.maps import FRAME_PAGES, MARK_SLOTS, Shape
 from probes.memory import kernel_memory
 from probes.output import Output, reason
@@ -135,6 +136,7 @@ class Recording:
             if probe.instead in programs
         }
         self.misses = Misses(programs, made_up)
+        self.returns = Returns(self.program.kretprobes.missed)
         allocs = [probe.id for probe in self.plan.probes if probe.handler == "on_alloc"]
         self.outside = Outside(self.program.outside, allocs[0] if allocs else -1)
         self._set_filters()
@@ -181,7 +183,8 @@ class Recording:
         self.plan.missing += unreadable(self.kcore, self.layout)
         task = self.boot.task
         self.listed = TaskList(self.kcore, self.layout.task, task) if task else None
-        self.program = Program(made, self.shape, self.request.filters, self.boot)
+        kretprobes = Kretprobes(self.guardian.makes)
+        self.program = Program(made, self.shape, self.request.filters, self.boot, kretprobes)
         try:
             self._attach()
         except Refused:
@@ -382,6 +385,7 @@ class Recording:
 
     def _write_misses(self) -> None:
         self._write_loss(self.misses.poll())
+        self._write_loss(self.returns.poll())
         self._write_loss(self.outside.poll())
 
     def _write_stacks(self) -> None:
@@ -465,9 +469,14 @@ class Recording:
 
     # -- the end ---------------------------------------------------------------------
 
+    @property
+    def missed(self) -> int:
+        """How often the kernel did not run a program."""
+        return self.misses.total + self.returns.total
+
     def told(self) -> str:
         """The final message: how much was recorded, what was not, and why it ended."""
-        missed = f", {self.misses.total} missed" if self.misses.total else ""
+        missed = f", {self.missed} missed" if self.missed else ""
         return f"{self.drain.events} events, {self.losses.total} lost{missed}; {self.end}"
 
     def incomplete(self) -> List[str]:
@@ -480,6 +489,11 @@ class Recording:
             )
         if self.misses.total:
             told.append(cli.skipped(self.misses.total))
+        if self.returns.total:
+            told.append(
+                f"{self.returns.total} returns were missed, as more than {ROOM} tasks were in one "
+                "function: later counts may differ; record fewer tasks at a time"
+            )
         if self.outside.total:
             told.append(
                 f"{self.outside.total} folios lay in memory that came online after recording "
@@ -502,7 +516,7 @@ class Recording:
         trailer = {
             "events": self.drain.events,
             "lost": self.losses.total,
-            "missed": self.misses.total,
+            "missed": self.missed,
             "end": self.end,
             "monotonic_ns": time.monotonic_ns(),
         }
@@ -558,7 +572,7 @@ def _out_of_space(recording: Recording, writer: Writer, output: str, error: OSEr
             {
                 "events": recording.drain.events,
                 "lost": recording.losses.total,
-                "missed": recording.misses.total,
+                "missed": recording.missed,
                 "end": f"write error: {error.strerror}",
                 "monotonic_ns": time.monotonic_ns(),
             },

@@ -196,12 +196,12 @@ def attach_return(program: int, function: str) -> int:
     )
 
 
-def attach_kprobe(program: int, function: str, offset: int, on_return: bool) -> int:
-    """Attach to an instruction of a kernel function, or to its return."""
+def attach_kprobe(program: int, function: str, offset: int) -> int:
+    """Attach to an instruction of a kernel function."""
     with open(f"{KPROBE_DEVICE}/type") as file:
         type_ = int(file.read())
     name = ctypes.create_string_buffer(function.encode())
-    return _attach_event(program, type_, int(on_return), ctypes.addressof(name), offset)
+    return _attach_event(program, type_, 0, ctypes.addressof(name), offset)
 
 
 def attach_tracepoint(program: int, number: int) -> int:

@@ -38,6 +38,19 @@ struct entry {
 #define TOLD 2
 BPF_HASH(entries, u64, struct entry, 4096);
 
+/* Keep it until the return, whose record is lost where there is no room. */
+static __always_inline void keep(u64 *key, struct entry *e)
+{
+	u32 cpu = bpf_get_smp_processor_id();
+	struct cpu_count *count;
+
+	if (!entries.update(key, e))
+		return;
+	count = cpu_counts.lookup(&cpu);
+	if (count)
+		refuse(count, PROBE);
+}
+
 static __always_inline u64 entry_key(u32 probe)
 {
 	return bpf_get_current_pid_tgid() << 32 | probe;
@@ -314,7 +327,7 @@ static __always_inline int on_copy(void *ctx, u64 page, u32 nr, int bracket)
 	if (!watch(known(page), known(0), &s, &bits))
 		return 0;
 	key = entry_key(PROBE);
-	entries.update(&key, &e);
+	keep(&key, &e);
 	return point(ctx, known(page), known(0), known(nr), PTE, known(0), 0, known(0), 0,
 		     bracket);
 }
@@ -364,7 +377,7 @@ static __always_inline int enter(void *ctx, struct given page, struct given vma,
 	key = entry_key(PROBE);
 	e.page = page.number;
 	e.mm = told_mm(owner, page);
-	entries.update(&key, &e);
+	keep(&key, &e);
 	return 0;
 }
 
@@ -454,7 +467,7 @@ static __always_inline int on_read(void *ctx, struct given page, int bracket)
 	emit_alone(page.number, &s, 1, bits, take_stack(ctx));
 	e.page = page.number;
 	key = entry_key(PROBE);
-	entries.update(&key, &e);
+	keep(&key, &e);
 	return 0;
 }
 
@@ -481,7 +494,7 @@ static __always_inline int on_bracket_enter(void *ctx, struct given vma,
 	/* A stranger's work may be on watched pages. */
 	if (!e.page && !e.mm)
 		return 0;
-	entries.update(&key, &e);
+	keep(&key, &e);
 	return e.page == TOLD ? emit_bracket(PROBE, take_stack(ctx), bpf_ktime_get_ns()) : 0;
 }
 
@@ -619,7 +632,7 @@ static __always_inline int on_move_enter(void *ctx, u64 vma, u64 from, u64 to)
 	u64 key = entry_key(PROBE);
 	struct entry e = { .page = from, .more = to, .mm = mm_of(known(vma), known(0)) };
 
-	entries.update(&key, &e);
+	keep(&key, &e);
 	return 0;
 }
 

@@ -73,7 +73,7 @@ static __always_inline int on_grab(void *ctx, struct given page, struct given re
 	e.more = pinned << 32 | (u32)fetched(refs).number;
 	e.mm = (u32)take_stack(ctx);
 	key = entry_key(PROBE);
-	entries.update(&key, &e);
+	keep(&key, &e);
 	return 0;
 }
 

@@ -130,6 +130,13 @@ static __always_inline u64 next_number(u64 *seq)
 	return FETCHES ? step : old;
 }
 
+/* A record that is not made: its number is missing in the file, and it is counted. */
+static __always_inline void refuse(struct cpu_count *count, u32 lost_as)
+{
+	next_number(&count->seq);
+	__sync_fetch_and_add(&count->lost[lost_as], 1);
+}
+
 /*
  * A record in the room of this CPU's ring, with what every record has; lost_as: the probe that
  * it counts for where the ring has no room.  Every record that was begun is submitted.

@@ -99,6 +99,17 @@ def test_each_ring_has_blocks_of_its_own(folder):
     assert re.search(r"ring buffers: 2 of 4096 KiB each", (folder / "doctor.out").read_text())
 
 
+def test_kretprobes_when_the_recorder_is_killed(folder):
+    # GIVEN a recorder that was killed; where there is no fexit, it had made kretprobes with room
+    # for many tasks
+    plan = analysis.open_trace(str(folder / "forks.mapcount")).meta["plan"]
+    made = (folder / "made.out").read_text().splitlines()
+    assert len(made) == sum(probe["attach"] == "kretprobe" for probe in plan)
+    assert all(line.startswith("r4096:mapcount/") for line in made)
+    # THEN none is left
+    assert (folder / "left.out").read_text() == ""
+
+
 def test_events_are_lost_when_the_recorder_waits_for_a_cpu(folder):
     # GIVEN the same hogs, small rings, and a recorder that asked for no priority (--nice)
     trace = analysis.open_trace(str(folder / "nice.mapcount"))

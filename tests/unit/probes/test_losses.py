@@ -4,7 +4,7 @@
 import array
 import time
 
-from probes.losses import Misses, Outside, RingLosses
+from probes.losses import Misses, Outside, Returns, RingLosses
 from probes.maps import Shape
 
 SHAPE = Shape(cpus=2, online=(0, 1), sections=(0,), ring_bytes=4096, probes=3)
@@ -94,6 +94,19 @@ def test_misses_when_the_kernel_skipped_a_program(tmp_path, monkeypatch):
     assert second["lost"] == [(-1, 4, 2)]
     assert first["to"] < second["from"] < second["to"]
     assert misses.total == 9
+
+
+def test_returns_when_kretprobes_had_no_room():
+    # GIVEN two kretprobes, of one of which returns are missed
+    counts = iter([{4: 0, 6: 0}, {4: 3, 6: 0}, {4: 3, 6: 0}, {4: 5, 6: 1}])
+    returns = Returns(lambda: next(counts))
+    # WHEN their counts are read THEN each is told once
+    assert returns.poll() is None
+    first = returns.poll()
+    assert (first["kind"], first["lost"]) == ("missed", [(-1, 4, 3)])
+    assert returns.poll() is None
+    assert returns.poll()["lost"] == [(-1, 4, 2), (-1, 6, 1)]
+    assert returns.total == 6
 
 
 def test_outside_when_memory_came_online():

@@ -49,10 +49,13 @@ print fmt: "page=%p pfn=0x%lx", REC->pfn, REC->order
 class Types:
     """BTF of a kernel whose tracepoints hold preemption off, or do not."""
 
-    def __init__(self, preempted, functions=(), guard=0):
+    def __init__(self, preempted, functions=(), guard=0, rethook=False):
         self.preempted, self.functions, self.guard = preempted, functions, guard
+        self.rethook = rethook
 
     def offset(self, struct, field):
+        if (struct, field) == ("fprobe", "rethook"):
+            return 16 if self.rethook else None
         asked = (struct, field) == ("tp_transition_snapshot", "srcu_gp")
         return 8 if asked and self.preempted else None
 
@@ -125,6 +128,14 @@ def test_probe_when_its_program_may_be_preempted(monkeypatch, attach, group, rea
     plan = Plan([probe("some_function", attach, group)])
     # WHEN it must not be preempted THEN it is attached in a way that sees to it
     assert unpreempted(plan, Types(True)).probes[0].attach == held
+
+
+def test_return_when_the_kernel_has_room_for_few_tasks_in_a_function(monkeypatch):
+    # GIVEN a kernel whose return probes of several functions have room for a few tasks, uncounted
+    built(monkeypatch)
+    plan = Plan([probe("some_function", FEXIT, "dup")])
+    # WHEN a program must not be preempted THEN a kretprobe, which counts, takes its place
+    assert unpreempted(plan, Types(True, rethook=True)).probes[0].attach == KRETPROBE
 
 
 @pytest.mark.parametrize("preempted", [False, True])

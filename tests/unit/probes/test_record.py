@@ -96,7 +96,7 @@ def test_what_was_lost_is_written_before_the_snapshot_that_it_explains():
     recording.losses = recording.misses = SimpleNamespace(
         poll=lambda: told if "snapshot" in happened else None
     )
-    recording.outside = SimpleNamespace(poll=lambda: None)
+    recording.outside = recording.returns = SimpleNamespace(poll=lambda: None)
     recording.snapshots = SimpleNamespace(take=lambda *_: happened.append("snapshot") or b"pages")
     recording.writer = SimpleNamespace(
         json=lambda type_, *_: happened.append(type_),
@@ -113,6 +113,7 @@ def test_what_was_lost_is_written_before_the_snapshot_that_it_explains():
     [
         ("losses", "7 events were lost: .*--buffer 32"),
         ("misses", "skipped probes 7 times, .*interrupted.*--only GROUP.*mapcount stats"),
+        ("returns", "7 returns were missed, .*4096 tasks"),
         ("outside", "7 folios lay in memory that came online"),
     ],
 )
@@ -120,7 +121,7 @@ def test_a_recording_that_lacks_something_says_what_helps(kind, words):
     # GIVEN a recording of which something was lost, skipped, or lay outside of the watch set
     recording = Recording(Request(), writer=None)
     recording.shape = SimpleNamespace(all_ring_bytes=8 << 20)
-    for each in ("losses", "misses", "outside"):
+    for each in ("losses", "misses", "returns", "outside"):
         setattr(recording, each, SimpleNamespace(total=7 if each == kind else 0))
     # WHEN it ends THEN that alone is told
     (told,) = recording.incomplete()

@@ -101,20 +101,19 @@ def test_load_when_a_program_is_for_fentry(calls):
     assert (asked.log_level, asked.kern_version, asked.prog_btf_fd, asked.func_info) == (0,) * 4
 
 
-@pytest.mark.parametrize("on_return", [False, True])
-def test_kprobe_when_on_an_instruction(calls, monkeypatch, tmp_path, on_return):
+def test_kprobe_when_on_an_instruction(calls, monkeypatch, tmp_path):
     # GIVEN a kernel whose kprobes have a type of perf events
     (tmp_path / "type").write_text("6\n")
     monkeypatch.setattr(syscalls, "KPROBE_DEVICE", str(tmp_path))
     controls = []
     monkeypatch.setattr(syscalls.fcntl, "ioctl", lambda *call: controls.append(call))
     # WHEN a program is attached
-    assert syscalls.attach_kprobe(11, "copy_page_range", 0x77, on_return) == 7
+    assert syscalls.attach_kprobe(11, "copy_page_range", 0x77) == 7
     # THEN the event says where, and gets the program before it is switched on
     ((number, (attributes, *where)),) = calls
     asked = PerfEventAttr.from_buffer(attributes)
     assert number == here().PERF_EVENT_OPEN
-    assert (asked.type, asked.size, asked.config) == (6, ctypes.sizeof(PerfEventAttr), on_return)
+    assert (asked.type, asked.size, asked.config) == (6, ctypes.sizeof(PerfEventAttr), 0)
     assert asked.config2 == 0x77
     assert [one.value for one in where] == [-1, 0, -1, 8]
     assert controls == [(7, 0x40042408, 11), (7, 0x2400, 0)]
