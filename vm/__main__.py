@@ -248,9 +248,8 @@ def _guest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cpus",
         type=cli.whole(1, 255),
-        default=2,
         metavar="N",
-        help="CPUs of the guest (default: 2)",
+        help="CPUs of the guest (default: what the scenario needs, or 2)",
     )
     parser.add_argument(
         "--memory",

@@ -38,8 +38,8 @@ class Options:
     """The options of the command line for the guest."""
 
     kernel: kernels.Kernel
-    cpus: int = 2
-    memory: str | None = None  # None: what the plan needs
+    cpus: int | None = None  # None: what the plan needs
+    memory: str | None = None  # the same
     limit: float = 300.0  # seconds
     record: tuple[str, ...] = ()  # more options for the recorder
     qemu: tuple[str, ...] = ()  # more options for QEMU; then it emulates
@@ -57,6 +57,7 @@ class Plan:
     files: list[Path] = field(default_factory=list)  # copied to job.OUT
     policy: str = "always"  # whom the kernel gives huge pages
     boot: tuple[str, ...] = ()  # more of the kernel's command line
+    cpus: int = 2
     memory: int = 3  # GiB
     nodes: int = 1  # of memory
     packages: tuple[str, ...] = ()  # of the suite, beside those that every guest has
@@ -100,6 +101,7 @@ def plan_together(name: str, plans: Sequence[Plan], traces: Path) -> Plan:
         shares=[*(each for plan in plans for each in plan.shares), trace_share(traces)],
         files=sorted({path for plan in plans for path in plan.files}),
         boot=tuple(dict.fromkeys(option for plan in plans for option in plan.boot)),
+        cpus=max(plan.cpus for plan in plans),
         memory=max(plan.memory for plan in plans),
         nodes=max(plan.nodes for plan in plans),
         packages=tuple(dict.fromkeys(package for plan in plans for package in plan.packages)),
@@ -198,9 +200,10 @@ def prepare(options: Options, plan: Plan | None = None) -> tuple[guest.Machine, 
     image = kernels.image_of(options.kernel, root)
     # Options like -icount are the emulator's alone.
     kvm = not options.qemu and accel.usable_kvm(image, options.kernel.machine)
+    cpus = options.cpus or (plan.cpus if plan else Plan.cpus)
     memory = options.memory or f"{plan.memory if plan else Plan.memory}G"
     machine = guest.Machine(
-        image, root, kvm, options.cpus, memory, qemu=options.qemu, arch=options.kernel.machine
+        image, root, kvm, cpus, memory, qemu=options.qemu, arch=options.kernel.machine
     )
     # Also where nothing is recorded by the lab: a user's script may call the recorder.
     if (PROBES / "__main__.py").is_file():

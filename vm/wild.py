@@ -34,7 +34,7 @@ class Program:
     """A program of others, and the Debian packages that have it.
 
     ``test``: the kernel's selftest that it is; ``before`` and ``after``: shell code that
-    prepares the guest, and restores it.
+    prepares the guest, and restores it; ``cpus``: how many it needs at least.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Program:
     test: str = ""
     before: str = ":"
     after: str = ":"
+    cpus: int = lab.Plan.cpus
 
     @property
     def script(self) -> str:
@@ -61,10 +62,10 @@ def _stress(name: str, shows: str, *stressors: str, before: str = ":") -> Progra
 
 
 def _test(test: str, shows: str, *args: str, name: str = "", seconds: int = TEST_SECONDS,
-          before: str = ":", after: str = ":") -> Program:  # fmt: skip
+          before: str = ":", after: str = ":", cpus: int = lab.Plan.cpus) -> Program:  # fmt: skip
     """One of the kernel's selftests, called TEST there."""
     command = ("timeout", str(seconds), f"{job.OUT}/{test}", *args)
-    return Program(name or test, shows, command, test=test, before=before, after=after)
+    return Program(name or test, shows, command, test=test, before=before, after=after, cpus=cpus)
 
 
 def _pool(test: str, shows: str, *args: str) -> Program:
@@ -103,7 +104,8 @@ PROGRAMS = {
         _test("transhuge-stress", "huge pages taken as long as there are some", seconds=20),
         _test("ksm_functional_tests", "pages merged by KSM, and the merge undone"),
         _test("ksm_tests", "pages merged and unmerged", "-U"),
-        _test("migration", "pages moved between nodes beside their users"),
+        # Skips everything on two CPUs.  Each of its parts takes 20 s.
+        _test("migration", "pages moved between nodes beside their users", seconds=200, cpus=3),
         _test("mremap_test", "mappings moved"),
         _test("mremap_dontunmap", "mappings moved, and their old place kept"),
         _test("madv_populate", "pages mapped by request"),
@@ -139,8 +141,8 @@ def plan(kernel: kernels.Kernel, name: str) -> lab.Plan:
         if not files[-1].is_file():
             raise LeftOut(f"the kernel's selftests have no {program.test}, or it does not build")
     return lab.Plan(
-        name, command, files=files, memory=4, packages=program.packages,
-        nodes=2, alone=bool(program.test), record=RECORD,
+        name, command, files=files, cpus=program.cpus, memory=4,
+        packages=program.packages, nodes=2, alone=bool(program.test), record=RECORD,
     )  # fmt: skip
 
 

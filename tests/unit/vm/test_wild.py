@@ -90,6 +90,26 @@ def test_guest_has_the_packages_of_all_its_programs(
     assert asked == [(*chroot.PACKAGES, "stress-ng")]
 
 
+@pytest.mark.parametrize(("asked", "cpus"), [(None, 3), (1, 1)])
+def test_guest_has_the_cpus_of_the_program_that_needs_most(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: int | None, cpus: int
+) -> None:
+    # GIVEN a test that skips everything on two CPUs, and one that does not care
+    (tmp_path / "migration").touch()
+    (tmp_path / "marks").touch()
+    monkeypatch.setattr(selftests, "ensure", lambda suite: tmp_path)
+    monkeypatch.setattr(chroot, "ensure", lambda *_: tmp_path)
+    monkeypatch.setattr(kernels, "image_of", lambda kernel, root: tmp_path / "vmlinuz")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("MAPCOUNT_ACCEL", "tcg")
+    plans = [wild.plan(KERNEL, "migration"), wild.plan(KERNEL, "stress-map")]
+    # WHEN their guest is prepared THEN it has enough for both, if nobody asked for another number
+    machine, _ = lab.prepare(
+        lab.Options(kernels.resolve("6.1"), asked), lab.plan_together("both", plans, tmp_path)
+    )
+    assert machine.cpus == cpus
+
+
 CELL = Cell(
     "6.1", "stress-map", CHECKED, seconds=1.5, events=9, lost=1, snapshots=4, checked=7,
     differences=0, possible=2, certain=0, findings=3, notes=("step sh ended with status 2",),
