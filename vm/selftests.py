@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -16,12 +17,15 @@ SOURCE = "linux-source"
 #: Commit baa489fabd01 ("selftests/vm: rename selftests/vm to selftests/mm") (in v6.3).
 FOLDERS = ("mm", "vm")
 HEADERS, PROGRAMS = "/build/headers", "/build/selftests"
+#: khugepaged.c of 6.12.118 uses KSFT_SKIP without kselftest.h, which defines it so.
+FLAGS = "-static -DKSFT_SKIP=4"
 
 
 def ensure(suite: str) -> Path:
     """The folder with the tests of SUITE, built now unless the cache has it."""
     root = chroot.ensure(suite, (*TOOLS, SOURCE))
-    folder = cache.root() / "selftests" / root.name
+    flags = hashlib.sha256(FLAGS.encode()).hexdigest()[:6]
+    folder = cache.root() / "selftests" / f"{root.name}-{flags}"
     if not folder.is_dir():
         with cache.locked(f"selftests-{suite}"):
             if not folder.is_dir():
@@ -40,7 +44,9 @@ def _build(root: Path, folder: Path) -> None:
     say.phase(f"building the selftests of {package} (some minutes, only once)")
     make = ("make", "-C", f"/{kbuild.SOURCE}", f"-j{os.cpu_count() or 1}")
     kbuild.in_root(root, log, "making the kernel's headers", *make, f"O={HEADERS}", "headers")
-    (root / PROGRAMS.lstrip("/")).mkdir(exist_ok=True)
+    programs = root / PROGRAMS.lstrip("/")
+    shutil.rmtree(programs, ignore_errors=True)  # they may have been made with other flags
+    programs.mkdir()
     selftests = tree / "tools/testing/selftests"
     tests = next(path for path in map(selftests.joinpath, FOLDERS) if path.is_dir())
     names = sorted(path.stem for path in tests.glob("*.c"))
@@ -48,13 +54,13 @@ def _build(root: Path, folder: Path) -> None:
         root, log, "building the selftests", *make, "-C", str(tests.relative_to(tree)),
         # Some need what the suite has not, or are no programs of their own.
         "--ignore-errors", f"OUTPUT={PROGRAMS}", f"KHDR_INCLUDES=-isystem {HEADERS}/usr/include",
-        "EXTRA_CFLAGS=-static", *(f"{PROGRAMS}/{name}" for name in names),
+        f"EXTRA_CFLAGS={FLAGS}", *(f"{PROGRAMS}/{name}" for name in names),
     )  # fmt: skip
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     for name in names:
-        made = root / PROGRAMS.lstrip("/") / name
+        made = programs / name
         if made.is_file() and os.access(made, os.X_OK):
             shutil.copy2(made, part)
     part.rename(folder)

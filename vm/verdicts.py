@@ -18,6 +18,8 @@ _SAYS = (
 )
 #: Where marks.c tells how the command ended: "status 0", "signal 11".
 ENDED = "ended"
+#: Of timeout(1), for a command that it ended.
+TIME_LIMIT = "status 124"
 
 
 def verdict(folder: Path) -> str:
@@ -29,5 +31,7 @@ def verdict(folder: Path) -> str:
         next((word for word, pattern in _SAYS if pattern.search(line)), "")
         for line in guest.read_lines(folder / "stdout")
     )
-    told = [f"{counts[word]} {word}" for word in ("passed", "failed", "skipped") if counts[word]]
+    # How many checks a program does until its time is over is a matter of the machine.
+    kinds = ("failed",) if ended == [TIME_LIMIT] else ("passed", "failed", "skipped")
+    told = [f"{counts[word]} {word}" for word in kinds if counts[word]]
     return ", ".join([*ended, *told])

@@ -19,6 +19,8 @@ from vm.say import LabError
 
 #: What is lost makes findings doubtful: a ring that takes in what comes during a snapshot.
 RECORD = ("--buffer", "64")
+#: Where a program has small pages alone, there is nothing to record but these.
+SMALL = ("--min-order", "0")
 #: The longest pause between two marks.
 PAUSE_MS = 2000
 SEED = 1
@@ -34,7 +36,8 @@ class Program:
     """A program of others, and the Debian packages that have it.
 
     ``test``: the kernel's selftest that it is; ``before`` and ``after``: shell code that
-    prepares the guest, and restores it; ``cpus``: how many it needs at least.
+    prepares the guest, and restores it; ``cpus``: how many it needs at least; ``small``: its pages
+    are no large folios.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Program:
     before: str = ":"
     after: str = ":"
     cpus: int = lab.Plan.cpus
+    small: bool = False
 
     @property
     def script(self) -> str:
@@ -62,10 +66,14 @@ def _stress(name: str, shows: str, *stressors: str, before: str = ":") -> Progra
 
 
 def _test(test: str, shows: str, *args: str, name: str = "", seconds: int = TEST_SECONDS,
-          before: str = ":", after: str = ":", cpus: int = lab.Plan.cpus) -> Program:  # fmt: skip
+          before: str = ":", after: str = ":", cpus: int = lab.Plan.cpus,
+          small: bool = False) -> Program:  # fmt: skip
     """One of the kernel's selftests, called TEST there."""
     command = ("timeout", str(seconds), f"{job.OUT}/{test}", *args)
-    return Program(name or test, shows, command, test=test, before=before, after=after, cpus=cpus)
+    return Program(
+        name or test, shows, command,
+        test=test, before=before, after=after, cpus=cpus, small=small,
+    )  # fmt: skip
 
 
 def _pool(test: str, shows: str, *args: str) -> Program:
@@ -97,18 +105,24 @@ PROGRAMS = {
             "madvise", "mlock", "memthrash", "physpage", "vm", before=_KSM,
         ),
         _test("cow", "copies on write, of small, huge and pinned pages"),
-        _test("split_huge_page_test", "folios split by debugfs, and what is mapped of them"),
+        _test(
+            "split_huge_page_test", "folios split by debugfs, and what is mapped of them",
+            seconds=300,
+        ),
         _test("folio_split_race_test", "folios split beside readers"),
         _test("khugepaged", "small pages collapsed, by khugepaged and by request"),
         # It has no end of its own.
         _test("transhuge-stress", "huge pages taken as long as there are some", seconds=20),
-        _test("ksm_functional_tests", "pages merged by KSM, and the merge undone"),
-        _test("ksm_tests", "pages merged and unmerged", "-U"),
+        _test("ksm_functional_tests", "pages merged by KSM, and the merge undone", small=True),
+        _test("ksm_tests", "pages merged and unmerged", "-U", small=True),
         # Skips everything on two CPUs.  Each of its parts takes 20 s.
-        _test("migration", "pages moved between nodes beside their users", seconds=200, cpus=3),
+        _test(
+            "migration", "pages moved between nodes beside their users",
+            seconds=200, cpus=3, small=True,
+        ),
         _test("mremap_test", "mappings moved"),
-        _test("mremap_dontunmap", "mappings moved, and their old place kept"),
-        _test("madv_populate", "pages mapped by request"),
+        _test("mremap_dontunmap", "mappings moved, and their old place kept", small=True),
+        _test("madv_populate", "pages mapped by request", small=True),
         _test("userfaultfd", "pages by userfaultfd", "anon", "20", "4"),
         _test("uffd-unit-tests", "each feature of userfaultfd"),
         _test("uffd-stress", "userfaultfd at work", "anon", "20", "4"),
@@ -123,10 +137,10 @@ PROGRAMS = {
         _pool("map_hugetlb", "anonymous hugetlb memory"),
         _pool("hugetlb_madv_vs_map", "hugetlb pages dropped beside faults"),
         _test("rmap", "one folio in many processes"),
-        _test("guard-regions", "page tables with guards in them"),
+        _test("guard-regions", "page tables with guards in them", small=True),
         _test("pagemap_ioctl", "pages asked for by PAGEMAP_SCAN"),
-        _test("process_madv", "memory advised for another process"),
-        _test("soft-dirty", "page tables cleared of soft-dirty bits"),
+        _test("process_madv", "memory advised for another process", small=True),
+        _test("soft-dirty", "page tables cleared of soft-dirty bits", small=True),
     )
 }  # fmt: skip
 
@@ -140,9 +154,10 @@ def plan(kernel: kernels.Kernel, name: str) -> lab.Plan:
         files.append(selftests.ensure(kernel.suite) / program.test)
         if not files[-1].is_file():
             raise LeftOut(f"the kernel's selftests have no {program.test}, or it does not build")
+    record = (*RECORD, *SMALL) if program.small else RECORD
     return lab.Plan(
         name, command, files=files, cpus=program.cpus, memory=4,
-        packages=program.packages, nodes=2, alone=bool(program.test), record=RECORD,
+        packages=program.packages, nodes=2, alone=bool(program.test), record=record,
     )  # fmt: skip
 
 

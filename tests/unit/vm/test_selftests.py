@@ -43,3 +43,7 @@ def test_tests_that_build_are_kept_when_another_does_not(
     assert sorted(path.name for path in made[0].iterdir()) == ["cow", "khugepaged"]
     assert ["headers" in command for command in commands] == [True, False]
     assert f"tools/testing/selftests/{folder}" in commands[1]
+    # WHEN they are to be compiled with other flags THEN they are built again
+    monkeypatch.setattr(selftests, "FLAGS", "-static")
+    assert selftests.ensure("bookworm") != made[0]
+    assert "EXTRA_CFLAGS=-static" in commands[-1]

@@ -31,6 +31,7 @@ Collapse empty PTE table.... Fail
         (OLDER, "status 1", "status 1, 2 passed, 1 failed"),
         ("Not OK\n", "status 1", "status 1, 1 failed"),
         ("", "signal 11", "signal 11"),
+        (TAP, "status 124", "status 124, 1 failed"),
     ],
 )
 def test_verdict_is_status_and_checks(

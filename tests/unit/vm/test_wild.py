@@ -48,6 +48,17 @@ def test_selftest_is_the_one_of_the_kernels_suite(
         wild.plan(kernels.resolve("7.x"), "khugepaged")
 
 
+@pytest.mark.parametrize(("name", "orders"), [("ksm_tests", ("--min-order", "0")), ("cow", ())])
+def test_small_pages_are_recorded_where_a_test_has_no_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, orders: tuple[str, ...]
+) -> None:
+    # GIVEN a selftest
+    (tmp_path / name).touch()
+    monkeypatch.setattr(selftests, "ensure", lambda suite: tmp_path)
+    # WHEN its plan is made THEN small pages are watched if it has small pages alone
+    assert wild.plan(KERNEL, name).record == (*wild.RECORD, *orders)
+
+
 def test_pool_is_given_back_when_the_test_is_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
