@@ -58,11 +58,16 @@ class Program:
 
 
 def _stress(name: str, shows: str, *stressors: str, before: str = ":") -> Program:
-    """Some stressors of stress-ng at once."""
-    workers = [word for stressor in stressors for word in (f"--{stressor}", "1")]
+    """Those of some stressors at once that the suite's stress-ng has."""
     # A stressor that the kernel kills for its memory need not come again.
-    options = f"--timeout {STRESS_SECONDS} --temp-path /tmp --oomable --vm-bytes 64m".split()
-    return Program(name, shows, ("stress-ng", *options, *workers), ("stress-ng",), before=before)
+    options = f"--timeout {STRESS_SECONDS} --temp-path /tmp --oomable --vm-bytes 64m"
+    script = (
+        f'set -- {options}; has=" $(stress-ng --stressors) "; '
+        f"for one in {' '.join(stressors)}; do "
+        'case $has in *" $one "*) set -- "$@" "--$one" 1;; *) echo "no stressor $one";; esac; '
+        'done; exec stress-ng "$@"'
+    )
+    return Program(name, shows, ("sh", "-c", script), ("stress-ng",), before=before)
 
 
 def _test(test: str, shows: str, *args: str, name: str = "", seconds: int = TEST_SECONDS,
@@ -76,13 +81,16 @@ def _test(test: str, shows: str, *args: str, name: str = "", seconds: int = TEST
     )  # fmt: skip
 
 
+#: How the hugetlb pool gets its pages, and how it gives them back.
+_FILL, _EMPTY = (f"echo {pages} >/proc/sys/vm/nr_hugepages" for pages in (POOL_PAGES, 0))
+
+
 def _pool(test: str, shows: str, *args: str) -> Program:
     """A test that takes its pages from the hugetlb pool."""
-    pages = "/proc/sys/vm/nr_hugepages"
     mount = "mkdir -p /tmp/huge; mount -t hugetlbfs none /tmp/huge"
     return _test(
         test, shows, *args,
-        before=f"echo {POOL_PAGES} >{pages}; {mount}", after=f"umount /tmp/huge; echo 0 >{pages}",
+        before=f"{_FILL}; {mount}", after=f"umount /tmp/huge; {_EMPTY}",
     )  # fmt: skip
 
 
@@ -118,7 +126,7 @@ PROGRAMS = {
         # Skips everything on two CPUs.  Each of its parts takes 20 s.
         _test(
             "migration", "pages moved between nodes beside their users",
-            seconds=200, cpus=3, small=True,
+            seconds=200, before=_FILL, after=_EMPTY, cpus=3, small=True,
         ),
         _test("mremap_test", "mappings moved"),
         _test("mremap_dontunmap", "mappings moved, and their old place kept", small=True),

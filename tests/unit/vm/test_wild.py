@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Programs of others under the recorder: how they are run, and what counts as a false alarm."""
 
+import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,10 +25,30 @@ def test_plan_runs_the_program_beside_marks() -> None:
     plan = wild.plan(KERNEL, "stress-tasks")
     # THEN the process that makes marks runs it, and its package goes into the guest's root
     assert plan.command[0] == f"{job.OUT}/marks"
-    assert "--fork 1 --vfork 1" in plan.command[-1]
+    assert "for one in fork vfork clone userfaultfd shm" in plan.command[-1]
     assert plan.packages == ("stress-ng",)
     # AND the kernel gives everybody huge pages, as nobody asks for them
     assert plan.policy == "always"
+
+
+def test_stressor_that_an_older_stress_ng_has_not_is_left_out(tmp_path: Path) -> None:
+    # GIVEN a stress-ng that has no stressor munmap, and ends when it is asked for one
+    fake = tmp_path / "stress-ng"
+    fake.write_text(
+        """#!/bin/sh
+[ "$1" = --stressors ] && { echo "vm vm-addr mmapfork mmapmany remap mremap"; exit; }
+echo "$@"
+"""
+    )
+    fake.chmod(0o755)
+    # WHEN a program with that stressor runs
+    done = subprocess.run(
+        wild.find("stress-map").command, env={"PATH": f"{tmp_path}:{os.defpath}"},
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    # THEN the others run, and that it is left out is told
+    assert "--vm 1 --mmapfork 1 --mmapmany 1 --remap 1 --mremap 1\n" in done.stdout
+    assert "no stressor munmap\n" in done.stdout
 
 
 def test_selftest_is_the_one_of_the_kernels_suite(
