@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -89,6 +90,14 @@ class Recipe:
         return "" if plain else " ".join(self.targets) + " virtme" * self.virtme
 
     @property
+    def folder(self) -> str:
+        """The name of the folder to build in, which recipes that begin alike have in common.
+
+        Their single options and edits differ: Kbuild makes the objects anew that depend on those.
+        """
+        return "-".join((*map(_stem, self.configs), *self.start.split()))
+
+    @property
     def image(self) -> Path:
         """The path of the built kernel; another recipe has another path."""
         root = chroot.path_of(self.suite, self.packages)
@@ -117,10 +126,9 @@ def _build(recipe: Recipe) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     tree = source(root, recipe.package, log)
     edit(tree, recipe.edits)
-    # One for each configuration, so that kernels that only differ in their edits share objects.
-    own = recipe.options or recipe.start
-    out = root / "build" / (recipe.name if own else "-".join(map(_stem, recipe.configs)))
+    out = root / "build" / recipe.folder
     _configure(root, recipe, out, log)
+    drop_unfinished(out)
     say.phase(f"building the kernel {recipe.name} (the first one takes some ten minutes)")
     target = recipe.machine.TARGET
     _make(root, recipe, out, log, f"building {recipe.name}", f"-j{os.cpu_count() or 1}", target)
@@ -193,6 +201,8 @@ def _configure(root: Path, recipe: Recipe, out: Path, log: Path) -> None:
     if fragment.exists() and fragment.read_text() == recipe.fragment:
         return
     out.mkdir(parents=True, exist_ok=True)
+    # From here on .config is no longer what that file says, however this ends.
+    fragment.unlink(missing_ok=True)
     part = fragment.with_suffix(".part")
     part.write_text(recipe.fragment)
     # Only allnoconfig heeds it.
@@ -212,6 +222,19 @@ def _configure(root: Path, recipe: Recipe, out: Path, log: Path) -> None:
             f"{KCONFIG}, or the option has another name now"
         )
     part.rename(fragment)
+
+
+def drop_unfinished(out: Path) -> None:
+    """Remove what make was writing in the folder OUT when it was killed.
+
+    Kbuild writes the command of a file, and what it depends on, after the file. A file that is
+    newer than its command may be cut off, and make would take it for up to date.
+    """
+    for command in out.rglob(".*.cmd"):
+        made = command.with_name(command.name.removeprefix(".").removesuffix(".cmd"))
+        with contextlib.suppress(FileNotFoundError):
+            if made.stat().st_mtime_ns > command.stat().st_mtime_ns:
+                made.unlink()
 
 
 def _virtme_options(machine: arch.Arch) -> str:

@@ -34,9 +34,27 @@ def test_row_is_built_from_each_of_its_sources(config: configs.Config) -> None:
 
 
 def test_images_are_not_shared_when_configurations_differ() -> None:
-    # GIVEN all recipes WHEN they are built THEN no image, and no folder to build in, is another's
+    # GIVEN all recipes WHEN they are built THEN no image is another's
     recipes = [recipe for config in configs.CONFIGS for recipe in config.recipes()]
     assert len({recipe.image for recipe in recipes}) == len(recipes)
+
+
+def test_folders_are_shared_when_configurations_begin_alike() -> None:
+    # GIVEN all kernels that are built, by the folder that each is built in
+    begins: dict[str, set[tuple[object, ...]]] = {}
+    names: dict[str, set[str]] = {}
+    for kernel in (*kernels.BUILT_KERNELS, *kernels.CONFIG_KERNELS):
+        if kernel.recipe is not None:
+            begin = (kernel.recipe.configs, kernel.recipe.targets, kernel.recipe.virtme)
+            begins.setdefault(kernel.recipe.folder, set()).add(begin)
+            names.setdefault(kernel.recipe.folder, set()).add(kernel.name.partition("-")[2])
+    # THEN those of one folder are of the same files, and begin with the same configuration
+    assert [folder for folder, found in begins.items() if len(found) > 1] == []
+    # AND what differs in single options from the lab's own kernel is built where that is
+    assert names["guest"] == {
+        *("mutants", "no-page-mapcount", "no-data-symbols", "no-btf", "no-kcore", "preempt")
+    }
+    assert names["tiny"] == {"tiny", "tiny-up"}
 
 
 def test_tiny_has_none_of_what_it_is_about() -> None:

@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -165,7 +166,7 @@ for word; do
 done
 echo "$word" >>"$root/targets"
 case $word in
-allnoconfig) cp "$fragment" "$out/.config" ;;
+allnoconfig) grep -v CONFIG_NO_SUCH "$fragment" >"$out/.config" ;;
 defconfig) printf 'CONFIG_SMP=y\\nCONFIG_LOCALVERSION=""\\n' >"$out/.config" ;;
 *.config) echo CONFIG_KASAN=y >>"$out/.config" ;;
 olddefconfig) # of an option's lines the last one counts
@@ -230,6 +231,49 @@ def test_build_goes_on_where_it_stopped_when_it_failed(root: Path) -> None:
     (root / "usr/src/linux-source-6.1.tar.xz").unlink()
     assert kbuild.ensure(RECIPE).exists()
     assert (root / "targets").read_text().split() == ["allnoconfig", "bzImage", "bzImage"]
+
+
+def test_folder_is_shared_by_recipes_when_only_options_and_edits_differ(root: Path) -> None:
+    # GIVEN a recipe, and one with other options and without edits
+    other = kbuild.Recipe(
+        *("o", RECIPE.suite, RECIPE.package, RECIPE.configs), options=("CONFIG_NUMA=n",)
+    )
+    # WHEN both are built THEN it is in one folder, where make finds what both need
+    images = [kbuild.ensure(recipe) for recipe in (RECIPE, other)]
+    assert [path.parent.name for path in root.glob("build/*/.config")] == ["guest"]
+    # AND each image is with its own configuration
+    for image, recipe in zip(images, (RECIPE, other), strict=True):
+        assert (image.parent / "config").read_text() == recipe.fragment
+    assert [image.read_text() for image in images] == [FIRST.apply(RMAP), RMAP]
+    assert (root / "targets").read_text().split() == ["allnoconfig", "bzImage"] * 2
+
+
+def test_configuration_is_made_again_when_that_of_another_recipe_was_not_finished(
+    root: Path,
+) -> None:
+    # GIVEN a folder in which one kernel was built, and the configuration of another one failed
+    other = kbuild.Recipe(
+        *("o", RECIPE.suite, RECIPE.package, RECIPE.configs),
+        options=("CONFIG_NUMA=n", "CONFIG_NO_SUCH=y"),
+    )
+    shutil.rmtree(kbuild.ensure(RECIPE).parent)
+    with pytest.raises(LabError, match="does not take CONFIG_NO_SUCH=y"):
+        kbuild.ensure(other)
+    # WHEN the first is built again THEN it is not with what that one left
+    assert (kbuild.ensure(RECIPE).parent / "config").read_text() == RECIPE.fragment
+
+
+def test_half_a_file_is_made_again_when_make_was_killed(tmp_path: Path) -> None:
+    # GIVEN a file whose command was written after it, as Kbuild does, and one that make was killed
+    # at, with the command of an earlier build
+    for name, made, command in (("whole.o", 10, 11), ("half.o", 20, 11), ("same.o", 11, 11)):
+        for path, seconds in ((tmp_path / name, made), (tmp_path / f".{name}.cmd", command)):
+            path.touch()
+            os.utime(path, (seconds, seconds))
+    (tmp_path / ".none.o.cmd").touch()
+    # WHEN a build goes on there THEN only that one is missing to make
+    kbuild.drop_unfinished(tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("[a-z]*.o")) == ["same.o", "whole.o"]
 
 
 def test_error_says_who_can_build_when_not_root(
