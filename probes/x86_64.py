@@ -10,6 +10,7 @@ may sit on any instruction boundary, and the kernel itself refuses an address th
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import List, Mapping, Optional, Tuple
 
@@ -27,9 +28,9 @@ MEMBARRIER: Optional[int] = None
 
 #: The variable that says where the struct pages begin.
 SYMBOLS: Tuple[str, ...] = ("vmemmap_base",)
-#: __VMEMMAP_BASE_L4: where they begin if the kernel is built to place nothing at random (without
-#: CONFIG_DYNAMIC_MEMORY_LAYOUT), and so needs no variable for it.
-VMEMMAP_L4 = 0xFFFFEA0000000000
+#: __VMEMMAP_BASE_L5 and _L4: where they begin, by the levels of page tables, if the kernel places
+#: nothing at random.  With five levels the other one may be KASAN's, with four this is no address.
+VMEMMAP = (0xFFD4000000000000, 0xFFFFEA0000000000)
 
 #: pt_regs fields by the register number that ModRM (and REX.B) encode.
 REGISTERS = (
@@ -52,15 +53,15 @@ def vmemmap(address: Mapping[str, int], kcore: Memory) -> int:
     """The address of the first struct page.  Raises ProbeError if it cannot be found."""
     if "vmemmap_base" in address:
         return kcore.u64(address["vmemmap_base"])
-    try:
-        kcore.u64(VMEMMAP_L4)
-    except ProbeError:
-        raise ProbeError(
-            "/proc/kallsyms has no vmemmap_base (a kernel without CONFIG_KALLSYMS_ALL), and at "
-            f"{VMEMMAP_L4:#x}, where struct pages begin if nothing is placed at random, there are "
-            "none: boot with nokaslr"
-        ) from None
-    return VMEMMAP_L4
+    for base in VMEMMAP:
+        with contextlib.suppress(ProbeError):
+            kcore.u64(base)
+            return base
+    raise ProbeError(
+        "/proc/kallsyms has no vmemmap_base (a kernel without CONFIG_KALLSYMS_ALL), and at "
+        f"{' and '.join(f'{base:#x}' for base in VMEMMAP)}, where struct pages begin if nothing is "
+        "placed at random, there are none: boot with nokaslr"
+    )
 
 
 class PageTables:
