@@ -19,8 +19,9 @@ from vm import ahead, audits, chroot, foreign, guest, job, kernels, lab, say, sc
 from vm.verdicts import ENDED, verdict
 
 RESULTS = "matrix.json"
-#: What is recorded on a kernel of another configuration: each family of operations once.
-CONFIG_WORKLOADS = ("lifecycle", "shmem-thp", "fork-thp", "anon-parts", "fuzz")
+#: What is recorded on a kernel of another configuration: each family of operations once, and the
+#: only huge pages of kernels for real time.
+CONFIG_WORKLOADS = ("lifecycle", "shmem-thp", "fork-thp", "anon-parts", "fuzz", "hugetlb")
 DOCTOR = "doctor"  # a step beside the workloads
 ALONE = ".alone"  # ends the name of the step that runs a workload without the recorder
 # Generous, for an emulated guest on a busy machine: a recording compiles its probes first.

@@ -71,6 +71,7 @@ int main(int argc, char **argv)
 	pid_t pids[WORKS];
 	char name[32];
 
+	need_huge_pages();
 	srandom(argc > 1 ? atoi(argv[1]) : 1);
 	for (int i = 0; i < WORKS; i++) {
 		pids[i] = fork();

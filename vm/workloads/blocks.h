@@ -41,7 +41,7 @@ static int find_block(char **taken)
 	if (!wanted || wanted > SCOUTS / 2)
 		return -1;
 	map_anon(all, SCOUTS * HUGE);
-	must(madvise(all, SCOUTS * HUGE, MADV_HUGEPAGE), "madvise");
+	ask_huge(all, SCOUTS * HUGE);
 	for (n = 0; n < SCOUTS; n++)
 		all[n * HUGE] = 1;
 	for (n = 0; n < SCOUTS && same < wanted; n++) {

@@ -38,7 +38,7 @@ static int scan(char *at, const char *key)
 
 	watched = at;
 	watched_key = key;
-	must(madvise(at, HUGE, MADV_HUGEPAGE), "madvise");
+	ask_huge(at, HUGE);
 	must(put(KHUGEPAGED "pages_to_scan", "65536"), KHUGEPAGED "pages_to_scan");
 	must(put(KHUGEPAGED "alloc_sleep_millisecs", "10"), KHUGEPAGED "alloc_sleep_millisecs");
 	must(put(KHUGEPAGED "scan_sleep_millisecs", "10"), KHUGEPAGED "scan_sleep_millisecs");
@@ -59,13 +59,13 @@ static void anonymous(void)
 	mark("split");
 	/* Holes are filled with zeroes. */
 	must(madvise(place(0) + 16 * PAGE, 16 * PAGE, MADV_DONTNEED), "MADV_DONTNEED");
-	must(madvise(place(0), HUGE, MADV_HUGEPAGE), "madvise");
+	ask_huge(place(0), HUGE);
 	if (madvise(place(0), HUGE, MADV_COLLAPSE))
 		note("collapsed", strerror(errno));
 	else
 		mark("collapsed");
 	child = child_start(act);
-	must(madvise(place(1), HUGE, MADV_HUGEPAGE), "madvise");
+	ask_huge(place(1), HUGE);
 	/* On most kernels only a region with at least one writable page is collapsed. */
 	write_pages(place(1), 0, 1);
 	if (madvise(place(1), HUGE, MADV_COLLAPSE))
@@ -91,7 +91,7 @@ static void memory_file(void)
 	must(fd < 0 || ftruncate(fd, HUGE), "memfd_create");
 	must(mmap(file, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0) !=
 	     file, "mmap");
-	must(madvise(file, HUGE, MADV_HUGEPAGE), "madvise");
+	ask_huge(file, HUGE);
 	write_pages(file, 0, PAGES);
 	if (smaps_kib(file, "ShmemPmdMapped:") != (long)(HUGE / 1024))
 		die(NO_HUGE_PAGE, "the kernel gave no huge page: write advise to "
@@ -103,7 +103,7 @@ static void memory_file(void)
 	child = child_start(act);
 	child_do(&child, 't');
 	mark("file_split");
-	must(madvise(file, HUGE, MADV_HUGEPAGE), "madvise");
+	ask_huge(file, HUGE);
 	if (madvise(file, HUGE, MADV_COLLAPSE))
 		note("file_collapsed", strerror(errno));
 	else

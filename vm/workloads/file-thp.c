@@ -41,7 +41,7 @@ static void memory_file(void)
 
 	must(fd < 0 || ftruncate(fd, 2 * HUGE), "memfd_create");
 	shared = map_file(0, fd, MAP_SHARED, 2 * HUGE);
-	must(madvise(shared, 2 * HUGE, MADV_HUGEPAGE), "madvise");
+	ask_huge(shared, 2 * HUGE);
 	write_pages(shared, 0, 1);
 	write_pages(shared, PAGES, PAGES + 1);
 	must_be_huge(shared);

@@ -155,6 +155,8 @@ int main(int argc, char **argv)
 
 	if (!count || !operations || !every)
 		die(2, "usage: fuzz [-n] [FIRST [COUNT [OPERATIONS [EVERY]]]]");
+	if (!dry)
+		need_huge_pages();
 	swap = !dry && swap_on() == 0;
 	if (!dry && !swap)
 		note("pageout", "no swap: zram, mkswap or swapon is missing");

@@ -137,6 +137,8 @@ static void giga(void)
 
 int main(void)
 {
+	if (access("/sys/kernel/mm/hugepages", F_OK))
+		skip("the kernel has no hugetlb pages");
 	if (put(HUGEPAGES "2048kB/nr_hugepages", "12") ||
 	    get(HUGEPAGES "2048kB/nr_hugepages") < 12)
 		skip("no hugetlb pages of 2 MiB: free some memory");

@@ -24,7 +24,7 @@ int main(void)
 
 	must(mmap(region, HUGE, PROT_READ | PROT_WRITE,
 		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != region, "mmap");
-	must(madvise(region, HUGE, MADV_HUGEPAGE), "madvise");
+	ask_huge(region, HUGE);
 	/*
 	 * No page may stay zero: since 6.12 a split maps the zero page instead of such pages and
 	 * frees them (try_to_map_unused_to_zeropage). One PMD maps them all, so only the first

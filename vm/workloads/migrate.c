@@ -48,7 +48,7 @@ static struct child map_all(int number, int fd, char *const *taken)
 	must(ftruncate(fd, HUGE), "ftruncate");
 	must(mmap(file, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0) !=
 	     file, "mmap");
-	must(madvise(file, HUGE, MADV_HUGEPAGE), "madvise");
+	ask_huge(file, HUGE);
 	write_pages(file, 0, 1);
 	if (!is_huge(file, "ShmemPmdMapped:"))
 		die(NO_HUGE_PAGE, "the kernel gave no huge page: write advise to "

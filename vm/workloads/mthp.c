@@ -101,6 +101,7 @@ int main(void)
 {
 	struct child child;
 
+	need_huge_pages();
 	if (access(SIZES "64kB/enabled", W_OK))
 		skip("the kernel gives anonymous memory no folios but of 2 MiB");
 	moved = place(20);

@@ -192,6 +192,7 @@ static void exclusive(void)
 
 int main(void)
 {
+	need_huge_pages();
 	if (access(SIZE, W_OK))
 		skip("the kernel gives anonymous memory no folios of 64 KiB");
 	enter_group();

@@ -181,6 +181,7 @@ int main(int argc, char **argv)
 	program = argc > 2 ? argv[2] : NULL;
 	if (seconds <= 0)
 		die(2, "usage: seed-2015 [SECONDS [PAGE-TYPES]]");
+	need_huge_pages();
 	shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	must(shared == MAP_FAILED, "mmap");
 

@@ -37,7 +37,7 @@ int main(void)
 	must(ftruncate(fd, HUGE), "ftruncate");
 	must(mmap(region, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0) !=
 	     region, "mmap");
-	must(madvise(region, HUGE, MADV_HUGEPAGE), "madvise");
+	ask_huge(region, HUGE);
 	touch(0, 1);
 	if (smaps_kib(region, "ShmemPmdMapped:") != (long)(HUGE / 1024))
 		die(NO_HUGE_PAGE, "the kernel gave no huge page: free some memory and write advise "

@@ -60,7 +60,7 @@ static void by_pressure(void)
 	mark("shrunk");
 	must(munmap(place(4), HUGE), "munmap");
 	/* A huge page of zeroes: newer kernels split it under pressure, and drop the zeroes. */
-	must(madvise(place(5), HUGE, MADV_HUGEPAGE), "madvise");
+	ask_huge(place(5), HUGE);
 	must(put("/proc/sys/vm/drop_caches", "2"), "drop_caches");
 	mark("shrunk_zeroes");
 	must(munmap(place(5), HUGE), "munmap");

@@ -87,7 +87,7 @@ static void round_of(unsigned long seed)
 	must(fd < 0 || ftruncate(fd, HUGE), "memfd_create");
 	must(mmap(file, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0) !=
 	     file, "mmap");
-	must(madvise(file, HUGE, MADV_HUGEPAGE), "madvise");
+	ask_huge(file, HUGE);
 	write_pages(file, 0, 1);
 	for (int i = 0; i < CHILDREN; i++) {
 		state = seed * CHILDREN + i + 1;

@@ -149,6 +149,24 @@ static void note(const char *step, const char *why)
 	fprintf(stderr, "note: step %s not on this kernel: %s\n", step, why);
 }
 
+#ifndef THP
+#define THP "/sys/kernel/mm/transparent_hugepage"
+#endif
+
+/* A story about huge pages is none without CONFIG_TRANSPARENT_HUGEPAGE, as with PREEMPT_RT. */
+static void need_huge_pages(void)
+{
+	if (access(THP, F_OK))
+		skip("the kernel has no transparent huge pages");
+}
+
+/* Asks for huge pages in a mapping. */
+static void ask_huge(void *at, size_t size)
+{
+	need_huge_pages();
+	must(madvise(at, size, MADV_HUGEPAGE), "madvise");
+}
+
 /* The number in one of the kernel's files, or -1. */
 static long get(const char *path)
 {
@@ -180,7 +198,7 @@ static void map_anon(char *at, size_t size)
 static void map_huge(char *at)
 {
 	map_anon(at, HUGE);
-	must(madvise(at, HUGE, MADV_HUGEPAGE), "madvise");
+	ask_huge(at, HUGE);
 	at[0] = 1;
 	if (smaps_kib(at, "AnonHugePages:") != (long)(HUGE / 1024))
 		die(NO_HUGE_PAGE, "the kernel gave no huge page: free some memory and allow "

@@ -144,7 +144,7 @@ static void continues(void)
 	}
 	must(mmap(file, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, memory, 0) !=
 	     file, "mmap");
-	must(madvise(file, HUGE, MADV_HUGEPAGE), "madvise");
+	ask_huge(file, HUGE);
 	write_pages(file, 0, 1);
 	if (smaps_kib(file, "ShmemPmdMapped:") != (long)(HUGE / 1024))
 		die(NO_HUGE_PAGE, "the kernel gave no huge page: write advise to "

@@ -28,7 +28,7 @@ static void map_file(int fd, char *at)
 {
 	must(mmap(at, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0) != at,
 	     "mmap of the file");
-	must(madvise(at, HUGE, MADV_HUGEPAGE), "madvise");
+	ask_huge(at, HUGE);
 	write_pages(at, 0, PAGES);
 }
 

@@ -3,6 +3,7 @@
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,27 @@ def test_workload_compiles_once_when_asked_for_twice(
     # THEN the second is the first
     assert second == first
     assert second.stat().st_mtime_ns == made
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is missing: apt-get install gcc")
+@pytest.mark.parametrize("name", ["lifecycle", "shmem-thp", "fork-thp", "anon-parts", "fuzz"])
+def test_workload_is_left_out_when_the_kernel_has_no_huge_pages(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a kernel without transparent huge pages, as with PREEMPT_RT
+    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, f'-DTHP="{tmp_path}/none"'))
+    program = tmp_path / name
+    build.program(scenarios.SCENARIOS[name].source, program)
+    # WHEN a workload of `lab matrix --configs` is run THEN it does nothing, and the lab is told why
+    done = subprocess.run(
+        [str(program), *scenarios.SCENARIOS[name].args],
+        capture_output=True,
+        text=True,
+        env={"MAPCOUNT_FACTS": str(tmp_path)},
+    )
+    words = "the kernel has no transparent huge pages"
+    assert (done.returncode, done.stderr) == (77, f"skip: {words}\n")
+    assert (tmp_path / scenarios.SKIPPED).read_text() == f"{words}\n"
 
 
 def test_error_shows_the_compilers_words_when_a_source_is_wrong(
