@@ -183,7 +183,7 @@ def _plan(report: Report, symbols: Symbols, memory: Memory, types: Btf) -> None:
         layout = find_layout(types, symbols, memory)
         plan = by_trampoline(resolve(types, symbols, memory, layout), types)
         if preempts():
-            plan = unpreempted(plan, types)
+            plan = unpreempted(plan, types, symbols)
     except ProbeError as error:
         report.lacks("layout", error, ALL)
         return

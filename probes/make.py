@@ -48,7 +48,7 @@ def make(kcore: Memory, trampolines: bool = True) -> Compiled:
     if trampolines:
         plan = by_trampoline(plan, types)
     if preempts():
-        plan = unpreempted(plan, types)
+        plan = unpreempted(plan, types, symbols)
     say(f"compiling {len(plan.probes)} probes")
     text = source(plan, layout, cgroups=CGROUP_MAPS in symbols.address)
     names = stubs.names(plan.probes, arch.here())

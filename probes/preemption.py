@@ -16,6 +16,7 @@ from typing import Tuple
 from probes import tracefs
 from probes.btf import Btf
 from probes.kconfig import built_with
+from probes.kernel import Symbols
 from probes.plan import Plan
 from probes.probe import (
     FENTRY,
@@ -59,17 +60,24 @@ def preempts() -> bool:
     return any(map(built_with, PREEMPTING))
 
 
-def unpreempted(plan: Plan, btf: Btf) -> Plan:
+def unpreempted(plan: Plan, btf: Btf, symbols: Symbols) -> Plan:
     """The same probes, attached so that their programs are not preempted."""
     # The functions of the reverse map run under a page table's lock: a spinlock, but there.
     locked = not built_with(REAL_TIME)
     probes = [_held(probe, btf, locked) for probe in plan.probes]
-    if btf.variable_id(ACTIVE) and "BPF_FUNC_this_cpu_ptr" in btf.enumerators("bpf_func_id"):
+    if _tells_active(btf, symbols):
         by_perf = [probe.id for probe in probes if probe.attach == TRACEPOINT]
         probes += [
             _second(plan.probes[first], len(probes) + nth, nth) for nth, first in enumerate(by_perf)
         ]
     return Plan(probes, plan.missing)
+
+
+def _tells_active(btf: Btf, symbols: Symbols) -> bool:
+    """Whether a program can read ACTIVE.  BTF gives the variable's type, and the kernel looks for
+    its address among the symbols, which has none of data without CONFIG_KALLSYMS_ALL."""
+    named = bool(btf.variable_id(ACTIVE)) and ACTIVE in symbols.address
+    return named and "BPF_FUNC_this_cpu_ptr" in btf.enumerators("bpf_func_id")
 
 
 def _second(probe: Probe, id_: int, nth: int) -> Probe:

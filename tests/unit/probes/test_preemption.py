@@ -69,6 +69,13 @@ class Types:
         return {"BPF_FUNC_this_cpu_ptr": 154} if enum == "bpf_func_id" else {}
 
 
+class Names:
+    """The kernel's symbols, with those of data or without."""
+
+    def __init__(self, data=True):
+        self.address = {"bpf_prog_active": 0x1000} if data else {}
+
+
 @pytest.fixture
 def events(monkeypatch, tmp_path):
     monkeypatch.setattr(tracefs, "EVENTS", str(tmp_path))
@@ -127,7 +134,7 @@ def test_probe_when_its_program_may_be_preempted(monkeypatch, attach, group, rea
     built(monkeypatch, *(["CONFIG_PREEMPT_RT"] if real_time else []))
     plan = Plan([probe("some_function", attach, group)])
     # WHEN it must not be preempted THEN it is attached in a way that sees to it
-    assert unpreempted(plan, Types(True)).probes[0].attach == held
+    assert unpreempted(plan, Types(True), Names()).probes[0].attach == held
 
 
 def test_return_when_the_kernel_has_room_for_few_tasks_in_a_function(monkeypatch):
@@ -143,7 +150,7 @@ def test_tracepoint_when_it_may_be_preempted(monkeypatch, events, preempted):
     # GIVEN a tracepoint of a kernel that holds preemption off there, or does not
     built(monkeypatch)
     raw = probe("mm_page_alloc", RAW_TRACEPOINT, "life", (argument(0), argument(1), argument(3)))
-    (found,) = unpreempted(Plan([raw]), Types(preempted)).probes
+    (found,) = unpreempted(Plan([raw]), Types(preempted), Names()).probes
     # THEN perf, which does, calls the program if need be, with the fields that it has
     if not preempted:
         assert found == raw
@@ -157,20 +164,20 @@ def test_tracepoint_when_it_may_be_preempted(monkeypatch, events, preempted):
     assert tracefs.number("kmem/mm_page_alloc") == 561
 
 
-@pytest.mark.parametrize("guard", [0, 77])
-def test_tracepoint_when_perf_is_skipped_in_an_interrupt(monkeypatch, events, guard):
+@pytest.mark.parametrize(("guard", "data"), [(0, True), (77, False), (77, True)])
+def test_tracepoint_when_perf_is_skipped_in_an_interrupt(monkeypatch, events, guard, data):
     # GIVEN a tracepoint where perf calls the program, on a kernel that tells in a variable when it
-    # skips it, or has none that BTF knows
+    # skips it, or has none that BTF knows, or none whose address it knows itself
     built(monkeypatch)
     values = (argument(0), argument(1), argument(3))
     other = probe("copy_page_range", FENTRY, "dup")
     raw = replace(probe("mm_page_alloc", RAW_TRACEPOINT, "life", values), id=1)
-    found = unpreempted(Plan([other, raw]), Types(True, guard=guard)).probes
+    found = unpreempted(Plan([other, raw]), Types(True, guard=guard), Names(data)).probes
     # THEN a second program, which others do not keep from running, makes its records in its place
     assert [each.attach for each in found] == [KPROBE, TRACEPOINT, RAW_TRACEPOINT][
-        : 2 + bool(guard)
+        : 2 + (guard and data)
     ]
-    if guard:
+    if guard and data:
         second = found[2]
         assert (second.id, second.instead, second.function) == (2, 1, "mm_page_alloc")
         assert second.values == (number(0), *values)
@@ -196,7 +203,7 @@ def test_tracepoint_when_its_event_has_no_task(monkeypatch, tracepoint, function
     types = Types(preempted, [function] if there else [])
     raw = probe(tracepoint, RAW_TRACEPOINT, "life", (constant("TASK"), argument(0)))
     # WHEN it must not be preempted THEN the function is probed in its place, by the same arguments
-    (found,) = unpreempted(Plan([raw]), types).probes
+    (found,) = unpreempted(Plan([raw]), types, Names()).probes
     other = preempted and there
     assert (found.function, found.attach) == (
         (function, KPROBE) if other else (tracepoint, RAW_TRACEPOINT)
@@ -212,7 +219,7 @@ def test_tracepoint_when_perf_tells_nothing_of_it(monkeypatch, events, lacks):
     (events / "format").write_text(text) if text else (events / "format").unlink()
     raw = probe("mm_page_alloc", RAW_TRACEPOINT, "life")
     # THEN the program is attached as elsewhere
-    assert unpreempted(Plan([raw]), Types(True)).probes == [raw]
+    assert unpreempted(Plan([raw]), Types(True), Names()).probes == [raw]
 
 
 def test_return_when_attached_as_one_of_several(monkeypatch):
