@@ -211,7 +211,9 @@ def _steps(plans: Sequence[lab.Plan], seconds: float) -> list[job.Step]:
 def agreed(cell: Cell, doctor: int | None) -> Cell:
     """CELL, compared with the exit status of doctor, which says whether recording can work."""
     if doctor == 1 and cell.outcome == FAILED:
-        return replace(cell, outcome=LEFT_OUT)
+        # Where its output is, is no matter of the kernel's.
+        reason = cell.reason.removeprefix("error: ").rpartition(" (status ")[0]
+        return replace(cell, outcome=LEFT_OUT, reason=reason or cell.reason)
     if doctor != 0 and cell.outcome == CHECKED:
         return replace(cell, outcome=FAILED, reason=f"recorded, but doctor's status is {doctor}")
     return cell
