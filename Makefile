@@ -6,7 +6,8 @@ PYTHON = .venv/bin/python
 BENCH_EVENTS = 1e7
 #: Percent of the code that `make coverage` requires.
 COVERAGE = 86
-#: Which kernels `make configs` runs, "--kernel NAME …": all take hours to build.
+#: Which kernels `make configs` runs, "--kernel NAME …": all take hours to build;
+#: "--keep --kernel NAME …" adds some to what out/configs/ has.
 CONFIGS =
 
 #: Which kernels `make mutants` runs, "--kernel NAME …": all but that of arm64.

@@ -127,6 +127,11 @@ def parser() -> cli.Parser:
         "cannot be recorded is left out if doctor says the same",
     )
     every.add_argument(
+        "--keep",
+        action="store_true",
+        help="keep older results of other kernels, to which these are added",
+    )
+    every.add_argument(
         "--workload", nargs="+", action="extend", metavar="W", help="only these workloads"
     )
     _results(every, "out/matrix", "traces and matrix.json")
@@ -337,6 +342,7 @@ def _matrix(args: argparse.Namespace) -> int:
         kernels.resolve(name)
     for workload in workloads:
         scenarios.find(workload)
+    args.force |= args.keep
     folder = _folder(args, matrix.RESULTS)
     results = matrix.run(
         list(dict.fromkeys(names)),
@@ -344,12 +350,23 @@ def _matrix(args: argparse.Namespace) -> int:
         folder,
         args.seconds_per_guest,
         configs=args.configs,
+        kept=_kept(folder / matrix.RESULTS, args.configs) if args.keep else None,
     )
     cli.result(matrix_text.table(results))
     for cell in results.cells:
         if not cell.good:
             say.error(f"{cell.workload} on {cell.kernel}: {cell.reason or cell.outcome}")
     return 0 if results.good else 1
+
+
+def _kept(results: Path, configs: bool) -> matrix.Matrix | None:
+    """What an earlier run left, if it did."""
+    if not results.exists():
+        return None
+    kept = matrix_text.read(results)
+    if kept.configs != configs:
+        raise say.LabError(f"{results} is of a run {'without' if configs else 'with'} --configs", 2)
+    return kept
 
 
 def _wild(args: argparse.Namespace) -> int:

@@ -32,9 +32,9 @@ def paragraphs(matrix: Matrix, made: str) -> list[str]:
     others = [f"`{each.name}`" for each in kernels.CONFIG_KERNELS if each.name not in names]
     parts = [
         f"{page_parts.begin('configs', 'vm/configs_text.py')}\n## Other configurations",
-        f"Made on {made} by `make configs`: kernels built from Debian's source with the "
-        "configurations of vm/configs.py, and Debian's own -rt images. Each cell shows the number "
-        "of values that were checked, and of differences; `doctor` is the exit status of "
+        f"Made on {_days(matrix, made)} by `make configs`: kernels built from Debian's source with "
+        "the configurations of vm/configs.py, and Debian's own -rt images. Each cell shows the "
+        "number of values that were checked, and of differences; `doctor` is the exit status of "
         "`mapcount doctor` there.",
         markdown(
             ["kernel", "why", "source", "release booted", "doctor", *workloads],
@@ -48,6 +48,12 @@ def paragraphs(matrix: Matrix, made: str) -> list[str]:
     if others:
         parts.append(f"Not run: {', '.join(others)} (`lab matrix --configs --kernel NAME`).")
     return parts
+
+
+def _days(matrix: Matrix, made: str) -> str:
+    """When it was made: on one day, or by runs of several that keep what is there."""
+    days = sorted({kernel.made or made for kernel in matrix.kernels}) or [made]
+    return days[0] if len(days) == 1 else f"{', '.join(days[:-1])} and {days[-1]}"
 
 
 def _kernel(kernel: Booted) -> list[str]:

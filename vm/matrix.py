@@ -80,6 +80,7 @@ class Booted:
     how: str = ""
     seconds: float = 0.0
     doctor: int | None = None  # the exit status of `mapcount doctor`, where it was asked
+    made: str = ""  # the day
 
 
 @dataclass
@@ -93,6 +94,16 @@ class Matrix:
     @property
     def good(self) -> bool:
         return all(cell.good for cell in self.cells)
+
+    def without(self, names: Sequence[str]) -> Matrix:
+        """The results of all kernels but NAMES."""
+        booted = [kernel for kernel in self.kernels if kernel.name not in names]
+        cells = [cell for cell in self.cells if cell.kernel not in names]
+        return Matrix(booted, cells, self.configs)
+
+    def write(self, folder: Path) -> None:
+        """Write the results so far into FOLDER."""
+        write_text(str(folder / RESULTS), json.dumps(self.as_json(), indent=1) + "\n")
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -122,23 +133,28 @@ def run(
     limit: float | None = None,
     plan: PlanOf = _scenario,
     configs: bool = False,
+    kept: Matrix | None = None,
 ) -> Matrix:
     """Record WORKLOADS on the kernels NAMES into FOLDER, and verify each trace.
 
     LIMIT: time limit of one guest in seconds (None: by its workloads); PLAN: makes the plan of a
     workload on a kernel. The results so far are in FOLDER/RESULTS after each kernel.
     With CONFIGS a kernel that cannot be recorded is left out if `mapcount doctor` says the same.
+    KEPT: earlier results in FOLDER, of which those of other kernels stay.
     """
-    matrix = Matrix(configs=configs)
+    matrix = kept.without(names) if kept else Matrix(configs=configs)
     folder = folder.resolve()
-    (folder / RESULTS).unlink(missing_ok=True)
+    if kept:
+        matrix.write(folder)
+    else:
+        (folder / RESULTS).unlink(missing_ok=True)
     for name in names:
         booted, cells = _kernel(kernels.resolve(name), workloads, folder, limit, plan, configs)
         if configs:
             cells = [agreed(cell, booted.doctor) for cell in cells]
         matrix.kernels.append(booted)
         matrix.cells += cells
-        write_text(str(folder / RESULTS), json.dumps(matrix.as_json(), indent=1) + "\n")
+        matrix.write(folder)
     return matrix
 
 
@@ -151,7 +167,7 @@ def _kernel(
     doctor: bool,
 ) -> tuple[Booted, list[Cell]]:
     """One guest, all WORKLOADS; nothing that happens here ends the matrix."""
-    booted = Booted(kernel.name, kernel.suite)
+    booted = Booted(kernel.name, kernel.suite, made=time.strftime("%Y-%m-%d", time.gmtime()))
     traces = folder / kernel.name
     traces.mkdir(parents=True, exist_ok=True)
     for workload in workloads:  # an older trace must not pass for this run's

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -519,13 +520,48 @@ def test_page_has_only_the_configurations_that_were_run_when_made(
     assert output.read_text() == page
 
 
+def test_results_of_other_kernels_stay_when_they_are_to_be_kept(
+    built: Lab, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # GIVEN results of one configuration, of an earlier day
+    built.compares(wrong=("shmem-thp",))
+    built.does(ALL_GOOD)
+    tiny = ("--configs", "--keep", "--kernel", "6.1-tiny")
+    doctor = 'begun doctor\nleave 0 "$out/steps/doctor/status"\n'
+    built.does(f"{doctor}{ALL_GOOD}")
+    assert built.run(*tiny) == 1
+    results = built.output / "matrix.json"
+    data = json.loads(results.read_text())
+    data["kernels"][0]["made"] = "2026-01-01"
+    results.write_text(json.dumps(data))
+    first = built.cells()
+    # WHEN another one is added
+    built.compares()
+    assert built.run("--configs", "--keep", "--kernel", "6.1-no-btf") == 1
+    # THEN the first is there as it was, with its difference, and the page names both days
+    found = built.cells()
+    assert {place: cell for place, cell in found.items() if place[0] == "6.1-tiny"} == first
+    assert found["6.1-no-btf", "shmem-thp"].good
+    assert configs_text.main([str(results), str(tmp_path / "page.md")]) == 0
+    assert re.search(
+        r"Made on 2026-01-01 and 2\d{3}-\d\d-\d\d by", (tmp_path / "page.md").read_text()
+    )
+    # AND the same kernel again replaces its own results alone
+    assert built.run(*tiny) == 0
+    assert set(built.cells()) == set(found)
+    # BUT they are not mixed with those of Debian's kernels
+    assert built.run("--keep") == 2
+    assert "is of a run with --configs" in capfd.readouterr().err
+
+
 def test_configurations_are_built_and_run_when_none_is_named(
     built: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # GIVEN no choice WHEN the configurations are run
     asked: dict[str, object] = {}
 
-    def run(*args: object, configs: bool) -> matrix.Matrix:
+    def run(*args: object, configs: bool, kept: matrix.Matrix | None) -> matrix.Matrix:
+        assert kept is None
         asked["names"], asked["workloads"], *_ = args
         asked["configs"] = configs
         return matrix.Matrix()
