@@ -263,6 +263,15 @@ def test_configuration_is_made_again_when_that_of_another_recipe_was_not_finishe
     assert (kbuild.ensure(RECIPE).parent / "config").read_text() == RECIPE.fragment
 
 
+def test_fifo_of_a_killed_make_is_removed_when_the_next_begins(root: Path) -> None:
+    # GIVEN a build root in which make was killed
+    (root / "tmp").mkdir()
+    os.mkfifo(root / "tmp/GMfifo1")
+    # WHEN a kernel is built there THEN make can use the name again
+    kbuild.ensure(RECIPE)
+    assert list((root / "tmp").iterdir()) == []
+
+
 def test_half_a_file_is_made_again_when_make_was_killed(tmp_path: Path) -> None:
     # GIVEN a file whose command was written after it, as Kbuild does, and one that make was killed
     # at, with the command of an earlier build
