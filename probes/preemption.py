@@ -40,6 +40,9 @@ PREEMPTING = ("CONFIG_PREEMPT", "CONFIG_PREEMPT_LAZY", REAL_TIME)
 #: What is not 0 while a program of a kprobe or of perf runs on a CPU: any other one is skipped.
 ACTIVE = "bpf_prog_active"
 
+#: What the kernel has with CONFIG_FPROBE alone, which KRETPROBE_MULTI needs.
+MULTI = "bpf_kprobe_multi_link"
+
 #: The tracepoints that all memory passes: perf's event, and its fields as the handler takes them.
 EVENTS = {
     "mm_page_alloc": ("kmem/mm_page_alloc", ("pfn", "order", "migratetype")),
@@ -100,7 +103,8 @@ def _held(probe: Probe, btf: Btf, locked: bool) -> Probe:
     if probe.attach == FENTRY:
         return replace(probe, attach=KPROBE)
     if probe.attach == FEXIT:
-        return replace(probe, attach=KRETPROBE if _has_little_room(btf) else KRETPROBE_MULTI)
+        plain = btf.size(MULTI) is None or _has_little_room(btf)
+        return replace(probe, attach=KRETPROBE if plain else KRETPROBE_MULTI)
     return probe
 
 

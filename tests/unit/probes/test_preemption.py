@@ -49,9 +49,12 @@ print fmt: "page=%p pfn=0x%lx", REC->pfn, REC->order
 class Types:
     """BTF of a kernel whose tracepoints hold preemption off, or do not."""
 
-    def __init__(self, preempted, functions=(), guard=0, rethook=False):
+    def __init__(self, preempted, functions=(), guard=0, rethook=False, multi=True):
         self.preempted, self.functions, self.guard = preempted, functions, guard
-        self.rethook = rethook
+        self.rethook, self.multi = rethook, multi
+
+    def size(self, struct):
+        return 96 if struct == "bpf_kprobe_multi_link" and self.multi else None
 
     def offset(self, struct, field):
         if (struct, field) == ("fprobe", "rethook"):
@@ -142,7 +145,15 @@ def test_return_when_the_kernel_has_room_for_few_tasks_in_a_function(monkeypatch
     built(monkeypatch)
     plan = Plan([probe("some_function", FEXIT, "dup")])
     # WHEN a program must not be preempted THEN a kretprobe, which counts, takes its place
-    assert unpreempted(plan, Types(True, rethook=True)).probes[0].attach == KRETPROBE
+    assert unpreempted(plan, Types(True, rethook=True), Names()).probes[0].attach == KRETPROBE
+
+
+def test_return_when_the_kernel_attaches_one_by_one(monkeypatch):
+    # GIVEN a kernel without CONFIG_FPROBE WHEN a return must not be preempted
+    built(monkeypatch)
+    plan = Plan([probe("some_function", FEXIT, "dup")])
+    # THEN it is a kretprobe, which every kernel has
+    assert unpreempted(plan, Types(True, multi=False), Names()).probes[0].attach == KRETPROBE
 
 
 @pytest.mark.parametrize("preempted", [False, True])
