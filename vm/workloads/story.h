@@ -149,14 +149,14 @@ static void note(const char *step, const char *why)
 	fprintf(stderr, "note: step %s not on this kernel: %s\n", step, why);
 }
 
-#ifndef THP
-#define THP "/sys/kernel/mm/transparent_hugepage"
+#ifndef THP_FOLDER /* tests name another one */
+#define THP_FOLDER "/sys/kernel/mm/transparent_hugepage"
 #endif
 
 /* A story about huge pages is none without CONFIG_TRANSPARENT_HUGEPAGE, as with PREEMPT_RT. */
 static void need_huge_pages(void)
 {
-	if (access(THP, F_OK))
+	if (access(THP_FOLDER, F_OK))
 		skip("the kernel has no transparent huge pages");
 }
 

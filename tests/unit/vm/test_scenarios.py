@@ -113,7 +113,7 @@ def test_workload_is_left_out_when_the_kernel_has_no_huge_pages(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # GIVEN a kernel without transparent huge pages, as with PREEMPT_RT
-    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, f'-DTHP="{tmp_path}/none"'))
+    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, f'-DTHP_FOLDER="{tmp_path}/none"'))
     program = tmp_path / name
     build.program(scenarios.SCENARIOS[name].source, program)
     # WHEN a workload of `lab matrix --configs` is run THEN it does nothing, and the lab is told why
