@@ -62,15 +62,36 @@ class RingLosses(Losses):
         return lost
 
 
-class Misses(Losses):
+class _Missed(Losses):
+    """What the kernel missed by its own counts, one for each probe, of no known CPU."""
+
+    kind = "missed"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: Dict[int, int] = {}
+
+    def _counts(self) -> Dict[int, int]:
+        """By probe id, how many so far."""
+        raise NotImplementedError
+
+    def _new(self) -> List[Tuple[int, int, int]]:
+        lost: List[Tuple[int, int, int]] = []
+        for probe, count in self._counts().items():
+            new = count - self._seen.get(probe, 0)
+            if new > 0:
+                lost.append((-1, probe, new))
+                self._seen[probe] = count
+        return lost
+
+
+class Misses(_Missed):
     """Runs of a program that the kernel skipped because a program was active on that CPU.
 
     From the programs' fdinfo (kernels from 5.12 on; before 6.7 kprobes do not count).
     ``fds``: probe id -> descriptor of its program.  ``made_up``: probe id -> how many of its
     skipped runs a second program has made up for.
     """
-
-    kind = "missed"
 
     def __init__(
         self, fds: Dict[int, int], made_up: Optional[Mapping[int, Callable[[], int]]] = None
@@ -81,15 +102,8 @@ class Misses(Losses):
         # The second program was attached last.
         self._seen = {probe: self._count(probe) for probe in self._made_up}
 
-    def _new(self) -> List[Tuple[int, int, int]]:
-        lost: List[Tuple[int, int, int]] = []
-        for probe in self._fds:
-            count = self._count(probe)
-            new = count - self._seen.get(probe, 0)
-            if new > 0:
-                lost.append((-1, probe, new))
-                self._seen[probe] = count
-        return lost
+    def _counts(self) -> Dict[int, int]:
+        return {probe: self._count(probe) for probe in self._fds}
 
     def made_up(self) -> Dict[int, int]:
         """By probe, how many of its skipped runs a second program has made up for."""
@@ -101,24 +115,18 @@ class Misses(Losses):
         return skipped - (self._made_up[probe]() if probe in self._made_up else 0)
 
 
-class Returns(Losses):
+class Returns(_Missed):
     """Returns that kretprobes missed: more tasks were in a function than they have room for.
 
     ``count``: by probe id, how many so far.
     """
 
-    kind = "missed"
-
     def __init__(self, count: Callable[[], Dict[int, int]]) -> None:
         super().__init__()
         self._count = count
-        self._seen: Dict[int, int] = {}
 
-    def _new(self) -> List[Tuple[int, int, int]]:
-        counts = self._count()
-        before, self._seen = self._seen, counts
-        new = ((probe, count - before.get(probe, 0)) for probe, count in counts.items())
-        return [(-1, probe, more) for probe, more in new if more > 0]
+    def _counts(self) -> Dict[int, int]:
+        return self._count()
 
 
 class Outside(Losses):
