@@ -72,6 +72,10 @@ class Published:
             self._vmas.append((pid, vma))
             self._runs += [RUN.pack(pid, pages, at, entry) for at, pages, entry in runs]
 
+    def runs(self) -> Iterator[Tuple[int, int, int, int]]:
+        """(pid, pages, address, first entry) of all runs so far."""
+        return map(RUN.unpack, self._runs)
+
     def end(self, pid: int, thread: int) -> List[Tuple[int, int, str, str]]:
         """Call after all of a task was added: reads its mappings' figures, by a living thread.
 

@@ -83,9 +83,8 @@ class Snapshots:
         counts = _per_page("/proc/kpagecount", frames, UNKNOWN_COUNT)
         flags = _per_page("/proc/kpageflags", frames, bytes(8))
         published = Published()
-        shared: List[Shared] = []
-        mms, mappers = _mappers(frames, tasks, published, self._listed, shared)
-        rights = self._rights.of(shared)
+        mms, mappers = _mappers(frames, tasks, published, self._listed)
+        rights = self._rights.of(_shared(frames, published, mappers))
         moved = torn()
         for mm in mms:
             why = next((moved[pid] for pid in mm["tasks"] if pid in moved), None)
@@ -128,18 +127,15 @@ def _mappers(
     tasks: List[int],
     published: Published,
     listed: Optional[TaskList] = None,
-    shared: Optional[List[Shared]] = None,
 ) -> "Tuple[List[Dict[str, Any]], array.array[int]]":
     """The address spaces of the tasks (their ``tasks``, and why one is ``torn``), and how many
     of their page-table entries map each page of the frames.
 
-    These entries, and what else is told of the pages, is added to ``published``; what several
-    address spaces map, to ``shared``.
+    These entries, and what else is told of the pages, is added to ``published``.
     """
     found = array.array("H", bytes(2 * FRAME_PAGES * len(frames)))
-    place = {pfn // FRAME_PAGES: i * FRAME_PAGES for i, pfn in enumerate(frames)}
+    place = _places(frames)
     mms: List[Dict[str, Any]] = []
-    every: List[Tuple[int, List[Tuple[int, int, int]]]] = []
     try:
         spaces = address_spaces(tasks, listed)
     except OSError as error:
@@ -152,20 +148,28 @@ def _mappers(
             for vma, address, entries in walk(thread) if place else ():
                 runs = list(runs_of(place.keys(), address, entries, mmap.PAGESIZE))
                 _count(found, place, runs)
-                every.append((pids[0], runs))
                 published.add(pids[0], vma, runs)
                 if any(pfn // FRAME_PAGES in place for pfn in frames_not_present(entries)):
                     mms[-1]["torn"] = NOT_PRESENT
             mms[-1]["vmas"] = published.end(pids[0], thread)
         except OSError as error:
             mms[-1]["torn"] = f"not to be read: {error.strerror}"
-    if shared is not None:
-        for pid, runs in every:
-            for address, pages, entry in runs:
-                first = _first(place, entry)
-                mappers = found[first : first + pages]
-                shared.extend(shared_pages(pid, address, pages, entry, mappers))
     return mms, found
+
+
+def _shared(frames: List[int], published: Published, mappers: "array.array[int]") -> List[Shared]:
+    """What several address spaces map of the published runs; ``mappers``: of each page."""
+    place = _places(frames)
+    found: List[Shared] = []
+    for pid, pages, address, entry in published.runs():
+        first = _first(place, entry)
+        found += shared_pages(pid, address, pages, entry, mappers[first : first + pages])
+    return found
+
+
+def _places(frames: List[int]) -> Dict[int, int]:
+    """By the number of each frame, where its pages begin in the array of all frames' pages."""
+    return {pfn // FRAME_PAGES: i * FRAME_PAGES for i, pfn in enumerate(frames)}
 
 
 def _first(place: Dict[int, int], entry: int) -> int:
