@@ -513,15 +513,19 @@ class Recording:
         while self.drain.now():
             pass
         self._write_loss(self.losses.poll())
+        self.write_trailer(self.end)
+        self.guardian.end()
+
+    def write_trailer(self, end: str) -> None:
+        """Write the last block; ``end``: why the recording ended."""
         trailer = {
             "events": self.drain.events,
             "lost": self.losses.total,
             "missed": self.missed,
-            "end": self.end,
+            "end": end,
             "monotonic_ns": time.monotonic_ns(),
         }
         self.writer.json(BlockType.TRAILER, trailer)
-        self.guardian.end()
 
 
 def record(request: Request, output: str, force: bool = False) -> int:
@@ -545,7 +549,7 @@ def record(request: Request, output: str, force: bool = False) -> int:
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
                     raise
-                return _out_of_space(recording, writer, output, error)
+                return _out_of_space(recording, output, error)
     finally:
         status = command.end() if command else None
     say(f"{recording.told()}; wrote {output} ({writer.size} bytes)")
@@ -563,20 +567,11 @@ def require_root() -> None:
         raise ProbeError("recording needs root: run it with sudo")
 
 
-def _out_of_space(recording: Recording, writer: Writer, output: str, error: OSError) -> int:
+def _out_of_space(recording: Recording, output: str, error: OSError) -> int:
     """The disk is full: what is in the file stays; the trailer fits where the block did not."""
     recording.program.detach()
     with contextlib.suppress(OSError):
-        writer.json(
-            BlockType.TRAILER,
-            {
-                "events": recording.drain.events,
-                "lost": recording.losses.total,
-                "missed": recording.missed,
-                "end": f"write error: {error.strerror}",
-                "monotonic_ns": time.monotonic_ns(),
-            },
-        )
+        recording.write_trailer(f"write error: {error.strerror}")
     say(
         f"error: cannot write {output}, recording ended, {recording.drain.events} events before "
         f"that are readable: {reason(error)}"
