@@ -23,7 +23,7 @@ from probes.program import NO_BCC, bcc_version
 from probes.rights import unreadable
 from probes.ring import size_of_each
 from probes.snapshot import unpublished
-from probes.tracefs import NOT_MOUNTED
+from probes.tracefs import NOT_MOUNTED, TRACEFS
 from probes.visible import visible
 
 #: A test returns what it found, and raises ProbeError where something is lacking.
@@ -224,9 +224,9 @@ def _lockdown() -> str:
 
 
 def _tracefs() -> str:
-    if not os.path.exists("/sys/kernel/tracing/trace_marker"):
+    if not os.path.exists(f"{TRACEFS}/trace_marker"):
         raise ProbeError(NOT_MOUNTED)
-    return "/sys/kernel/tracing"
+    return TRACEFS
 
 
 def _rings() -> str:
