@@ -77,14 +77,8 @@ def writable(part: Part, run: Replay, doubt: Doubt, listed: Listed) -> Iterator[
 
 def _lives_of(part: Part, shot: Snapshot, here: Present, pfn: Ints) -> Ints:
     """The life of each page, if its folio is anonymous and did not change meanwhile; else -1."""
-    lives = part.lives
-    rest = here.at_rest(lives, shot)
+    rest = here.at_rest(part.lives, shot)
     mapping = shot.word("mapping", "<i8", here.head[rest], here.frame[rest])
-    life = here.life[rest][mapping & KINDS_OF_MAPPING == ANON]
-    if len(life) == 0:
-        return np.full(len(pfn), -1, dtype=np.int64)
-    life = life[np.argsort(lives.head[life], kind="stable")]
-    at = np.searchsorted(lives.head[life], pfn, side="right") - 1
-    of = life[np.maximum(at, 0)]
-    inside = (at >= 0) & (pfn < lives.head[of] + (np.int64(1) << lives.order[of]))
-    return np.where(inside, of, -1)
+    anon = here.life[rest][mapping & KINDS_OF_MAPPING == ANON]
+    life = part.lives.index.before(pfn, np.full(len(pfn), here.row))
+    return np.where(np.isin(life, anon), life, -1)
