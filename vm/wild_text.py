@@ -31,11 +31,10 @@ def merged(runs: Iterable[Matrix]) -> tuple[dict[str, str], list[Cell]]:
     for run in runs:
         releases |= {kernel.name: kernel.release for kernel in run.kernels if kernel.release}
         cells |= {(cell.kernel, cell.workload): cell for cell in run.cells}
-    order = list(wild.PROGRAMS)
-    places = {name: at for at, name in enumerate(releases)}
-    programs = {name: at for at, name in enumerate(order)}
-    known = [cell for cell in cells.values() if cell.kernel in places]
-    known.sort(key=lambda cell: (places[cell.kernel], programs.get(cell.workload, len(order))))
+    kernels = {name: at for at, name in enumerate(releases)}
+    programs = {name: at for at, name in enumerate(wild.PROGRAMS)}
+    known = [cell for cell in cells.values() if cell.kernel in kernels]
+    known.sort(key=lambda cell: (kernels[cell.kernel], programs.get(cell.workload, len(programs))))
     return releases, known
 
 
