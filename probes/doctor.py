@@ -181,7 +181,7 @@ def _memory(report: Report) -> Optional[Memory]:
 def _plan(report: Report, symbols: Symbols, memory: Memory, types: Btf) -> None:
     try:
         layout = find_layout(types, symbols, memory)
-        plan = by_trampoline(resolve(types, symbols, memory, layout), types)
+        plan = by_trampoline(resolve(types, symbols, memory, layout), types, symbols)
         if preempts():
             plan = unpreempted(plan, types, symbols)
     except ProbeError as error:

@@ -46,7 +46,7 @@ def make(kcore: Memory, trampolines: bool = True) -> Compiled:
     layout = find_layout(types, symbols, kcore)
     plan = resolve(types, symbols, kcore, layout)
     if trampolines:
-        plan = by_trampoline(plan, types)
+        plan = by_trampoline(plan, types, symbols)
     if preempts():
         plan = unpreempted(plan, types, symbols)
     say(f"compiling {len(plan.probes)} probes")

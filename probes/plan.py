@@ -50,6 +50,9 @@ NO_UPDATE = "its inlined counter update was not found in the kernel's text"
 AMBIGUOUS = "several functions of the kernel have this name"
 NO_CALL = "no call of it was found in the kernel's text"
 MAY_REFUSE = "the compiler made a function of it, and its result is not looked at"
+#: What a traced function calls at its entry, with CONFIG_DYNAMIC_FTRACE alone: x86-64's
+#: arch/x86/kernel/ftrace_64.S, arm64's entry-ftrace.S.
+FTRACE_ENTRY = "ftrace_caller"
 #: What is lost where marks are not seen.
 MARKS = "marks of the workload"
 
@@ -104,16 +107,20 @@ class Plan:
         )
 
 
-def by_trampoline(plan: Plan, btf: Btf) -> Plan:
+def by_trampoline(plan: Plan, btf: Btf, symbols: Symbols) -> Plan:
     """The same probes by fentry and fexit, which cost less, where the kernel has them.
 
-    BTF must describe the function; one with more arguments than registers is refused by most
-    kernels, one with a variable number (which has no name) by all.  A function has one stub of
-    each kind, and its name is the function's.
+    A kernel without CONFIG_DYNAMIC_FTRACE refuses all of them.  BTF must describe the function;
+    one with more arguments than registers is refused by most kernels, one with a variable number
+    (which has no name) by all.  A function has one stub of each kind, and its name is the
+    function's.
     """
     probes, taken = [], set()
     helpers = btf.enumerators("bpf_func_id")
-    usable = {"BPF_FUNC_get_func_arg", "BPF_FUNC_get_func_ret"} <= set(helpers)
+    usable = (
+        FTRACE_ENTRY in symbols.address
+        and {"BPF_FUNC_get_func_arg", "BPF_FUNC_get_func_ret"} <= set(helpers)
+    )  # fmt: skip
     for probe in plan.probes:
         attach = {KPROBE: FENTRY, KRETPROBE: FEXIT}.get(probe.attach)
         parameters = btf.parameters(probe.function)

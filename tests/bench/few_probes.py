@@ -15,7 +15,7 @@ from probes.__main__ import main
 
 way, functions = sys.argv[1:3]
 if way == "kprobe":
-    probes.make.by_trampoline = lambda plan, btf: plan
+    probes.make.by_trampoline = lambda plan, btf, symbols: plan
 if functions != "all":
     probes.plan.HOOKS = tuple(
         hook

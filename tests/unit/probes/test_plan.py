@@ -11,7 +11,7 @@ from probes.events import PIN_OPS
 from probes.hooks import COPIES, HOOKS, SITES
 from probes.kernel import Symbols
 from probes.layout import Layout
-from probes.plan import Plan, by_trampoline, resolve
+from probes.plan import FTRACE_ENTRY, Plan, by_trampoline, resolve
 from probes.probe import (
     FENTRY,
     FEXIT,
@@ -370,11 +370,18 @@ def test_ids_when_the_plan_is_complete(tmp_path):
     assert [p.id for p in plan.probes] == list(range(len(plan.probes)))
 
 
+class Traced:
+    """Symbols of a kernel whose functions can be traced at their entries, unless ENTRY is None."""
+
+    def __init__(self, entry=FTRACE_ENTRY):
+        self.address = {entry: 0}
+
+
 def test_attachment_when_the_kernel_has_fentry(tmp_path):
     # GIVEN a plan of kprobes
     plan = plan_of(tmp_path, OLD)
     # WHEN the kernel offers fentry and fexit
-    other = by_trampoline(plan, FakeBtf(OLD))
+    other = by_trampoline(plan, FakeBtf(OLD), Traced())
     # THEN whole functions are entered and left by them
     attach = {(p.function, p.phase): p.attach for p in other.probes if not p.offset}
     assert attach["page_remove_rmap", "point"] == FENTRY
@@ -392,14 +399,21 @@ def test_attachment_when_the_kernel_has_fentry(tmp_path):
 def test_attachment_when_a_function_takes_any_number_of_arguments(tmp_path):
     # GIVEN panic(), whose last parameter is "..." and has no name THEN a kprobe stays
     types = {**OLD, "panic": ["fmt", ""]}
-    plan = by_trampoline(plan_of(tmp_path, types), FakeBtf(types))
+    plan = by_trampoline(plan_of(tmp_path, types), FakeBtf(types), Traced())
     assert [p.attach for p in plan.probes if p.function == "panic"] == [KPROBE]
 
 
 def test_attachment_when_the_kernel_cannot_give_a_trampolines_arguments(tmp_path):
     # GIVEN a kernel without bpf_get_func_arg() THEN kprobes stay
     plan = plan_of(tmp_path, OLD)
-    assert by_trampoline(plan, FakeBtf(OLD, {})).probes == plan.probes
+    assert by_trampoline(plan, FakeBtf(OLD, {}), Traced()).probes == plan.probes
+
+
+def test_attachment_when_the_kernel_has_no_dynamic_ftrace(tmp_path):
+    # GIVEN a kernel that has fentry's helpers, and no code for its functions' entries to call
+    plan = plan_of(tmp_path, OLD)
+    # THEN kprobes stay: it would refuse each fentry
+    assert by_trampoline(plan, FakeBtf(OLD), Traced(None)).probes == plan.probes
 
 
 def test_catalogue_when_read():
