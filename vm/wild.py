@@ -27,7 +27,7 @@ SEED = 1
 #: Most of these tests map 256 MiB, some the half of it once more.
 POOL_PAGES = 200
 #: How long stress-ng runs, in the guest, and the longest that a test may.
-STRESS_SECONDS = 20
+STRESS_SECONDS = 40
 TEST_SECONDS = 120
 
 
@@ -57,7 +57,8 @@ class Program:
         return f"{self.before}; cd /tmp; {run}; status=$?; {self.after}; exit $status"
 
 
-def _stress(name: str, shows: str, *stressors: str, before: str = ":") -> Program:
+def _stress(name: str, shows: str, *stressors: str, before: str = ":", after: str = ":",
+            small: bool = False) -> Program:  # fmt: skip
     """Those of some stressors at once that the suite's stress-ng has."""
     # A stressor that the kernel kills for its memory need not come again.
     options = f"--timeout {STRESS_SECONDS} --temp-path /tmp --oomable --vm-bytes 64m"
@@ -67,7 +68,10 @@ def _stress(name: str, shows: str, *stressors: str, before: str = ":") -> Progra
         'case $has in *" $one "*) set -- "$@" "--$one" 1;; *) echo "no stressor $one";; esac; '
         'done; exec stress-ng "$@"'
     )
-    return Program(name, shows, ("sh", "-c", script), ("stress-ng",), before=before)
+    return Program(
+        name, shows, ("sh", "-c", script), ("stress-ng",),
+        before=before, after=after, small=small,
+    )  # fmt: skip
 
 
 def _test(test: str, shows: str, *args: str, name: str = "", seconds: int = TEST_SECONDS,
@@ -94,6 +98,10 @@ def _pool(test: str, shows: str, *args: str) -> Program:
     )  # fmt: skip
 
 
+#: Nothing but small pages for those who do not ask for huge ones, and the guest's policy again.
+_NEVER, _ALWAYS = (
+    f"echo {policy} >/sys/kernel/mm/transparent_hugepage/enabled" for policy in ("never", "always")
+)
 #: ksmd is asleep in the lab's guests.
 _KSM = "echo 1 >/sys/kernel/mm/ksm/run; echo 1000 >/sys/kernel/mm/ksm/pages_to_scan"
 #: Not every kernel has each: the names of some have changed, and new ones come.
@@ -111,6 +119,11 @@ PROGRAMS = {
         _stress(
             "stress-memory", "memory advised, locked, merged and looked up",
             "madvise", "mlock", "memthrash", "physpage", "vm", before=_KSM,
+        ),
+        _stress(
+            "stress-small", "small pages mapped, shared, moved and dropped",
+            "vm", "fork", "mmapfork", "mmapmany", "munmap", "remap", "mremap", "shm",
+            before=_NEVER, after=_ALWAYS, small=True,
         ),
         _test("cow", "copies on write, of small, huge and pinned pages"),
         _test(

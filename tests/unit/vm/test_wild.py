@@ -81,6 +81,20 @@ def test_small_pages_are_recorded_where_a_test_has_no_others(
     assert wild.plan(KERNEL, name).record == (*wild.RECORD, *orders)
 
 
+def test_stress_of_small_pages_records_these_and_leaves_the_policy_as_it_was() -> None:
+    # WHEN the plan of the stressors for small pages is made
+    plan = wild.plan(KERNEL, "stress-small")
+    # THEN small pages are recorded, huge ones are off while it runs, and on for the next program
+    assert plan.record == (*wild.RECORD, *wild.SMALL)
+    script = plan.command[-1]
+    off, on = (
+        script.index(f"echo {policy} >/sys/kernel/mm/transparent_hugepage/enabled")
+        for policy in ("never", "always")
+    )
+    assert off < script.index("stress-ng") < on
+    assert script.endswith("exit $status")
+
+
 def test_pool_is_given_back_when_the_test_is_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
