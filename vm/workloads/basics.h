@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* The lab gives others where the kernel has other pages (vm/build.py). */
@@ -89,12 +90,20 @@ static char *place(int n)
 	return (char *)0x700000000000UL + n * 4 * HUGE;
 }
 
-/* Makes sure that there is swap, in compressed memory; -1 where that cannot be. */
-static int swap_on(void)
+/*
+ * Makes sure that there is swap, in compressed memory.  Returns 0, or what failed.  A new device may
+ * still be open in udev, which wants to know what it has: its reset is tried for two seconds.
+ */
+static const char *swap_on(void)
 {
+	static const char *const failed[] = {
+		0, "no swap: there is no zram", "no swap: zram0 is in use",
+		"no swap: zram0 takes no size", "no swap: mkswap failed",
+		"no swap: swapon failed", "no swap: there is no shell",
+	};
 	FILE *file = fopen("/proc/swaps", "re");
 	char line[256];
-	int lines = 0;
+	int lines = 0, status;
 
 	while (file && fgets(line, sizeof(line), file))
 		lines++;
@@ -102,9 +111,13 @@ static int swap_on(void)
 		fclose(file);
 	if (lines > 1)
 		return 0;
-	return system("PATH=/usr/sbin:/sbin:/usr/bin:/bin; exec 2>/dev/null >&2; "
-		      "modprobe zram num_devices=1; cd /sys/block/zram0 && echo 1 >reset && "
-		      "echo 256M >disksize && mkswap /dev/zram0 && swapon /dev/zram0") ? -1 : 0;
+	status = system("PATH=/usr/sbin:/sbin:/usr/bin:/bin; exec 2>/dev/null >&2; tries=20; "
+			"modprobe zram num_devices=1; cd /sys/block/zram0 || exit 1; "
+			"until echo 1 >reset; do "
+			"tries=$((tries - 1)); [ $tries -gt 0 ] || exit 2; sleep 0.1; done; "
+			"echo 256M >disksize || exit 3; mkswap /dev/zram0 || exit 4; "
+			"swapon /dev/zram0 || exit 5");
+	return failed[WIFEXITED(status) && WEXITSTATUS(status) <= 5 ? WEXITSTATUS(status) : 6];
 }
 
 #endif

@@ -157,11 +157,14 @@ int main(int argc, char **argv)
 		die(2, "usage: fuzz [-n] [FIRST [COUNT [OPERATIONS [EVERY]]]]");
 	if (!dry)
 		need_huge_pages();
-	swap = !dry && swap_on() == 0;
-	if (!dry && !swap)
-		note("pageout", "no swap: zram, mkswap or swapon is missing");
-	if (!dry)
+	if (!dry) {
+		const char *failed = swap_on();
+
+		swap = !failed;
+		if (failed)
+			note("pageout", failed);
 		prepare();
+	}
 	for (unsigned long seed = first; seed < first + count; seed++)
 		program(seed, operations, every);
 	return 0;

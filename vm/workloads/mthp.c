@@ -100,6 +100,7 @@ static void fill_all(char *at, unsigned long pages)
 int main(void)
 {
 	struct child child;
+	const char *failed;
 
 	need_huge_pages();
 	if (access(SIZES "64kB/enabled", W_OK))
@@ -121,8 +122,9 @@ int main(void)
 	child_exit(&child);
 	mark("child_gone");
 	for_all(free_lazily, "freed_lazily");
-	if (swap_on()) {
-		note("paged_out", "no swap: zram, mkswap or swapon is missing");
+	failed = swap_on();
+	if (failed) {
+		note("paged_out", failed);
 	} else {
 		for_all(page_out, "paged_out");
 		for_all(fill_all, "paged_in");

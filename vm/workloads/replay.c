@@ -161,12 +161,14 @@ static uint64_t taint(void)
 int main(int argc, char **argv)
 {
 	uint64_t before = taint();
+	const char *failed;
 	int wrong = 0;
 
 	for (size_t at = 0; at < sizeof(steps) / sizeof(*steps); at++)
 		swap |= steps[at].operation.kind == PAGEOUT;
-	if (swap && swap_on())
-		die(2, "no swap: zram, mkswap or swapon is missing");
+	failed = swap ? swap_on() : 0;
+	if (failed)
+		die(2, "%s", failed);
 	prepare();
 	begin();
 	for (size_t at = 0; at < sizeof(steps) / sizeof(*steps); at++)

@@ -29,9 +29,11 @@ int main(void)
 {
 	char *whole = place(0), *part = place(1);
 	struct child child;
+	const char *failed;
 
-	if (swap_on())
-		skip("no swap: zram, mkswap or swapon is missing");
+	failed = swap_on();
+	if (failed)
+		skip("%s", failed);
 	map_huge(whole);
 	map_huge(part);
 	write_pages(whole, 0, PAGES);
