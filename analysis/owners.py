@@ -74,8 +74,9 @@ def _replayed(run: Replay) -> AfterEach:
     """Do all operations one after the other.
 
     What a record saw of a folio older than the recording is what the folio began with; nothing is
-    set right by it.  But where two CPUs were at work on a folio at once nobody knows which came
-    first: from then on its slots are not known, until nothing maps the folio.
+    set right by it.  But where two tasks were at work on a folio at once nobody knows which of them
+    found a slot free: from then on its slots are not known, until nothing maps the folio.  That the
+    slots are as expected in the middle of it does not help: an mm that found none is not in them.
     """
     log, lives, acts, rows = run.log, run.of, run.acts, run.rows
     size, count = len(rows), len(run.lives)
@@ -92,7 +93,8 @@ def _replayed(run: Replay) -> AfterEach:
     # The kernel changes the slots after all pages of a batch that fork copies.
     proves = told & (after | (log.op[rows] != OP["dup"]))
     raced = np.zeros(size, dtype=bool)
-    raced[proves] = in_flight(log, lives, rows[proves])
+    looked = proves | (change != 0)
+    raced[looked] = in_flight(log, lives, rows[looked])
 
     values = np.zeros((size + count, len(SLOTS)), dtype=np.int64)
     known = np.concatenate([np.zeros(size, dtype=bool), run.born])
@@ -107,20 +109,18 @@ def _replayed(run: Replay) -> AfterEach:
             sure = begun = bool(run.born[here])
         if seen and not later and not begun:
             state, sure, begun = Slots(*observed[at].tolist()), True, True
-        if race and not later:
-            sure = sure and state == tuple(observed[at].tolist())
+        if race:
+            sure = sure and not step and (not seen or state == tuple(observed[at].tolist()))
         if step:
             sure = sure and summed and who != 0
             if sure:
                 state = (
                     state.mapped(who, step, sum_) if step > 0 else state.unmapped(who, -step, sum_)
                 )
-            if summed and sum_ == 0:
+            if summed and sum_ == 0 and not race:
                 state, sure, begun = FREE, True, True
-        if seen and later and not begun:
+        if seen and later and not begun and not race:
             state, sure, begun = Slots(*observed[at].tolist()), True, True
-        if race and later:
-            sure = sure and state == tuple(observed[at].tolist())
         values[at], known[at] = state, sure
     # In between nothing changes.
     decided = np.full(size, -1, dtype=np.int64)

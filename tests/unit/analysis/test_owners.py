@@ -136,3 +136,25 @@ def test_slots_when_two_cpus_map_at_once(tmp_path: Path, raced: bool) -> None:
     # THEN which of them was first is not known, unless the first was over
     assert wrong & {"mm_id_0", "mm_id_1"} == (set() if raced else {"mm_id_0", "mm_id_1"})
     assert (result.table["mm_id_0"].sum() == 0) == raced
+
+
+def test_slots_when_an_unmapping_lies_inside_of_a_copy(tmp_path: Path) -> None:
+    # GIVEN a folio with two mms in its slots, and a copy for a third, which finds no slot; before
+    # its end is recorded, the second mm unmaps the folio, and sees slots that are as they were
+    story = Story()
+    kernel, folio = story.kernel, story.folio
+    kernel.map_pmd(folio, 100, new=True)
+    kernel.fork(folio, 100, 101)
+    kernel.emit("dup_pmd", folio, nr=0, level="pmd", tid=100)
+    folio.pmds.append(102)
+    folio.track(102, 1)
+    kernel.unmap_pmd(folio, 101)
+    kernel.emit("dup_pmd_done", folio, 0, 102, nr=0, level="pmd", tid=100, aux=0)
+    kernel.snapshot("end")
+    # WHEN it is verified and audited
+    opened = story.opened(tmp_path)
+    result = verify(opened)
+    # THEN no slot is compared, and all else is
+    assert result.table[SLOTS].to_numpy().tolist() == [[0] * 5]
+    assert result.table[["entire_mapcount", "large_mapcount"]].to_numpy().tolist() == [[1, 1]]
+    assert len(result.differences) == 0 and len(opened.df_findings()) == 0
