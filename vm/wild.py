@@ -17,8 +17,9 @@ from vm.matrix import CHECKED, LEFT_OUT, Cell, LeftOut, Matrix
 from vm.matrix_text import figure
 from vm.say import LabError
 
-#: What is lost makes findings doubtful: a ring that takes in what comes during a snapshot.
-RECORD = ("--buffer", "64")
+#: What is lost makes findings doubtful: rings that take in what comes while the trace is written
+#: into the host's folder, which is slower than a load of small pages.
+RECORD = ("--buffer", "256")
 #: Where a program has small pages alone, there is nothing to record but these.
 SMALL = ("--min-order", "0")
 #: The longest pause between two marks.
