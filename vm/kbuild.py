@@ -129,10 +129,13 @@ def _build(recipe: Recipe) -> None:
     out = root / "build" / recipe.folder
     _configure(root, recipe, out, log)
     drop_unfinished(out)
-    # What a killed build left: files of compilers, and the fifo by which make shares its jobs.
-    # Where that name is taken, parts of the next build run one job at a time.
+    # What a killed build left: files and folders of its tools, and the fifo by which make shares
+    # its jobs. Where that name is taken, parts of the next build run one job at a time.
     for left in (root / "tmp").glob("*"):
-        left.unlink()
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
     say.phase(f"building the kernel {recipe.name} (the first one takes some ten minutes)")
     target = recipe.machine.TARGET
     _make(root, recipe, out, log, f"building {recipe.name}", f"-j{os.cpu_count() or 1}", target)

@@ -263,9 +263,9 @@ def test_configuration_is_made_again_when_that_of_another_recipe_was_not_finishe
     assert (kbuild.ensure(RECIPE).parent / "config").read_text() == RECIPE.fragment
 
 
-def test_fifo_of_a_killed_make_is_removed_when_the_next_begins(root: Path) -> None:
-    # GIVEN a build root in which make was killed
-    (root / "tmp").mkdir()
+def test_what_a_killed_make_left_is_removed_when_the_next_begins(root: Path) -> None:
+    # GIVEN a build root in which make was killed, and a program that had a folder
+    (root / "tmp/folder/of").mkdir(parents=True)
     os.mkfifo(root / "tmp/GMfifo1")
     # WHEN a kernel is built there THEN make can use the name again
     kbuild.ensure(RECIPE)
