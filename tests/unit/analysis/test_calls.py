@@ -109,6 +109,27 @@ def test_memory_that_is_used_again_may_be_of_another_kind(tmp_path: Path) -> Non
     assert findings(kernel.trace, tmp_path).empty
 
 
+@pytest.mark.parametrize("era", ["double_map", "large"])
+@pytest.mark.parametrize("dropped", [False, True])
+def test_hugetlb_folio_is_anonymous_after_a_time_in_the_pool(
+    tmp_path: Path, era: str, dropped: bool
+) -> None:
+    # GIVEN a hugetlb page of a file that becomes anonymous memory, while it is mapped, or when
+    # nothing maps it: it may have been in the pool, to which it goes without a record
+    kernel = MockKernel(MockTrace(era))
+    folio = kernel.alloc(HEAD, anon=False)
+    seen = dict(nr=0, level="pmd", hugetlb=True)
+    kernel.emit("map_file", folio, tid=CHILD, **seen)
+    folio.pmds.append(CHILD)
+    if dropped:
+        kernel.emit("unmap", folio, tid=CHILD, **seen)
+        folio.pmds.remove(CHILD)
+    kernel.emit("map_new", folio, tid=PARENT, **seen)
+    # WHEN it is audited THEN only the first is wrong
+    found = findings(kernel.trace, tmp_path)
+    assert found["rule"].isin(["wrong-call"]).sum() == (not dropped)
+
+
 @pytest.mark.parametrize("era", ["double_map", "subpages", "large", "uncounted", "summed"])
 @pytest.mark.parametrize("story", ["lifecycle", "file_thp", "seed_2015"])
 def test_healthy_kernels_call_rightly(tmp_path: Path, story: str, era: str) -> None:
