@@ -15,7 +15,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from analysis.in_flight import in_flight
-from analysis.plan import OP
 from analysis.replay import AfterEach, Replay
 from probes.counters import SLOTS
 
@@ -90,19 +89,15 @@ def _replayed(run: Replay) -> AfterEach:
     after = log.after[rows]
     observed = np.stack([log.counter(slot.name)[0][rows] for slot in SLOTS], axis=1)
     told = log.counter(SLOTS[0].name)[1][rows]
-    # The kernel changes the slots after all pages of a batch that fork copies.
-    proves = told & (after | (log.op[rows] != OP["dup"]))
-    raced = np.zeros(size, dtype=bool)
-    looked = proves | (change != 0)
-    raced[looked] = in_flight(log, lives, rows[looked])
 
     values = np.zeros((size + count, len(SLOTS)), dtype=np.int64)
     known = np.concatenate([np.zeros(size, dtype=bool), run.born])
     steps = np.flatnonzero(((change != 0) | told) & (order > 0) & ~lives.hugetlb[run.lives][folio])
-    columns = (steps, folio, change, total, total_known, mm, told, after, raced)
+    raced = in_flight(log, lives, rows[steps])
+    columns = (folio, change, total, total_known, mm, told, after)
     place, state, sure, begun = -1, FREE, False, False
     for at, here, step, sum_, summed, who, seen, later, race in zip(
-        steps.tolist(), *(column[steps].tolist() for column in columns[1:]), strict=True
+        steps.tolist(), *(column[steps].tolist() for column in columns), raced.tolist(), strict=True
     ):
         if here != place:
             place, state = here, FREE
