@@ -116,11 +116,8 @@ def by_trampoline(plan: Plan, btf: Btf, symbols: Symbols) -> Plan:
     function's.
     """
     probes, taken = [], set()
-    helpers = btf.enumerators("bpf_func_id")
-    usable = (
-        FTRACE_ENTRY in symbols.address
-        and {"BPF_FUNC_get_func_arg", "BPF_FUNC_get_func_ret"} <= set(helpers)
-    )  # fmt: skip
+    needed = {"BPF_FUNC_get_func_arg", "BPF_FUNC_get_func_ret"}
+    usable = FTRACE_ENTRY in symbols.address and needed <= set(btf.enumerators("bpf_func_id"))
     for probe in plan.probes:
         attach = {KPROBE: FENTRY, KRETPROBE: FEXIT}.get(probe.attach)
         parameters = btf.parameters(probe.function)

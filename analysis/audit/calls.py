@@ -86,8 +86,8 @@ def _anon_after_file(part: Part, row: Ints, as_file: Ints) -> tuple[Ints, Ints]:
     as_anon = part.plan.maps_anon[log.raw["probe"][row]]
     late: Ints = row[as_anon & (row > began[of[row]])]
     # The life of a hugetlb folio goes on in the pool: what nothing maps may be another's by now.
-    mapped = part.log.counter("entire_mapcount")[0][late] > 0
-    late = late[mapped | ~part.log.hugetlb[late]]
+    mapped = log.counter("entire_mapcount")[0][late] > 0
+    late = late[mapped | ~log.hugetlb[late]]
     return late, began[of[late]]
 
 

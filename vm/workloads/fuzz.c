@@ -155,11 +155,11 @@ int main(int argc, char **argv)
 
 	if (!count || !operations || !every)
 		die(2, "usage: fuzz [-n] [FIRST [COUNT [OPERATIONS [EVERY]]]]");
-	if (!dry)
-		need_huge_pages();
 	if (!dry) {
-		const char *failed = swap_on();
+		const char *failed;
 
+		need_huge_pages();
+		failed = swap_on();
 		swap = !failed;
 		if (failed)
 			note("pageout", failed);
