@@ -111,8 +111,11 @@ def page_tables(told: Mapping[str, int], page_size: int) -> PageTables:
     return PageTables(64 - told["TCR_EL1_T1SZ"], page_size)
 
 
-def updates(text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
-    """(position, page) of each ``stadd`` that adds ``delta`` to the field at ``offset``."""
+def updates(text: bytes, offset: int, delta: int, smp: bool) -> List[Tuple[int, str]]:
+    """(position, page) of each ``stadd`` that adds ``delta`` to the field at ``offset``.
+
+    There is no arm64 without CONFIG_SMP.
+    """
     code = _words(text)
     found = []
     for at, word in enumerate(code):

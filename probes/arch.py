@@ -51,9 +51,10 @@ class Arch(Protocol):
     def vmemmap(self, address: Mapping[str, int], kcore: Memory) -> int:
         """The address of the first struct page, by the symbols.  Raises ProbeError."""
 
-    def updates(self, text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
+    def updates(self, text: bytes, offset: int, delta: int, smp: bool) -> List[Tuple[int, str]]:
         """(position, page) of each inlined increment (delta 1) or decrement (delta -1) of the
-        field at an offset; the page as an expression of a field of struct pt_regs."""
+        field at an offset; the page as an expression of a field of struct pt_regs.  smp: the kernel
+        is built for several CPUs."""
 
     def instruction(self, text: bytes, at: int) -> bytes:
         """The bytes of the update that updates() found at a position."""

@@ -53,6 +53,8 @@ MAY_REFUSE = "the compiler made a function of it, and its result is not looked a
 #: What a traced function calls at its entry, with CONFIG_DYNAMIC_FTRACE alone: x86-64's
 #: arch/x86/kernel/ftrace_64.S, arm64's entry-ftrace.S.
 FTRACE_ENTRY = "ftrace_caller"
+#: What a kernel with CONFIG_SMP has, in kernel/smp.c.
+SMP_FUNCTION = "smp_call_function_many"
 #: What is lost where marks are not seen.
 MARKS = "marks of the workload"
 
@@ -498,6 +500,7 @@ def _add_sites(
     before = len(plan.probes)
     nr = number(1 if site.level == "pte" else 0)
     need = constant("BIT_HUGETLB") if site.hugetlb else NONE
+    smp = bool(symbols.functions(SMP_FUNCTION))
     bracket = _bracket(plan, site.within or site.function)
     within = number(int(bracket >= 0))
     inlined = [] if not site.inline else symbols.functions(site.inline)
@@ -506,7 +509,7 @@ def _add_sites(
         start, text = _text(symbols, kcore, name)
         places = [
             (at, register(page), machine.instruction(text, at).hex())
-            for at, page in machine.updates(text, offset, site.delta)
+            for at, page in machine.updates(text, offset, site.delta, smp)
         ]
         for each in emitted:
             calls = machine.calls(text, start, symbols.address[each])

@@ -4,7 +4,8 @@
 gcc compiles ``atomic_inc(&page->_mapcount)`` to ``lock incl OFFSET(%reg)``: bytes F0,
 an optional REX.B (41), FF, a ModRM byte that names the register, the offset; and
 ``atomic_dec()`` to ``lock decl``.  On a machine with one CPU the kernel has overwritten the
-lock prefix by another that does nothing, 3E.  The register holds the struct page.  A kprobe
+lock prefix by another that does nothing, 3E; one that is built for such machines has none.
+The register holds the struct page.  A kprobe
 may sit on any instruction boundary, and the kernel itself refuses an address that is none.
 """
 
@@ -44,6 +45,7 @@ POINTER_REACH = 16
 LEAD = 0
 #: The lock prefix, or what a kernel on one CPU makes of it.
 _LOCK = b"[\xf0\x3e]"
+_NO_LOCK = b""
 
 #: The /digit of ModRM that tells the two apart: FF /0 is INC, FF /1 is DEC.
 _DIGITS = {1: 0, -1: 1}
@@ -99,9 +101,11 @@ def page_tables(told: Mapping[str, int], page_size: int) -> PageTables:
     return PageTables(5 if told["pgtable_l5_enabled"] else 4)
 
 
-def updates(text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
+def updates(text: bytes, offset: int, delta: int, smp: bool) -> List[Tuple[int, str]]:
     """(position, pt_regs field) of each ``lock incl`` (delta 1) or ``lock decl`` (delta -1)
     of ``offset(%reg)`` in machine code.
+
+    Without a lock, what looks so may be of another structure: its register holds no struct page.
 
     Only the form with an 8-bit displacement is looked for, which covers the offsets up to
     127 that struct page and the first tail's counters have.
@@ -113,19 +117,18 @@ def updates(text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
     base = 0x40 | _DIGITS[delta] << 3
     modrm = b"".join(b"\\x%02x" % (base | reg) for reg in (0, 1, 2, 3, 5, 6, 7))
     with_sib = b"\\x%02x\\x24" % (base | 4)
-    pattern = (
-        _LOCK + b"(\x41?)\xff([" + modrm + b"]|" + with_sib + b")" + re.escape(bytes([offset]))
-    )
+    lock = _LOCK if smp else _NO_LOCK
+    pattern = lock + b"(\x41?)\xff([" + modrm + b"]|" + with_sib + b")" + re.escape(bytes([offset]))
     found = []
     for match in re.finditer(pattern, text, re.DOTALL):
         number = (match.group(2)[0] & 7) + (8 if match.group(1) else 0)
         found.append((match.start(), REGISTERS[number]))
-    return sorted(found + _through_pointer(text, offset, delta))
+    return sorted(found + _through_pointer(text, lock, offset, delta))
 
 
 def instruction(text: bytes, at: int) -> bytes:
     """The bytes of the update that updates() found at a position."""
-    modrm = at + (3 if text[at + 1] == 0x41 else 2)
+    modrm = text.index(b"\xff", at) + 1
     end = modrm + 1
     if text[modrm] & 7 == 4:
         end += 1  # SIB
@@ -147,16 +150,17 @@ def calls(text: bytes, start: int, function: int) -> List[Tuple[int, Optional[in
 
 def same_update(kept: bytes, there: bytes) -> bool:
     """Whether some bytes are the kept update, as a machine with one CPU or with more has it."""
-    return there[1:] == kept[1:] and re.match(_LOCK, there[:1], re.DOTALL) is not None
+    locked = re.match(_LOCK, kept) and re.match(_LOCK, there)
+    return there == kept or (locked is not None and there[1:] == kept[1:])
 
 
-def _through_pointer(text: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
+def _through_pointer(text: bytes, lock: bytes, offset: int, delta: int) -> List[Tuple[int, str]]:
     """Updates through a register that was moved to the field itself: ``add $offset,%reg``
     not far before ``lock incl (%reg)``, which a loop then moves from page to page."""
     base = _DIGITS[delta] << 3
     modrm = b"".join(b"\\x%02x" % (base | reg) for reg in (0, 1, 2, 3, 6, 7))
     found = []
-    for match in re.finditer(_LOCK + b"(\x41?)\xff([" + modrm + b"])", text, re.DOTALL):
+    for match in re.finditer(lock + b"(\x41?)\xff([" + modrm + b"])", text, re.DOTALL):
         low, high = match.group(2)[0] & 7, bool(match.group(1))
         add = bytes([0x49 if high else 0x48, 0x83, 0xC0 | low, offset])
         if add in text[max(0, match.start() - POINTER_REACH) : match.start()]:

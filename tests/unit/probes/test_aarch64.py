@@ -39,15 +39,15 @@ def test_updates_when_the_text_holds_several_forms():
         *(NOP, MOV_1, add(1, 6, 0x30), CALL, STADD),
     )
     # THEN only what adds 1 to the field at 0x30 is found as that
-    assert updates(text, 0x30, 1) == [(12, "regs[1] - 48"), (28, "regs[1] - 48")]
+    assert updates(text, 0x30, 1, True) == [(12, "regs[1] - 48"), (28, "regs[1] - 48")]
     # AND what takes 1 off is found as that
-    assert updates(text, 0x30, -1) == [(60, "regs[1] - 48")]
+    assert updates(text, 0x30, -1, True) == [(60, "regs[1] - 48")]
 
 
 def test_updates_when_the_cpu_has_no_lse_atomics():
     # GIVEN a kernel that has left the branches to its loops THEN no probe sits where nothing runs
-    assert updates(code(TO_LOOP, *ONE[1:]), 0x30, 1) == []
-    assert updates(code(NOP, TO_LOOP, *ONE[1:]), 0x30, 1) == []
+    assert updates(code(TO_LOOP, *ONE[1:]), 0x30, 1, True) == []
+    assert updates(code(NOP, TO_LOOP, *ONE[1:]), 0x30, 1, True) == []
 
 
 def test_update_is_known_again_when_another_boot_is_looked_at():

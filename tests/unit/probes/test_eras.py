@@ -58,7 +58,7 @@ class EraKcore:
 def symbols_of(tmp_path):
     def make(era):
         path = tmp_path / "kallsyms"
-        names = ["vmemmap_base", *era.functions, "the_end"]
+        names = ["vmemmap_base", *era.functions, "smp_call_function_many", "the_end"]
         lines = (f"{0x1000 + 0x100 * i:016x} t {name}\n" for i, name in enumerate(names))
         path.write_text("".join(lines))
         symbols = Symbols(str(path))

@@ -92,8 +92,9 @@ class FakeKcore:
         return b"\xf0\xff\x40\x30".ljust(size, b"\x90")
 
 
-def symbols_of(tmp_path, names):
+def symbols_of(tmp_path, names, smp=True):
     path = tmp_path / "kallsyms"
+    names = [*names, *["smp_call_function_many"] * smp]
     path.write_text("".join(f"{0x1000 + i * 0x100:016x} t {n}\n" for i, n in enumerate(names)))
     symbols = Symbols(str(path))
     # The machine's own tracefs must not have a say in this test.
@@ -164,6 +165,16 @@ def test_plan_when_reclaim_splits_pmds_itself(tmp_path, inner, probed):
     assert [p.function for p in entries] == probed
     # AND none declares a change
     assert {p.delta for p in entries} == {0}
+
+
+@pytest.mark.parametrize(("smp", "at"), [(True, 0), (False, 1)])
+def test_plan_when_the_kernel_is_built_for_one_cpu(tmp_path, smp, at):
+    # GIVEN a kernel with CONFIG_SMP, and one without, in which no update is locked
+    symbols = symbols_of(tmp_path, OLD, smp)
+    plan = resolve(FakeBtf(OLD), symbols, FakeKcore(), layout_of(6))
+    # THEN fork's copy is probed where its instruction begins
+    sites = [probe for probe in plan.probes if probe.handler == "on_site"]
+    assert {(site.function, site.offset) for site in sites} == {("copy_page_range", at)}
 
 
 def test_plan_when_a_reader_counts_only_inside_its_bracket(tmp_path):

@@ -19,30 +19,43 @@ def test_updates_when_the_text_holds_several_forms():
         b"\xf0\x41\xff\x44\x24\x30"  # r12, which takes a SIB byte
     )
     # WHEN increments at offset 0x30 are looked for
-    found = updates(text, 0x30, 1)
+    found = updates(text, 0x30, 1, True)
     # THEN exactly the three are found, with their registers
     assert found == [(1, "ax"), (5, "bp"), (10, "r14"), (26, "r12")]
     # AND the decrement is found as such
-    assert updates(text, 0x30, -1) == [(19, "ax")]
+    assert updates(text, 0x30, -1, True) == [(19, "ax")]
 
 
 def test_updates_when_the_machine_has_one_cpu():
     # GIVEN text from which the kernel has removed the lock prefix
     text = b"\x90\x3e\xff\x40\x30\x3e\x41\xff\x46\x30"
     # THEN the updates are found all the same
-    assert updates(text, 0x30, 1) == [(1, "ax"), (5, "r14")]
+    assert updates(text, 0x30, 1, True) == [(1, "ax"), (5, "r14")]
+
+
+def test_updates_when_the_kernel_is_built_for_one_cpu():
+    # GIVEN text of a kernel without CONFIG_SMP, in which nothing is locked
+    text = b"\x90\xff\x40\x30\x41\xff\x46\x30\x48\x83\xc2\x30\x89\xc8\xff\x02\xff\x48\x30"
+    # THEN the updates are found, each by its own bytes
+    found = updates(text, 0x30, 1, False)
+    assert found == [(1, "ax"), (4, "r14"), (14, "dx - 48")]
+    assert [instruction(text, at) for at, _ in found] == [text[1:4], text[4:8], text[14:16]]
+    assert updates(text, 0x30, -1, False) == [(16, "ax")]
+    # AND a machine with one CPU has nothing to patch in them
+    assert same_update(text[4:8], text[4:8])
+    assert not same_update(text[4:8], b"\xcc" + text[5:8])
 
 
 def test_updates_when_the_offset_needs_32_bits():
     # GIVEN an offset that the 8-bit form cannot hold, THEN nothing is guessed
-    assert updates(b"\xf0\xff\x40\x80", 128, 1) == []
+    assert updates(b"\xf0\xff\x40\x80", 128, 1, True) == []
 
 
 def test_updates_when_a_loop_moves_a_pointer_to_the_field():
     # GIVEN add $0x30,%r10; mov; lock incl (%r10), as gcc compiles a batch, and a look-alike
     text = b"\x49\x83\xc2\x30\x89\xc8\xf0\x41\xff\x02" + bytes(32) + b"\xf0\x41\xff\x02"
     # THEN the page is the register less the offset, and what has no such start is left out
-    assert updates(text, 0x30, 1) == [(6, "r10 - 48")]
+    assert updates(text, 0x30, 1, True) == [(6, "r10 - 48")]
 
 
 @pytest.mark.parametrize(
