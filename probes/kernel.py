@@ -12,9 +12,10 @@ from typing import Dict, List, Optional, Set, Tuple
 
 from probes.errors import ProbeError
 
-#: Suffixes that gcc gives to a whole copy of a function with changed arguments.  A
-#: ``.part`` copy is not whole, ``.cold`` is the unlikely end of one: never attached.
-WHOLE = re.compile(r"\.(isra|constprop)\.\d+$")
+#: Suffixes that gcc gives to a whole copy of a function with changed arguments, and clang to a
+#: function of one file that it shares with others (LTO).  A ``.part`` copy is not whole, ``.cold``
+#: is the unlikely end of one: never attached.
+WHOLE = re.compile(r"\.(isra|constprop|llvm)\.\d+$")
 
 _HIDDEN = "{} shows no addresses: run as root, with kernel.kptr_restrict below 2"
 

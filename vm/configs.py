@@ -42,6 +42,7 @@ class Config:
     options: tuple[str, ...] = ()
     targets: tuple[str, ...] = ("allnoconfig",)
     virtme: bool = False  # with the options of virtme-ng
+    llvm: bool = False
     bases: tuple[str, ...] = tuple(base.name for base in BASES)
 
     def recipes(self) -> list[Recipe]:
@@ -57,6 +58,7 @@ class Config:
             options=(*base.needs, *self.options, f'CONFIG_LOCALVERSION="-mapcount-{self.name}"'),
             targets=self.targets,
             virtme=self.virtme,
+            llvm=self.llvm,
         )
 
 
@@ -103,5 +105,12 @@ CONFIGS = (
         "preempt",
         "code of the kernel, and of a probe, is preempted anywhere",
         options=("CONFIG_PREEMPT_VOLUNTARY=n", "CONFIG_PREEMPT=y"),
+    ),
+    Config(
+        "clang",
+        "clang with LTO and kCFI: symbols that end in .llvm.NUMBER, bytes before each function",
+        options=("CONFIG_LTO_CLANG_THIN=y", "CONFIG_CFI=y"),
+        llvm=True,
+        bases=("7.x",),
     ),
 )

@@ -21,6 +21,8 @@ TOOLS = (
     *("gcc", "libc6-dev", "make", "flex", "bison", "bc", "libelf-dev", "dwarves"),
     *("cpio", "kmod", "python3-minimal", "xz-utils"),
 )
+# And what takes the place of gcc and of binutils where the kernel is built by clang.
+LLVM = ("clang", "lld", "llvm")
 # Below the suite's build root.
 SOURCE = "build/source"
 # Every option off that the files do not name.
@@ -62,13 +64,14 @@ class Recipe:
     options: tuple[str, ...] = ()  # lines like those of the files, and win over them
     targets: tuple[str, ...] = ALLNO  # make's, for the configuration to begin with
     virtme: bool = False  # with what `vng --kconfig` adds to a configuration
+    llvm: bool = False  # built by clang and lld
     machine: arch.Arch = arch.GUEST
 
     @property
     def packages(self) -> tuple[str, ...]:
         """The packages of the build root, which is of this machine's own kind."""
         cross = () if arch.is_host(self.machine) else (self.machine.COMPILER_PACKAGE,)
-        return (*TOOLS, *cross, self.package)
+        return (*TOOLS, *cross, *(LLVM if self.llvm else ()), self.package)
 
     @property
     def fragment(self) -> str:
@@ -95,7 +98,8 @@ class Recipe:
 
         Their single options and edits differ: Kbuild makes the objects anew that depend on those.
         """
-        return "-".join((*map(_stem, self.configs), *self.start.split()))
+        compiler = ("llvm",) if self.llvm else ()
+        return "-".join((*map(_stem, self.configs), *self.start.split(), *compiler))
 
     @property
     def image(self) -> Path:
@@ -263,7 +267,9 @@ def _make(root: Path, recipe: Recipe, out: Path, log: Path, what: str, *words: s
     inside = f"/{out.relative_to(root)}"
     prefix = arch.tools_prefix(recipe.machine)
     cross = (f"ARCH={recipe.machine.KBUILD}", f"CROSS_COMPILE={prefix}") if prefix else ()
-    in_root(root, log, what, "make", "-C", f"/{SOURCE}", f"O={inside}", *BANNER, *cross, *words)
+    compiler = ("LLVM=1",) if recipe.llvm else ()
+    command = ("make", "-C", f"/{SOURCE}", f"O={inside}", *BANNER, *cross, *compiler, *words)
+    in_root(root, log, what, *command)
 
 
 def in_root(root: Path, log: Path, what: str, *command: str) -> None:

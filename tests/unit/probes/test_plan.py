@@ -263,9 +263,16 @@ def test_plan_when_gcc_renamed_a_static_function(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "variant, attached", [("isra.0", True), ("part.0", False), ("cold", False)]
+    "variant, attached",
+    [
+        ("isra.0", True),
+        ("llvm.10993924852687019446", True),
+        ("part.0", False),
+        ("cold", False),
+        ("llvm.10993924852687019446.cold", False),
+    ],
 )
-def test_plan_when_gcc_renamed_a_function(tmp_path, variant, attached):
+def test_plan_when_the_compiler_renamed_a_function(tmp_path, variant, attached):
     # GIVEN a function that exists only as a variant of itself
     functions = {**OLD}
     parameters = functions.pop("page_remove_rmap")

@@ -333,37 +333,43 @@ def test_configuration_ends_with_the_recipes_options_when_it_begins_with_makes(
 
 
 @pytest.mark.parametrize(
-    ("host", "package", "words"),
+    ("host", "llvm", "package", "words"),
     [
         (
             arch.GUEST,
+            False,
             {"gcc-aarch64-linux-gnu"},
             {"ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"},
         ),
-        (arch.ARM64, set(), set()),
+        (arch.ARM64, False, set(), set()),
+        (arch.ARM64, True, set(kbuild.LLVM), {"LLVM=1"}),
     ],
-    ids=["cross", "native"],
+    ids=["cross", "native", "clang"],
 )
 def test_kernel_is_made_by_the_tools_of_its_machine(
     tree: Path,
     monkeypatch: pytest.MonkeyPatch,
     host: arch.Arch,
+    llvm: bool,
     package: set[str],
     words: set[str],
 ) -> None:
     # GIVEN a recipe for arm64 on a computer of another kind, and on one of its own
     monkeypatch.setattr(arch, "is_host", lambda machine: machine is host)
     recipe = kbuild.Recipe(
-        "a", "bookworm", "linux-source-6.1", ("guest.config", "aarch64.config"), machine=arch.ARM64
+        *("a", "bookworm", "linux-source-6.1", ("guest.config", "aarch64.config")),
+        llvm=llvm,
+        machine=arch.ARM64,
     )
-    # THEN the build root has a compiler for arm64 beside this computer's own, where that is another
+    # THEN the build root has a compiler for arm64 beside this computer's own, where that is
+    # another, and clang where that is to build it
     assert set(recipe.packages) - {*kbuild.TOOLS, recipe.package} == package
     build_root(recipe, tree, monkeypatch)
     # WHEN its kernel is asked for THEN it is the image of arm64, and make was told of the compiler
     image = kbuild.ensure(recipe)
     assert image.name == "Image"
     told = image.read_text().split()
-    assert {word for word in told if word.startswith(("ARCH=", "CROSS_COMPILE="))} == words
+    assert {word for word in told if word.startswith(("ARCH=", "CROSS_COMPILE=", "LLVM="))} == words
 
 
 def test_build_root_is_the_computers_own_when_the_kernel_is_for_another(
