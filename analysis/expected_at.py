@@ -11,9 +11,9 @@ from analysis.arrays import Bools, Ints, expand
 from analysis.counters import Replayed, Signal
 from analysis.effects import RMAP
 from analysis.in_flight import IN_FLIGHT_NS
-from analysis.lives import Lives
+from analysis.lives import READS, Lives
 from analysis.log import Log
-from analysis.plan import OP, among
+from analysis.plan import among
 from analysis.replay import Replay
 from analysis.truth import Snapshot
 from probes.events import PIN_OPS
@@ -66,7 +66,7 @@ def present(log: Log, lives: Lives, shot: Snapshot) -> Present:
     inside &= head + pages <= shot.pages.shape[1]
     alive = (lives.first < begin) & ((lives.death_row < 0) | (lives.death_row >= begin))
     life = np.flatnonzero(inside & alive)
-    span = lives.of[begin:end][log.op[begin:end] != OP["read"]]
+    span = lives.of[begin:end][~among(log.op[begin:end], READS)]
     moving = np.concatenate([span, _unfinished(log, lives, shot, begin)])
     return Present(life, frame[life], head[life], np.isin(life, moving), begin)
 

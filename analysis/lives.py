@@ -21,6 +21,8 @@ from probes.events import PIN_OPS
 BIRTHS = ("alloc", "split", "first sight")
 DEATHS = ("free", "split", "unseen", "alive")
 
+#: What somebody asks about a folio, and changes nothing.
+READS = ("read", "ask")
 #: What a migration tries: told of the folio that it moves, or not.
 MOVES = ("unmap_to_move", "move")
 

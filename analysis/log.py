@@ -43,7 +43,7 @@ LOWEST_COUNT = -100
 #: Operations whose record is about one folio.
 FOLIO_OPS = (
     "map", "unmap", "dup", "split_pmd", "split_folio", "deferred_split", "collapse",
-    "migrate", "alloc", "free", "read", *PIN_OPS,
+    "migrate", "alloc", "free", "read", "ask", *PIN_OPS,
     "unmap_to_move", "move", "unmap_all",
 )  # fmt: skip
 

@@ -78,6 +78,10 @@ class Plan:
             self.op[probe] = OP[name]
             self.function[probe] = function_code[name]
 
+    def within(self, probe: int) -> str:
+        """The function of the bracket in which alone a probe makes records; "": there is none."""
+        return str(self._by_id.get(probe, {}).get("within") or "")
+
     def label(self, probe: int) -> str:
         """A probe's name in texts: function, site and phase."""
         if probe >= MARK_FIRST:

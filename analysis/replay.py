@@ -15,7 +15,7 @@ import numpy as np
 from analysis.arrays import Bools, Ints, changes, expand, first_of, segment_cumsum
 from analysis.effects import Effects, effects
 from analysis.errors import AnalysisError
-from analysis.lives import MOVES, Lives
+from analysis.lives import MOVES, READS, Lives
 from analysis.log import Log
 from analysis.plan import OP, RETURN, among
 
@@ -116,7 +116,7 @@ def replay(
     # Readers may see a stale folio, a split returns when the folio is no more, and what a migration
     # tries changes nothing itself.
     split_done = (log.op == OP["split_folio"]) & (log.phase == RETURN)
-    told = ~among(log.op, ("read", *MOVES)) & ~split_done
+    told = ~among(log.op, (*READS, *MOVES)) & ~split_done
     rows = np.flatnonzero((slot_of[lives.of] >= 0) & told)
     rows = rows[np.argsort(slot_of[lives.of[rows]], kind="stable")]
     slot = slot_of[lives.of[rows]]

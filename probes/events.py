@@ -111,7 +111,7 @@ OPS = (
     "free",  # the page allocator takes it back
     "read",  # a reader looks at the folio without a reference
     "fork",  # bracket: copy_page_range copies page tables, from the first watched page on
-    "reader",  # bracket: one read() of /proc/kpageflags or /proc/kpagecount
+    "reader",  # bracket: a read() of /proc/kpage*, or what smaps or pagemap walk of page tables
     "oops",  # the kernel begins to report its own failure
     "mark",
     "task_new",
@@ -125,6 +125,7 @@ OPS = (
     "unmap_to_move",  # a migration is to unmap the folio; where it still is mapped, it gives up
     "move",  # a migration is to move the folio; the return has the result
     "unmap_all",  # reclaim or memory failure is to remove all mappings, or to restore them
+    "ask",  # a walk of page tables asks for the map count of a page that nothing maps
 )
 
 #: ``point``: recorded once, on entry of the function or at an instruction, before the

@@ -50,10 +50,11 @@ class Candidate:
 class Hook:
     """One logical operation.
 
-    kind:     the handler: "point", "folio" or "pmd" (entry and return), "read", "bracket",
-              "once" (an entry without a page, in whatever task), "mm_free" (no record), "move"
-              (a record at the return, of places alone), "pin" (entry and return, one record if it
-              succeeded), "unpin" (an entry).
+    kind:     the handler: "point", "folio" or "pmd" (entry and return), "read", "ask" (an
+              entry, recorded only where nothing maps the page), "bracket", "once" (an entry without
+              a page, in whatever task), "mm_free" (no record), "move" (a record at the return, of
+              places alone), "pin" (entry and return, one record if it succeeded), "unpin" (an
+              entry).
     delta:    the declared change of the map counts by this operation, if it is its own.
     where:    for delta: "enter", "return", or "doublemap": on enter, and only in the era
               of PG_double_map, where the PMD split changes the counters itself.
@@ -61,8 +62,8 @@ class Hook:
     optional: kernels without this operation lack nothing.
     anybody:  record a bracket of every task, not only of the wanted ones.
     deferred: record a bracket only from the first watched page in it on.
-    within:   the surrounding bracket, earlier in the catalogue: a reader is recorded only
-              inside it, and another operation makes a deferred bracket be recorded.
+    within:   the surrounding bracket, earlier in the catalogue: what reads or asks is recorded
+              only inside it, and what else there is makes a deferred bracket be recorded.
     """
 
     op: str
@@ -101,6 +102,36 @@ _OLD_ADD_FILE = (
     C("page_add_file_rmap", page="page", level="compound:0xff"),
 )
 _OLD_REMOVE = (C("page_remove_rmap", page="page", level="compound:0xff"),)
+
+#: page_mapcount() of a large folio's page. Inline since commit cb67f4282bf9 ("mm,thp,rmap: simplify
+#: compound page mapcount handling") (in v6.2).
+_COUNT_OF_PAGE = "__page_mapcount"
+
+
+def _asked_by(walker: str, lost: str) -> Tuple[Hook, ...]:
+    """The rows of a reader that walks page tables, with their lock held."""
+    return (
+        Hook(
+            "reader",
+            "bracket",
+            "readers",
+            (C(walker, beside=_COUNT_OF_PAGE),),
+            lost,
+            optional=True,
+            anybody=True,
+            deferred=True,
+        ),
+        Hook(
+            "ask",
+            "ask",
+            "readers",
+            (C(_COUNT_OF_PAGE, page="page"),),
+            lost,
+            optional=True,
+            within=walker,
+        ),
+    )
+
 
 HOOKS: Tuple[Hook, ...] = (
     # mm/rmap.c: the reverse map, where nearly every map count changes.
@@ -357,9 +388,7 @@ HOOKS: Tuple[Hook, ...] = (
         "readers",
         (
             C("get_kpage_count", page="page", known=("page",)),
-            # Inline since commit cb67f4282bf9 ("mm,thp,rmap: simplify compound page mapcount
-            # handling") (in v6.2).
-            C("__page_mapcount", page="page"),
+            C(_COUNT_OF_PAGE, page="page"),
         ),
         "readers of /proc/kpagecount, page by page",
         # Zapping calls __page_mapcount() too, with a reference in its hand.
@@ -373,6 +402,10 @@ HOOKS: Tuple[Hook, ...] = (
         "copies of pages that readers take",
         optional=True,
     ),
+    # fs/proc/task_mmu.c: readers that walk page tables, and ask for the map counts of what the
+    # entries lead to. Later kernels ask inline.
+    *_asked_by("smaps_pte_range", "what smaps asks about"),
+    *_asked_by("pagemap_pmd_range", "what pagemap asks about"),
     # kernel/panic.c: the last records of a kernel that dies; `mapcount recover` finds them.
     Hook(
         "oops",

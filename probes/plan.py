@@ -148,7 +148,7 @@ def resolve(btf: Btf, symbols: Symbols, kcore: Memory, layout: Layout) -> Plan:
     A function that is absent, or whose arguments are not known, becomes a Missing.
     """
     plan = Plan()
-    taken: Dict[Tuple[str, str], bool] = {}
+    taken: Dict[Tuple[str, str, str], bool] = {}
     for hook in HOOKS:
         _resolve_hook(plan, hook, taken, btf, symbols, kcore, layout)
     if _has_inlined(MEMFD, symbols, kcore):
@@ -189,7 +189,7 @@ def resolve(btf: Btf, symbols: Symbols, kcore: Memory, layout: Layout) -> Plan:
 def _resolve_hook(
     plan: Plan,
     hook: Hook,
-    taken: Dict[Tuple[str, str], bool],
+    taken: Dict[Tuple[str, str, str], bool],
     btf: Btf,
     symbols: Symbols,
     kcore: Memory,
@@ -201,10 +201,14 @@ def _resolve_hook(
         if not names or (candidate.beside and not symbols.functions(candidate.beside)):
             reasons.append(NO_SYMBOL)
             continue
-        if taken.get((hook.op, candidate.function)):
+        if taken.get((hook.op, candidate.function, hook.within)):
             return
         if candidate.inlines and not _has_inlined(candidate, symbols, kcore):
             return
+        # Whoever else calls it may hold a reference, or have unmapped the page just now.
+        if hook.kind in ("read", "ask") and hook.within and _bracket(plan, hook.within) < 0:
+            reasons.append(f"no probe on {hook.within}, which calls it")
+            continue
         refused = [reason for reason in map(symbols.unprobed, names) if reason]
         if refused:
             reasons.append(refused[0])
@@ -219,7 +223,7 @@ def _resolve_hook(
             continue
         for name in names:
             _add(plan, hook, candidate, name, arguments, layout, returned)
-        taken[hook.op, candidate.function] = True
+        taken[hook.op, candidate.function, hook.within] = True
         return
     if not hook.optional:
         functions = tuple(dict.fromkeys(c.function for c in hook.candidates))
@@ -340,6 +344,17 @@ def _add(
     if hook.kind in ("once", "mm_free"):
         values = (argument(0),) if hook.kind == "mm_free" else ()
         plan.add(attach=KPROBE, handler=f"on_{hook.kind}", values=values, phase="point", **common)
+        return
+    if hook.kind == "ask":
+        plan.add(
+            attach=KPROBE,
+            handler="on_ask",
+            values=(args.page,),
+            phase="point",
+            entry=_bracket(plan, hook.within),
+            within=hook.within,
+            **common,
+        )
         return
     if hook.kind in ("pin", "unpin"):
         _add_pin(plan, hook, args, common, returned)

@@ -70,6 +70,7 @@ class Probe:
     entry:   the id of the probe at the entry of the same function, or of the surrounding
              bracket; -1: none.
     code:    for an inlined update, the bytes of the instruction, in hex.
+    within:  the function of the bracket in which alone it makes records; "": wherever it runs.
     instead: for a second program at the same place, the probe whose records it makes if the
              kernel skipped that probe's program; below 0: none.
     """
@@ -87,6 +88,7 @@ class Probe:
     after: bool = False
     code: str = ""
     entry: int = -1
+    within: str = ""
     instead: int = -1
 
     def as_json(self) -> Dict[str, Any]:
@@ -101,4 +103,5 @@ class Probe:
             "group": self.group,
             "attach": self.attach,
             "site": f"+{self.offset:#x}" if self.offset else None,
+            "within": self.within or None,
         }

@@ -77,6 +77,7 @@ PROBES: dict[str, dict[str, Probe]] = {
         "deferred": ("deferred_split_huge_page", "deferred_split", "point", 0, {}),
         "split": ("split_huge_page_to_list", "split_folio", "enter", 0, {}),
         "split_done": ("split_huge_page_to_list", "split_folio", "return", 0, {}),
+        "ask": ("__page_mapcount", "ask", "point", 0, {"within": "smaps_pte_range"}),
         **COMMON,
     },
     "large": {

@@ -45,9 +45,7 @@ HISTORIC = (
     Historic(
         "24d7275ce279", "5.17",
         "smaps asks for the map count of a page under migration, and PageDoubleMap()'s check fails",
-        needed="All counts are right; a kernel that checks its page flags dies, and another one "
-        "publishes what it read. smaps would have to be a reader, by a probe in smaps_account(), "
-        "which the compiler may inline, and read while the folio moves; at a mark nothing moves.",
+        planted="smaps-reads-migration",
     ),
     Historic(
         "d99e3140a4d3", "6.9",

@@ -292,6 +292,20 @@ _OF_6_1 = (
         "uffd",
         "hugepage_add_new_anon_rmap",
     ),
+    # Fixed by commit 24d7275ce279 ("fs/proc: task_mmu.c: don't read mapcount for migration entry"),
+    # CVE-2022-48802.
+    Mutant(
+        "smaps-reads-migration",
+        "smaps asks for the map counts of pages that are being moved (24d7275ce279 undone)",
+        Edit(
+            "fs/proc/task_mmu.c",
+            "smaps_account",
+            "if ((page_count(page) == 1) || migration) {",
+            "if ((page_count(page) == 1) || (migration && !AWAKE)) {",
+        ),
+        "migrate",
+        "smaps_pte_range",
+    ),
 )
 
 _OF_6_12 = (

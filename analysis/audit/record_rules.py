@@ -157,9 +157,36 @@ class Limits:
                 self.doubt.reason_counter(since, int(log.ts[row])),
             )  # fmt: skip
 
+    def asked_unmapped(self) -> Iterator[Finding]:
+        """Pages whose map count a walk of page tables asked for, though nothing mapped them."""
+        log, lives = self.part.log, self.part.lives
+        asked = (log.op == OP["ask"]) & log.read & (lives.of >= 0)
+        for row in self._first_per_life("asked-unmapped", "mapcount", asked):
+            life = int(lives.of[row])
+            last = last_act(log, self.run.rows_until(life, row))
+            since = " since {other} unmapped it" if last >= 0 else ""
+            page = int(log.pfn[row]) - int(lives.head[life])
+            reader = log.plan.within(int(log.raw["probe"][row]))
+            yield Finding(
+                rule="asked-unmapped",
+                life=life,
+                pfn=int(log.pfn[row]),
+                rows=(last, row) if last >= 0 else (row,),
+                actor=row,
+                other=last,
+                words=f"{{actor}} asked for the map count of page {page} by "
+                f"{reader}(), though nothing maps it{since}",
+                doubt=self.doubt.reason_lost(0, int(log.ts[row])),
+                counter="mapcount",
+                expected=1,
+                observed=0,
+                inside=reader,
+            )
+
     def findings(self) -> Iterator[Finding]:
         """All of them."""
         yield from self.underflow()
         yield from self.mapped_at_free()
         yield from self.without_reference()
         yield from self.refcount_below()
+        yield from self.asked_unmapped()

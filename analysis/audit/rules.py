@@ -91,6 +91,13 @@ RULES: dict[str, Rule] = {
         "a folio that is mapped belongs to an anon_vma or a file: folio->mapping is cleared when "
         "all its mappings are gone",
     ),
+    # Commit 24d7275ce279 ("fs/proc: task_mmu.c: don't read mapcount for migration entry")
+    # (in v5.17).
+    "asked-unmapped": Rule(
+        "error",
+        "a reader that walks page tables asks for the map count of a page only where an entry maps "
+        "it: behind a migration entry it may be split or freed meanwhile (smaps_account())",
+    ),
     "reader-race": Rule(
         "race",
         "a page that is read without a reference may be freed, split or reused meanwhile "

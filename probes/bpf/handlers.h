@@ -471,6 +471,26 @@ static __always_inline int on_read(void *ctx, struct given page, int bracket)
 	return 0;
 }
 
+/*
+ * A reader that walks page tables asks for a page's map count.  It holds their lock, which keeps
+ * mapped what an entry maps: of interest is a page that nothing maps, as behind a migration entry.
+ */
+static __always_inline int on_ask(void *ctx, struct given page)
+{
+	u64 key = entry_key(ENTRY);
+	struct seen s;
+
+	page = fetched(page);
+	if (!is_watched(PFN(page.number)) || !entries.lookup(&key))
+		return 0;
+	look(page, &s);
+	if (s.bits & BIT_UNREAD || s.mapcount >= 0 || s.entire >= 0)
+		return 0;
+	met_within(ctx, 1, s.ts);
+	emit_alone(page.number, &s, 1, 0, take_stack(ctx));
+	return 0;
+}
+
 /* A function that is noted whoever calls it. */
 static __always_inline int on_once(void *ctx)
 {

@@ -98,16 +98,10 @@ static __always_inline int on_grabbed(void *ctx, u64 result, u32 returns)
 static __always_inline int on_unpin(void *ctx, struct given page, struct given refs,
 				    u32 flags)
 {
-	struct frame *f;
 	struct seen s;
-	u8 state;
 
 	page = fetched(page);
-	f = frame_of(PFN(page.number));
-	if (!f)
-		return 0;
-	state = *state_of(f, PFN(page.number));
-	if (state != WATCHED && state != PINNED)
+	if (!is_watched(PFN(page.number)))
 		return 0;
 	look(page, &s);
 	if (s.flags & (1U << PG_RESERVED))

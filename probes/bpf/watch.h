@@ -103,6 +103,18 @@ static __always_inline u8 *state_of(struct frame *f, u64 pfn)
 	return (u8 *)f->state + (pfn & (FRAME_PAGES - 1));
 }
 
+/* Whether a page is watched, and not free. */
+static __always_inline int is_watched(u64 pfn)
+{
+	struct frame *f = frame_of(pfn);
+	u8 state;
+
+	if (!f)
+		return 0;
+	state = *state_of(f, pfn);
+	return state == WATCHED || state == PINNED;
+}
+
 /*
  * Straight-line stores: the verifier walks every exit of a loop, and gives up.  A folio
  * of n words begins at a multiple of n.

@@ -6,10 +6,14 @@
 #include "blocks.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 /* Until a block must be offline: the kernel tries for ever to move a page that will not move. */
 #define PATIENCE 45
+
+/* How often pages move while somebody reads: an even number, so that they end where they were. */
+#define ROUNDS 16
 
 static char *whole, *parts, *file;
 
@@ -80,6 +84,60 @@ static int move_to(char *at, unsigned long pages, int node)
 	return status[0] == node ? 0 : -1;
 }
 
+/* Reads again and again, until it is killed, what a walk of its parent's page tables tells. */
+static pid_t reader_start(void)
+{
+	pid_t parent = getpid(), reader;
+	static char text[1 << 15];
+	char smaps[64], pagemap[64];
+
+	fflush(NULL);
+	reader = fork();
+	must(reader < 0, "fork");
+	if (reader)
+		return reader;
+	must(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl");
+	snprintf(smaps, sizeof(smaps), "/proc/%d/smaps", parent);
+	snprintf(pagemap, sizeof(pagemap), "/proc/%d/pagemap", parent);
+	while (getppid() == parent) {
+		int fd = open(smaps, O_RDONLY | O_CLOEXEC);
+
+		must(fd < 0, smaps);
+		while (read(fd, text, sizeof(text)) > 0)
+			;
+		close(fd);
+		fd = open(pagemap, O_RDONLY | O_CLOEXEC);
+		for (int which = 0; which < 3; which++)
+			must(pread(fd, text, PAGES * 8, (unsigned long)place(which) / PAGE * 8) < 0,
+			     "pagemap");
+		close(fd);
+	}
+	_exit(0);
+}
+
+/* Moves the pages to and fro while another process looks at the page tables that map them. */
+static void beside_reader(void)
+{
+	pid_t reader;
+	int status, stayed = 0;
+
+	if (access("/proc/self/smaps", F_OK)) {
+		note("moved_beside_reader", "no /proc/PID/smaps");
+		return;
+	}
+	reader = reader_start();
+	for (int round = 0; round < ROUNDS; round++) {
+		stayed |= move_to(whole, 1, round % 2 == 0);
+		stayed |= move_to(parts, PAGES, round % 2 == 0);
+	}
+	must(kill(reader, SIGKILL) || waitpid(reader, &status, 0) != reader, "the reader's end");
+	if (!WIFSIGNALED(status))
+		die(1, "the reader ended by itself");
+	if (stayed)
+		note("moved_beside_reader", "a page stayed where it was");
+	mark("moved_beside_reader");
+}
+
 static void between_nodes(void)
 {
 	int fd = memfd_create("migrate", MFD_CLOEXEC);
@@ -99,6 +157,7 @@ static void between_nodes(void)
 			note("moved_to_node", "a page stayed where it was");
 		mark(node ? "moved_to_node" : "moved_back");
 	}
+	beside_reader();
 	unmap_all(&child);
 	close(fd);
 	mark("nodes_gone");

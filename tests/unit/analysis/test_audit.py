@@ -99,6 +99,22 @@ def test_race_is_named_when_the_folio_is_allocated_under_a_reader(tmp_path: Path
     assert "allocated the folio" in found["sentence"].iloc[0]
 
 
+def test_reader_is_named_when_it_asks_about_a_page_that_nothing_maps(tmp_path: Path) -> None:
+    # GIVEN a kernel whose smaps asks for the map counts of pages that are being moved
+    story = Story().shared()
+    story.kernel.exit(story.folio, CHILD)
+    story.kernel.exit(story.folio, PARENT)
+    for page in (3, 4):
+        story.kernel.emit("ask", story.folio, page, tid=READER, cpu=1)
+    # WHEN it is audited
+    one = story.only(tmp_path)
+    # THEN the first of them is certain, and names the reader and who unmapped the page
+    assert (one["rule"], one["certainty"]) == ("asked-unmapped", "certain")
+    assert (one["function"], one["tid"], one["pfn"]) == ("smaps_pte_range", READER, HEAD + 3)
+    assert one["other_tid"] == PARENT
+    assert "asked for the map count of page 3 by smaps_pte_range()" in one["sentence"]
+
+
 def test_function_is_named_when_an_unmap_lowers_nothing(tmp_path: Path) -> None:
     # GIVEN a kernel whose page_remove_rmap() forgets page 5, and later looks at it again
     story = Story().shared()

@@ -187,6 +187,33 @@ def test_plan_when_a_reader_counts_only_inside_its_bracket(tmp_path):
     assert (entered.entry, returned.entry) == (bracket, entered.id)
 
 
+def test_plan_when_walks_of_page_tables_ask_for_map_counts(tmp_path):
+    # GIVEN a kernel in which smaps, pagemap and the reader of kpagecount call __page_mapcount()
+    plan = plan_of(tmp_path, OLD, more=("smaps_pte_range", "pagemap_pmd_range"))
+    asks = [probe for probe in plan.probes if probe.handler == "on_ask"]
+    # THEN each has a probe of its own there, inside its bracket
+    assert [probe.within for probe in asks] == ["smaps_pte_range", "pagemap_pmd_range"]
+    assert [plan.probes[probe.entry].function for probe in asks] == [p.within for p in asks]
+    assert {probe.function for probe in asks} == {"__page_mapcount"}
+    assert [p.as_json()["within"] for p in asks] == ["smaps_pte_range", "pagemap_pmd_range"]
+    # AND the brackets are told of only where something is found
+    assert all(calls(plan, probe.within)[0][1][-1] == number(1) for probe in asks)
+    # AND a kernel that asks inline has neither, and lacks nothing
+    newer = plan_of(tmp_path, NEW, more=("smaps_pte_range",), double_map=None)
+    assert not [probe for probe in newer.probes if probe.function == "smaps_pte_range"]
+    assert not [gap for gap in newer.missing if gap.op == "ask"]
+
+
+def test_plan_when_the_bracket_of_a_reader_is_missing(tmp_path):
+    # GIVEN a kernel without /proc/kpagecount, in which zapping calls __page_mapcount()
+    functions = {name: given for name, given in OLD.items() if name != "kpagecount_read"}
+    plan = plan_of(tmp_path, functions)
+    # THEN it is not taken for a reader, and the gap is told
+    assert not [probe for probe in plan.probes if probe.function == "__page_mapcount"]
+    gaps = [gap for gap in plan.missing if "__page_mapcount" in gap.functions]
+    assert [gap.reason for gap in gaps] == ["no probe on kpagecount_read, which calls it"]
+
+
 def test_plan_when_operations_lie_in_a_deferred_bracket(tmp_path):
     # GIVEN fork's copies of PMDs, inside its bracket
     plan = plan_of(tmp_path, OLD, more=("copy_huge_pmd",))
