@@ -79,10 +79,26 @@ static void child_exit(struct child *child)
 	close(child->answer);
 }
 
+/* The size in KiB of a line of /proc/meminfo, or -1. */
+static long meminfo_kib(const char *key)
+{
+	FILE *file = fopen("/proc/meminfo", "re");
+	char line[256];
+	long kib = -1;
+
+	if (!file)
+		die(1, "/proc/meminfo: %s", strerror(errno));
+	while (kib < 0 && fgets(line, sizeof(line), file))
+		if (!strncmp(line, key, strlen(key)))
+			kib = atol(line + strlen(key));
+	fclose(file);
+	return kib;
+}
+
 /*
  * The size in KiB of one line of /proc/self/smaps, for the mapping that starts at address. A kernel
  * without CONFIG_PROC_PAGE_MONITOR has no such file: there a mapping is taken for the huge page
- * that it should be, and the trace shows what it was.
+ * that it should be, if the machine has one of that kind, and the trace shows what it was.
  */
 static long smaps_kib(const void *address, const char *key)
 {
@@ -92,7 +108,7 @@ static long smaps_kib(const void *address, const char *key)
 	int inside = 0;
 
 	if (!file && errno == ENOENT)
-		return HUGE / 1024;
+		return meminfo_kib(key) > 0 ? (long)(HUGE / 1024) : 0;
 	if (!file)
 		die(1, "/proc/self/smaps: %s", strerror(errno));
 	snprintf(start, sizeof(start), "%lx-", (unsigned long)address);
