@@ -150,6 +150,11 @@ static int offline(const char *path, unsigned int seconds)
 	return failed;
 }
 
+static int udev_is_done(void)
+{
+	return access("/run/udev/queue", F_OK) != 0;
+}
+
 static void offlined(int ring)
 {
 	char path[96], *taken[2];
@@ -176,6 +181,9 @@ static void offlined(int ring)
 	if (offline(path, 45)) {
 		note("offline_refused", strerror(errno));
 	} else {
+		/* udev hears of it and starts tasks, which map the libraries that are watched here. */
+		usleep(500000);
+		wait_until(udev_is_done, 10);
 		tell("offline");
 		must(put(path, "online"), "memory back online");
 	}
