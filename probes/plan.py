@@ -407,6 +407,7 @@ def _add(
         phase="enter",
         delta=hook.delta if on_enter else 0,
         entry=bracket,
+        within=hook.within if hook.kind == "read" else "",
         **common,
     )
     plan.add(

@@ -45,7 +45,6 @@ POINTER_REACH = 16
 LEAD = 0
 #: The lock prefix, or what a kernel on one CPU makes of it.
 _LOCK = b"[\xf0\x3e]"
-_NO_LOCK = b""
 
 #: The /digit of ModRM that tells the two apart: FF /0 is INC, FF /1 is DEC.
 _DIGITS = {1: 0, -1: 1}
@@ -117,7 +116,7 @@ def updates(text: bytes, offset: int, delta: int, smp: bool) -> List[Tuple[int, 
     base = 0x40 | _DIGITS[delta] << 3
     modrm = b"".join(b"\\x%02x" % (base | reg) for reg in (0, 1, 2, 3, 5, 6, 7))
     with_sib = b"\\x%02x\\x24" % (base | 4)
-    lock = _LOCK if smp else _NO_LOCK
+    lock = _LOCK if smp else b""
     pattern = lock + b"(\x41?)\xff([" + modrm + b"]|" + with_sib + b")" + re.escape(bytes([offset]))
     found = []
     for match in re.finditer(pattern, text, re.DOTALL):

@@ -79,22 +79,6 @@ static void child_exit(struct child *child)
 	close(child->answer);
 }
 
-/* The size in KiB of a line of /proc/meminfo, or -1. */
-static long meminfo_kib(const char *key)
-{
-	FILE *file = fopen("/proc/meminfo", "re");
-	char line[256];
-	long kib = -1;
-
-	if (!file)
-		die(1, "/proc/meminfo: %s", strerror(errno));
-	while (kib < 0 && fgets(line, sizeof(line), file))
-		if (!strncmp(line, key, strlen(key)))
-			kib = atol(line + strlen(key));
-	fclose(file);
-	return kib;
-}
-
 /*
  * The size in KiB of one line of /proc/self/smaps, for the mapping that starts at address. A kernel
  * without CONFIG_PROC_PAGE_MONITOR has no such file: there a mapping is taken for the huge page
@@ -105,12 +89,12 @@ static long smaps_kib(const void *address, const char *key)
 	FILE *file = fopen("/proc/self/smaps", "r");
 	char line[512], start[32];
 	long kib = -1;
-	int inside = 0;
+	int all = !file && errno == ENOENT, inside = all;
 
-	if (!file && errno == ENOENT)
-		return meminfo_kib(key) > 0 ? (long)(HUGE / 1024) : 0;
+	if (all)
+		file = fopen("/proc/meminfo", "r");
 	if (!file)
-		die(1, "/proc/self/smaps: %s", strerror(errno));
+		die(1, "/proc/%s: %s", all ? "meminfo" : "self/smaps", strerror(errno));
 	snprintf(start, sizeof(start), "%lx-", (unsigned long)address);
 	while (kib < 0 && fgets(line, sizeof(line), file)) {
 		if (!strncmp(line, start, strlen(start)))
@@ -119,6 +103,8 @@ static long smaps_kib(const void *address, const char *key)
 			kib = atol(line + strlen(key));
 	}
 	fclose(file);
+	if (all)
+		return kib > 0 ? (long)(HUGE / 1024) : 0;
 	return kib;
 }
 
